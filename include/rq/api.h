@@ -1,0 +1,37 @@
+/* api — rqlite's HTTP surface (spec: http-api.md). Turns HTTP into requests to node and answers into
+ * JSON; never touches raft, log or database handles. LOOP, except the codec (any lane). */
+#ifndef RQ_API_H
+#define RQ_API_H
+
+#include <rq/env.h>
+#include <rq/node.h>
+
+struct api;
+
+struct api_config {
+    const char *bind_addr;    /* "host:port"; strings are copied */
+    const char *adv_addr;     /* "host:port" shown to clients */
+    const char *raft_addr;    /* for X-RQLITE-RAFT-ADDR */
+    const char *version;      /* "v10.…" */
+    const char *allow_origin; /* NULL: header absent */
+    struct {                  /* facts for /status only */
+        const char *dir, *commit, *build_time, *sqlite_version;
+    } facts;
+};
+
+const struct node_codec *api_codec(void);
+
+/* Listen. The node may still be opening. 0; ERR_ADDRESS, ERR_NOMEM. node: lent until api_stop's stopped(). */
+int api_create(struct env *e, const struct api_config *config, struct api **out, struct err_text *why) MUST_USE;
+void api_node_set(struct api *a, struct node *n); /* NULL: none yet (answers "store not open") */
+const char *api_bound_addr(const struct api *a);
+/* Stop accepting, let running requests finish until grace_ms, close all. stopped() once; then destroy. */
+void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx);
+void api_destroy(struct api *a);
+
+/* Find the advertised Raft address behind an HTTP API address ("http://host:port[/…]", daemon.md P-1):
+ * GET /readyz?noleader and its X-RQLITE-RAFT-ADDR header. done() exactly once; raft_addr lent. */
+int api_resolve_raft_addr(struct env *e, const char *url, uint64_t timeout_ms,
+                          void (*done)(void *ctx, int rc, const char *raft_addr, const char *why), void *ctx) MUST_USE;
+
+#endif

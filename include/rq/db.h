@@ -1,0 +1,140 @@
+/* db — SQLite as a deterministic function of the log. docs/architecture.md "one write", "one read".
+ *
+ * One writer connection, used in the APPLY lane only. Readers are connections of their own, each used
+ * by one READ job at a time. All SQLite files go through our VFS: pages in memory, or env files.
+ * Time, chance and every other input of a statement come from the entry (architecture §5). */
+#ifndef RQ_DB_H
+#define RQ_DB_H
+
+#include <rq/env.h>
+#include <rq/wire.h>
+
+struct db;
+struct db_reader;
+
+enum { DB_PATH_MAX = 1024 };
+
+struct db_config {
+    const char *path;  /* copied. On disk: env path of the main file. In memory: a name for /status */
+    bool on_disk;      /* false: pages and WAL live in memory */
+    bool foreign_keys; /* -fk */
+    uint32_t statement_cache;   /* statements kept per connection; 0: none */
+    uint32_t batch_max;         /* entries in one SQLite transaction, >= 1 */
+    uint32_t cache_pages;       /* SQLite page cache of each connection, >= 10 */
+    uint64_t wal_limit_bytes;   /* checkpoint when the WAL is longer */
+    bool row_digest;            /* also fold row values into the digest (simulator, or a flag) */
+};
+
+/* Process-wide SQLite set-up; once, before anything else of this room (simulator: single_thread). */
+int db_library_init(bool single_thread) MUST_USE;
+const char *db_library_version(void);   /* "3.40.1" */
+const char *db_library_identity(void);  /* source id, options that change results, architecture: for the greeting */
+
+/* ---- where results go --------------------------------------------------------------------------- */
+
+/* Values as SQLite has them; lent until the callback returns. */
+enum db_type { DB_NULL, DB_INTEGER, DB_REAL, DB_TEXT, DB_BLOB };
+struct db_value {
+    enum db_type type;
+    int64_t integer;
+    double real;
+    struct slice bytes; /* TEXT (UTF-8 as stored, may hold NUL), BLOB */
+};
+struct db_columns {
+    uint32_t count;
+    const struct slice *names;    /* as SQLite reports, or "table.column" when qualified */
+    const struct slice *decltypes; /* declared type, verbatim; len 0: none */
+};
+/* Receives the outcome of one request, in order. Runs in the lane that executes; must touch only its
+ * own ctx. For each statement exactly one of: skipped nothing (empty SQL: no call at all), or
+ *   write(...) | columns(...) row(...)* end(...) | error(...) | columns(...) row(...)* error(...).
+ * A batch that must be executed again calls reset() first: forget everything since begin. */
+struct db_sink {
+    const struct db_sink_ops *ops;
+};
+struct db_sink_ops {
+    void (*reset)(struct db_sink *s);
+    /* blank: text with no statement in it (comment, white space); kind: was it run as a query */
+    void (*blank)(struct db_sink *s, bool as_query);
+    void (*write)(struct db_sink *s, int64_t last_insert_id, int64_t rows_affected, uint64_t elapsed_ns);
+    void (*columns)(struct db_sink *s, const struct db_columns *c);
+    int (*row)(struct db_sink *s, const struct db_value *values, uint32_t count); /* non-zero: stop (too big, out of memory) */
+    void (*end)(struct db_sink *s, uint64_t elapsed_ns);
+    /* as_query: the statement was (to be) run as a query; text lent */
+    void (*error)(struct db_sink *s, bool as_query, struct slice text);
+    /* The request as a whole failed; earlier results are void (top-level "error"). */
+    void (*request_error)(struct db_sink *s, struct slice text);
+};
+
+/* ---- opening ------------------------------------------------------------------------------------- */
+
+/* Open an EMPTY database: whatever a file at path or beside it held is removed first, because the log
+ * is the truth and no index is taken from anywhere else (architecture §6; images come with snapshots).
+ * run() of APPLY. 0; ERR_IO, ERR_NOSPC, ERR_NOMEM. */
+int db_open(struct env *e, const struct db_config *config, struct db **out, struct err_text *why) MUST_USE;
+/* All readers must be closed. run() of APPLY. */
+void db_close(struct db *d);
+
+/* ---- apply ---------------------------------------------------------------------------------------- */
+
+struct db_entry {
+    uint64_t index, term;
+    enum raft_entry_kind kind; /* NOOP and CONF only advance the index */
+    struct slice payload;      /* lent: sealed wire_cmd */
+    struct db_sink *sink;      /* NULL: nobody here waits. Called in this lane */
+    uint32_t sink_flags;       /* DB_QUALIFY_COLUMNS */
+    uint64_t deadline_ns;      /* strong reads only: 0 or env_now_ns at which to interrupt */
+};
+enum { DB_QUALIFY_COLUMNS = 1 };
+
+/* Apply consecutive entries, the first being applied_index + 1; in batches of at most batch_max per
+ * SQLite transaction. The outcome of each is what it would be alone (architecture §3). On return 0
+ * everything is committed and visible to readers; replies may go out.
+ *   returns 0
+ *           ERR_IO, ERR_NOSPC, ERR_NOMEM  the machine failed: the node stops; nothing of the failing
+ *               batch is committed, applied_index says how far it came
+ *           ERR_CORRUPT  a payload is not a sealed command, or SQLite found damage
+ *   lane    APPLY */
+int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struct err_text *why) MUST_USE;
+
+struct db_state { /* in the lane that may touch the writer: APPLY */
+    uint64_t applied_index, applied_term;
+    uint64_t digest; /* rolling: index, entry, result codes, row counts, rowids, schema cookie */
+    int64_t sticky_last_insert_id, sticky_rows_affected; /* what the API repeats (http-api.md §6.8) */
+    uint64_t main_bytes, wal_bytes;
+    uint64_t statements_prepared, statements_cached; /* counters since open */
+    uint64_t batches, batches_redone;
+};
+void db_state(struct db *d, struct db_state *out);
+/* Hash over schema and all rows in order, independent of page layout: equal on equal nodes. APPLY. */
+int db_content_hash(struct db *d, uint64_t *out) MUST_USE;
+/* 0; ERR_CORRUPT with SQLite's words. APPLY. */
+int db_integrity_check(struct db *d, struct err_text *why) MUST_USE;
+
+/* ---- queries --------------------------------------------------------------------------------------- */
+
+/* Open one more read connection. run() of READ. 0; ERR_IO, ERR_NOMEM. */
+int db_reader_open(struct db *d, struct db_reader **out, struct err_text *why) MUST_USE;
+void db_reader_close(struct db_reader *r); /* run() of READ */
+
+struct db_query {
+    struct slice payload;   /* lent: wire_cmd (sealed or not) of kind QUERY or REQUEST */
+    bool transaction;       /* all statements see one snapshot */
+    bool qualify_columns;
+    uint64_t deadline_ns;   /* 0: none; else env_now_ns at which the running statement is interrupted */
+    struct db_sink *sink;
+};
+/* Run read-only statements. Afterwards the connection is as new: in autocommit, nothing attached, no
+ * PRAGMA set; where that cannot be had by rolling back it is re-opened inside.
+ * 0 whatever SQL errors there were (the sink has them); ERR_IO, ERR_NOMEM, ERR_CORRUPT: the machine. READ. */
+int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why) MUST_USE;
+
+/* May this request be answered by a read connection: does each statement only read (sqlite3_stmt_readonly,
+ * EXPLAIN counts as reading; what cannot be prepared counts as a write)? *read_only answered. READ. */
+int db_classify(struct db_reader *r, struct slice payload, bool *read_only) MUST_USE;
+
+/* Is any statement one that http-api.md §8 refuses as a whole ("disallowed pragma")? By tokens only,
+ * needs no connection; any lane. */
+bool db_disallowed_pragma(struct slice payload);
+
+#endif

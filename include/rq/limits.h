@@ -1,0 +1,39 @@
+/* limits — every bound in one place: what it is, which flag moves it, and what a client sees at one
+ * more. Sizes in bytes unless the name says otherwise. */
+#ifndef RQ_LIMITS_H
+#define RQ_LIMITS_H
+
+enum {
+    /* HTTP. Beyond: 431, 414/431, 413, connection refused by closing at once. */
+    LIMIT_HTTP_HEADER_BYTES = 64 * 1024,
+    LIMIT_HTTP_BODY_BYTES = 64 * 1024 * 1024,
+    LIMIT_HTTP_CONNECTIONS = 4096,
+    /* Unsent output of one connection before reading from it stops. */
+    LIMIT_HTTP_OUTPUT_BYTES = 1024 * 1024,
+    /* One answer's JSON, encoded; beyond: 500 "result is larger than the limit". */
+    LIMIT_RESULT_BYTES = 256 * 1024 * 1024,
+    /* A header must be complete after this long, and a body must not pause longer (408/closed). */
+    LIMIT_HTTP_HEADER_MS = 10 * 1000,
+    LIMIT_HTTP_BODY_IDLE_MS = 30 * 1000,
+    LIMIT_HTTP_IDLE_MS = 120 * 1000,
+
+    /* Requests. Beyond: 400. */
+    LIMIT_STATEMENTS = 100 * 1000,
+    LIMIT_PARAMS_PER_STATEMENT = 32766, /* SQLITE_MAX_VARIABLE_NUMBER's upstream default */
+    LIMIT_JSON_DEPTH = 100,
+
+    /* Log. One entry's payload; a larger request is refused with 413. */
+    LIMIT_ENTRY_BYTES = 64 * 1024 * 1024,
+    LIMIT_NODE_PENDING_COUNT = 16 * 1024,       /* proposals waiting; beyond: 503 + Retry-After */
+    LIMIT_NODE_PENDING_BYTES = 256 * 1024 * 1024,
+    LIMIT_NODE_READS_COUNT = 16 * 1024,         /* reads waiting; beyond: 503 + Retry-After */
+    LIMIT_ENTRY_CACHE_BYTES = 64 * 1024 * 1024, /* recent entries in memory; older ones from rlog */
+
+    /* Peers. */
+    LIMIT_PEER_FRAME_BYTES = LIMIT_ENTRY_BYTES + 64 * 1024,
+    LIMIT_PEER_OUTPUT_BYTES = 8 * 1024 * 1024, /* unsent bytes per peer; Raft traffic beyond is dropped */
+    LIMIT_PEER_CONNECTIONS = 256,
+    LIMIT_CLUSTER_NODES = 16,                  /* members incl. learners and replicas; also RAFT_NODES_MAX */
+};
+
+#endif

@@ -1,0 +1,128 @@
+/* node — one server: its raft, log, database and peers. The only caller of raft_step and the only room
+ * where the others meet. LOOP only; the api above it never touches raft, log or database handles. */
+#ifndef RQ_NODE_H
+#define RQ_NODE_H
+
+#include <rq/db.h>
+#include <rq/env.h>
+#include <rq/raft.h>
+#include <rq/wire.h>
+
+struct node;
+
+/* How results become bytes: given by api, run in the lane that has the rows. Opaque options travel with
+ * a forwarded request, so that the leader encodes what the client asked for. */
+struct node_codec {
+    /* A sink that writes into out; lives until sink_free. NULL: out of memory. Any lane. */
+    struct db_sink *(*sink_new)(uint32_t encode_options, struct buf *out);
+    /* The request is over: complete the bytes in out (runs where the rows were, or on the LOOP). */
+    void (*sink_finish)(struct db_sink *s);
+    void (*sink_free)(struct db_sink *s);
+    uint32_t qualify_columns_option; /* bit of encode_options that asks for DB_QUALIFY_COLUMNS */
+};
+
+struct node_config {
+    const char *name;      /* -node-id; all strings are copied */
+    const char *dir;       /* data directory */
+    const char *raft_bind, *raft_addr; /* bind, advertised */
+    const char *api_url;   /* "http://host:port" advertised */
+    const char *version;   /* "v10.…" */
+    const struct node_codec *codec; /* lent for the node's life */
+    bool non_voter;        /* -raft-non-voter */
+    bool bootstrap;        /* fresh and alone: found a new cluster of this node (decided by the daemon) */
+
+    struct db_config db;   /* path NULL: <dir>/db.sqlite */
+    uint32_t segment_bytes;
+    uint64_t heartbeat_timeout_ms; /* -raft-heartbeat-timeout: follower's patience, randomised 1x-2x */
+    uint64_t election_timeout_ms;  /* -raft-election-timeout */
+    uint64_t lease_timeout_ms;     /* -raft-leader-lease-timeout; 0: 500 */
+    uint64_t apply_timeout_ms;     /* -raft-apply-timeout */
+    uint32_t append_count_max, append_bytes_max, window_msgs, window_bytes; /* 0: defaults */
+    uint32_t reader_count;         /* read connections, >= 1 */
+    uint64_t entry_cache_bytes;    /* 0: LIMIT_ENTRY_CACHE_BYTES */
+};
+
+/* Starts opening: lock the directory, recover the log, listen, replay. 0 and *out, then opened(rc)
+ * exactly once, later (rc != 0: words in why; node_stop and destroy it). Otherwise nothing was started. */
+int node_create(struct env *e, const struct node_config *config, void (*opened)(void *ctx, int rc, const char *why),
+                void *ctx, struct node **out, struct err_text *why) MUST_USE;
+/* Graceful: hand leadership over (bounded by the election timeout), answer what waits with
+ * ERR_CANCELED, close peers, wait for lanes. stopped() exactly once; then node_destroy. */
+void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx);
+void node_destroy(struct node *n);
+
+/* ---- requests --------------------------------------------------------------------------------------- */
+
+struct node_request {
+    struct wire_forward f; /* what is asked; f.payload: lent for the call, copied */
+    bool forwarded;        /* came from another node: never forward again (ERR_NOT_LEADER) */
+    bool redirect;         /* do not forward; ERR_NOT_LEADER with leader known: the caller redirects */
+    int64_t freshness_ns;  /* level none: 0 off */
+    bool freshness_strict;
+};
+struct node_answer {
+    int rc;               /* 0, or why the request as a whole failed: ERR_NOT_LEADER, ERR_NO_LEADER,
+                             ERR_LEADERSHIP_LOST (outcome unknown), ERR_TIMEOUT (unknown), ERR_FULL, ERR_STALE,
+                             ERR_NOT_READY, ERR_RESET / ERR_REFUSED (leader not reachable; a write's outcome unknown), ERR_SQL (text is the top-level error) */
+    const char *text;     /* lent; words when rc != 0 */
+    struct slice body;    /* lent: what the codec's sink wrote; empty unless rc is 0 */
+    uint64_t raft_index;  /* 0: did not go through the log */
+    const char *served_by; /* lent: NULL: this node; else the leader's Raft address */
+};
+typedef void node_reply_fn(void *ctx, const struct node_answer *a);
+
+/* EXECUTE: through the log. QUERY: by level. REQUEST: read-only ones like QUERY, else through the log.
+ * returns 0: reply runs exactly once, later, on the LOOP (*ticket, if not NULL, can cancel it).
+ *         ERR_FULL, ERR_NOMEM, ERR_TOO_BIG, ERR_NOT_READY: reply never runs; nothing was done. */
+int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx, uint64_t *ticket) MUST_USE;
+/* The asker is gone: reply will not run. What was proposed may still be applied. */
+void node_forget(struct node *n, uint64_t ticket);
+
+/* ---- cluster ---------------------------------------------------------------------------------------- */
+
+/* Ask the node at raft_addr (redirected to its leader) to add this node. done() exactly once: rc 0 when
+ * this node is in the committed configuration. */
+int node_join(struct node *n, const char *raft_addr, uint64_t timeout_ms,
+              void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+/* Remove a member by name, through the leader. Unknown: rc 0. */
+int node_remove(struct node *n, struct slice name, uint64_t timeout_ms, void (*done)(void *ctx, int rc, const char *why),
+                void *ctx) MUST_USE;
+/* Hand leadership to a named member, or (len 0) to any. ERR_NOT_LEADER, ERR_NOT_FOUND, ERR_INVALID at once;
+ * done() when the transfer has ended. */
+int node_transfer(struct node *n, struct slice name, void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+
+struct node_member_view {
+    char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
+    bool voter, leader, self;
+};
+struct node_status {
+    bool open;                /* the store is open */
+    bool ready;               /* open, leader known, replayed what was committed at start */
+    enum raft_role role;
+    bool voter, has_leader;
+    char leader_name[WIRE_NAME_MAX + 1], leader_addr[WIRE_ADDR_MAX + 1], leader_api_url[WIRE_ADDR_MAX + 1];
+    uint64_t term, commit_index, applied_index, last_log_index, last_log_term, conf_index;
+    int64_t leader_contact_ns; /* age of last contact; -1 never; 0 on the leader */
+    uint32_t member_count;
+    struct node_member_view members[RAFT_NODES_MAX]; /* by name */
+    uint64_t cluster_id, store_id;
+    struct db_state db; /* as of the last finished batch */
+    struct {
+        uint64_t first_index, last_index, disk_bytes, sync_count;
+    } log;
+    uint32_t pending_writes, pending_reads;
+};
+void node_status_get(const struct node *n, struct node_status *out);
+
+/* Ask a member who it is (GET /nodes, /leader, readyz's sync). done exactly once; meta lent, NULL unless
+ * rc is 0. name: a member's. self answers too (on a later turn). */
+int node_meta(struct node *n, struct slice name, uint64_t timeout_ms,
+              void (*done)(void *ctx, int rc, const struct wire_meta *meta, const char *why), void *ctx) MUST_USE;
+
+/* For oracles and tests: the inside, read-only; never for api. */
+const struct raft *node_raft(const struct node *n); /* NULL while opening */
+void node_check(const struct node *n);              /* ASSERTs the invariants of the room */
+/* Simulator: called after each batch of applied entries with index and digest. NULL: off. */
+void node_on_applied(struct node *n, void (*fn)(void *ctx, uint64_t index, uint64_t digest), void *ctx);
+
+#endif

@@ -1,0 +1,85 @@
+/* peer — framed connections between nodes: dial with back-off, accept, greet, bounded output.
+ *
+ * Each node dials every member it talks to; a connection carries frames both ways, so that an answer
+ * travels on the connection of its request and dies with it. World room: knows env, wire, util. LOOP. */
+#ifndef RQ_PEER_H
+#define RQ_PEER_H
+
+#include <rq/env.h>
+#include <rq/wire.h>
+
+struct peer_set;
+
+/* What the greeting tells; strings lent until the next peer_self_set / peer_set_destroy. */
+struct peer_self {
+    uint64_t cluster_id, store_id;
+    raft_id id;
+    const char *name, *raft_addr, *api_url, *version, *sqlite;
+};
+
+/* A connection, by number; never reused. 0: none. Sending to one that is gone is harmless. */
+typedef uint64_t peer_conn;
+
+struct peer_events {
+    /* Both greetings are exchanged. Decide: return 0 to keep it, or an ERR_* to refuse (it is closed; the
+     * other end learns nothing). dialled: we called. hello lent. */
+    int (*greeted)(void *ctx, peer_conn c, bool dialled, const struct wire_hello *hello);
+    /* A whole, checked frame after the greeting; body lent. */
+    void (*frame)(void *ctx, peer_conn c, const struct wire_frame *frame);
+    /* The connection is gone (after greeted returned 0): requests sent on it will not be answered.
+     * said_bye: the other end closed for its own reasons (WIRE_BYE came before). */
+    void (*lost)(void *ctx, peer_conn c, bool said_bye);
+    /* A dial to a member failed at once (refused or reset), right after an established connection to it
+     * was lost without BYE: the process is probably gone (architecture §7, last point). */
+    void (*refused)(void *ctx, raft_id member);
+    /* Bytes queued towards this member fell below half of the limit after a send was refused. */
+    void (*writable)(void *ctx, raft_id member);
+};
+
+struct peer_config {
+    uint64_t dial_timeout_ms;  /* per attempt */
+    uint64_t backoff_min_ms, backoff_max_ms; /* doubled per failure, jittered from env's chance */
+    uint64_t hello_timeout_ms; /* greeting must be complete by then */
+    uint64_t idle_timeout_ms;  /* no byte received on a connection with frames owed; 0: never */
+    size_t output_bytes_max;   /* LIMIT_PEER_OUTPUT_BYTES */
+    uint32_t accepted_max;     /* LIMIT_PEER_CONNECTIONS */
+};
+
+int peer_set_create(struct env *e, const struct peer_config *config, const struct peer_self *self,
+                    const struct peer_events *events, void *ctx, struct peer_set **out) MUST_USE;
+/* Listen on bind_addr. 0, ERR_ADDRESS. */
+int peer_set_listen(struct peer_set *s, const char *bind_addr, struct err_text *why) MUST_USE;
+const char *peer_set_bound_addr(const struct peer_set *s); /* numeric; "" when not listening */
+void peer_self_set(struct peer_set *s, const struct peer_self *self); /* for later greetings; copied */
+/* Say BYE everywhere, close all; stopped() once everything is closed. Then destroy. */
+void peer_set_stop(struct peer_set *s, void (*stopped)(void *ctx), void *ctx);
+void peer_set_destroy(struct peer_set *s);
+
+/* The members to keep a dialled connection to, replacing the former list; ours is skipped. Dials at
+ * once, then forever with back-off. Strings copied. A changed address or store id redials. */
+struct peer_member {
+    raft_id id;
+    uint64_t store_id; /* expected; 0: any */
+    const char *addr;
+};
+int peer_members_set(struct peer_set *s, const struct peer_member *members, uint32_t count);
+
+/* The greeted, dialled connection to a member; 0 if there is none now. */
+peer_conn peer_conn_of(const struct peer_set *s, raft_id member);
+/* Dial an address outside of the member list (join, meta of a stranger). lost() or greeted() follows;
+ * *out identifies it. Closed by peer_conn_close. */
+int peer_dial(struct peer_set *s, const char *addr, peer_conn *out) MUST_USE;
+void peer_conn_close(struct peer_set *s, peer_conn c);
+
+/* Queue one frame; frames of one turn leave as one gathered write at its end. body is copied.
+ * 0; ERR_NOT_FOUND no such connection; ERR_FULL over output_bytes_max: nothing queued. */
+int peer_send(struct peer_set *s, peer_conn c, enum wire_kind kind, uint32_t stream, struct slice body) MUST_USE;
+/* The connection's output buffer for building a frame in place with wire_frame_begin/end, then
+ * peer_send_built. NULL: no such connection, or full. Lent until then. */
+struct buf *peer_out(struct peer_set *s, peer_conn c);
+void peer_send_built(struct peer_set *s, peer_conn c);
+/* A number for wire `stream`, never 0, unique on this set. */
+uint32_t peer_next_stream(struct peer_set *s);
+size_t peer_pending(const struct peer_set *s, peer_conn c);
+
+#endif

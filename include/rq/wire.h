@@ -1,0 +1,209 @@
+/* wire — bytes that nodes exchange and bytes that the log keeps. Pure: any thread.
+ *
+ * Frame (peer connections):
+ *
+ *   0      4        8      9      10         12         16            16+len
+ *   | len  | crc32c | ver  | kind | reserved | stream   | body …      |
+ *     u32    u32      u8     u8     u16 = 0    u32
+ *
+ * crc32c covers bytes 8 … 16+len. All integers little-endian. `stream` pairs a request with its answer
+ * on one connection (0: no answer expected). Everything received is validated, never asserted. */
+#ifndef RQ_WIRE_H
+#define RQ_WIRE_H
+
+#include <rq/raft.h>
+#include <rq/util/buf.h>
+#include <rq/util/slice.h>
+
+enum { WIRE_VERSION = 1, WIRE_FRAME_HEADER = 16 };
+
+enum wire_kind {
+    WIRE_HELLO = 1, /* first frame in both directions */
+    WIRE_RAFT,      /* one raft message, with payloads of its entries */
+    WIRE_JOIN_REQ,  /* add me (struct wire_join) */
+    WIRE_JOIN_RES,
+    WIRE_FORWARD_REQ, /* a client's request passed to the leader (struct wire_forward) */
+    WIRE_FORWARD_RES,
+    WIRE_META_REQ, /* who are you: answered by WIRE_META_RES */
+    WIRE_META_RES,
+    WIRE_REMOVE_REQ, /* remove a member: body is its name */
+    WIRE_REMOVE_RES,
+    WIRE_BYE, /* the sender closes for its own reasons: not a crash */
+    WIRE_KIND_MAX_
+};
+
+struct wire_frame {
+    enum wire_kind kind;
+    uint32_t stream;
+    struct slice body; /* lent: points into the input */
+};
+
+/* Append one frame. 0, ERR_TOO_BIG (body over LIMIT_PEER_FRAME_BYTES), or the buffer's failure. */
+int wire_frame_put(struct buf *out, enum wire_kind kind, uint32_t stream, struct slice body);
+/* Two-step form for bodies built in place: begin returns the frame's start offset relative to
+ * buf_len; end patches length and checksum. */
+size_t wire_frame_begin(struct buf *out, enum wire_kind kind, uint32_t stream);
+int wire_frame_end(struct buf *out, size_t begun_at);
+/* Look at the front of `in`. 0: *frame filled, *used bytes belong to it. ERR_EOF: not whole yet, *need
+ * total bytes wanted. ERR_CORRUPT / ERR_VERSION / ERR_TOO_BIG: drop the connection. */
+int wire_frame_get(struct slice in, struct wire_frame *frame, size_t *used, size_t *need) MUST_USE;
+
+/* ---- bodies ------------------------------------------------------------------------------------- */
+
+enum { WIRE_NAME_MAX = 255, WIRE_ADDR_MAX = 255, WIRE_TEXT_MAX = 511 };
+
+/* Greeting. Slices are lent (into the body when decoded). */
+struct wire_hello {
+    uint64_t cluster_id; /* 0: not in a cluster yet */
+    uint64_t store_id;   /* random, made with the data directory; never 0 */
+    raft_id id;
+    uint64_t expect_id;       /* raft id the dialler believes to call; 0: anybody (join) */
+    uint64_t expect_store_id; /* 0: unknown */
+    struct slice name;        /* -node-id */
+    struct slice raft_addr;   /* advertised */
+    struct slice api_url;     /* "http://host:port" */
+    struct slice version;     /* "v10.x" of the program */
+    struct slice sqlite;      /* SQLite source id + options hash + architecture: must be equal (architecture §5) */
+};
+int wire_hello_put(struct buf *out, const struct wire_hello *h);
+int wire_hello_get(struct slice body, struct wire_hello *h) MUST_USE; /* 0, ERR_PROTOCOL */
+
+/* One log entry as it travels and as it is stored. */
+struct wire_entry {
+    uint64_t term;
+    enum raft_entry_kind kind;
+    struct slice payload; /* lent. NORMAL: wire_cmd; CONF: wire_conf; NOOP: empty */
+};
+/* Encode a raft message; entries: msg->span.count of them for APPEND_REQ, else NULL. */
+int wire_raft_put(struct buf *out, const struct raft_msg *msg, const struct wire_entry *entries);
+/* Decode the head of a raft message and visit its entries in order (index, entry). entries' payloads
+ * are lent into body. ERR_PROTOCOL if it is malformed; then visit may have run for a prefix.
+ * msg->entries is left NULL: the caller collects them. */
+int wire_raft_get(struct slice body, struct raft_msg *msg, int (*visit)(void *ctx, uint64_t index, const struct wire_entry *e),
+                  void *ctx) MUST_USE;
+
+/* Replicated configuration: payload of CONF entries. */
+struct wire_member {
+    raft_id id;        /* wire_member_id(name) */
+    uint64_t store_id; /* of the data directory this member promised with */
+    bool voter;
+    bool replica; /* stays a non-voter (read replica); a learner to be promoted is voter=false, replica=false */
+    char name[WIRE_NAME_MAX + 1];
+    char addr[WIRE_ADDR_MAX + 1];
+};
+struct wire_conf {
+    uint64_t cluster_id;
+    uint32_t count;
+    struct wire_member members[RAFT_NODES_MAX]; /* ascending by id */
+};
+raft_id wire_member_id(struct slice name); /* never 0 */
+int wire_conf_put(struct buf *out, const struct wire_conf *c);
+int wire_conf_get(struct slice payload, struct wire_conf *c) MUST_USE; /* 0, ERR_PROTOCOL */
+/* The part raft needs. */
+void wire_conf_to_raft(const struct wire_conf *c, struct raft_conf *out);
+
+struct wire_join {
+    struct slice name, addr;
+    uint64_t store_id;
+    bool voter;
+};
+int wire_join_put(struct buf *out, const struct wire_join *j);
+int wire_join_get(struct slice body, struct wire_join *j) MUST_USE;
+
+/* Answer to JOIN, REMOVE: rc, the leader's address when rc is ERR_NOT_LEADER, words otherwise. */
+struct wire_answer {
+    int32_t rc; /* position in err's table, see wire_rc_put: stable on the wire */
+    uint64_t cluster_id;
+    struct slice leader_addr;
+    struct slice text;
+};
+int wire_answer_put(struct buf *out, const struct wire_answer *a);
+int wire_answer_get(struct slice body, struct wire_answer *a) MUST_USE;
+
+struct wire_meta {
+    uint64_t commit_index, applied_index, term;
+    bool leader, ready;
+    struct slice api_url, version;
+};
+int wire_meta_put(struct buf *out, const struct wire_meta *m);
+int wire_meta_get(struct slice body, struct wire_meta *m) MUST_USE;
+
+/* A client's request on its way to the leader. */
+enum wire_request_kind { WIRE_EXECUTE = 1, WIRE_QUERY, WIRE_REQUEST };
+enum wire_level { WIRE_LEVEL_NONE, WIRE_LEVEL_WEAK, WIRE_LEVEL_LINEARIZABLE, WIRE_LEVEL_STRONG, WIRE_LEVEL_AUTO };
+struct wire_forward {
+    enum wire_request_kind kind;
+    enum wire_level level;
+    uint32_t encode_options;   /* opaque to everyone but api: how to turn results into JSON */
+    uint64_t timeout_ms;       /* bound of the whole exchange */
+    uint64_t linearizable_timeout_ms;
+    uint64_t db_timeout_ns;    /* 0: none */
+    struct slice payload;      /* wire_cmd */
+};
+int wire_forward_put(struct buf *out, const struct wire_forward *f);
+int wire_forward_get(struct slice body, struct wire_forward *f) MUST_USE;
+struct wire_forward_answer {
+    int32_t rc;
+    uint64_t raft_index; /* 0: did not go through the log */
+    struct slice text;   /* words when rc != 0 */
+    struct slice body;   /* results as encoded by the leader's api */
+};
+int wire_forward_answer_put(struct buf *out, const struct wire_forward_answer *a);
+int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a) MUST_USE;
+
+/* ---- log payloads ------------------------------------------------------------------------------- */
+
+/* Payload of a NORMAL entry (docs/storage.md draws it): a fixed head of WIRE_CMD_HEAD bytes, the
+ * idempotency key, the statements, a CRC32C over all before it.
+ *
+ *   0     1      2       4        8          16     24      28          30           32
+ *   | ver | kind | flags | db id  | wall ns  | seed | count | key bytes | reserved 0 | key … statements … crc32c |
+ *     u8    u8     u16     u32      i64        u64    u32     u16         u16
+ *
+ *   statement:  u32 sql bytes, sql, u32 parameter count, parameters
+ *   parameter:  u8 type, u8 name bytes, name, value: NULL -; INTEGER i64; REAL f64 bits; TEXT/BLOB u32 len, bytes
+ *
+ * wall, seed and crc are filled by the proposing leader (wire_cmd_seal), so that a forwarded payload is
+ * proposed without being built again. */
+enum { WIRE_CMD_HEAD = 32 };
+enum wire_cmd_kind { WIRE_CMD_EXECUTE = 1, WIRE_CMD_REQUEST, WIRE_CMD_QUERY };
+enum { /* flags */
+    WIRE_CMD_TRANSACTION = 1,
+    WIRE_CMD_QUEUED = 2,
+};
+enum wire_param_type { WIRE_NULL = 0, WIRE_INTEGER, WIRE_REAL, WIRE_TEXT, WIRE_BLOB };
+
+struct wire_param {
+    enum wire_param_type type;
+    struct slice name; /* empty: positional; without prefix character */
+    int64_t integer;
+    double real;
+    struct slice bytes; /* TEXT, BLOB */
+};
+
+/* Builder: begin, then for each statement: statement, its params; finish. Errors stay in b->failed. */
+void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags, struct slice idempotency_key);
+void wire_cmd_statement(struct buf *b, struct slice sql);
+void wire_cmd_param(struct buf *b, const struct wire_param *p);
+int wire_cmd_finish(struct buf *b); /* 0 or b->failed; the buffer is then one payload, not yet sealed */
+/* Fill wall clock, seed and checksum in place. payload: len as finished. */
+void wire_cmd_seal(uint8_t *payload, size_t len, int64_t wall_ns, uint64_t seed);
+
+struct wire_cmd { /* reader; slices lent into the payload */
+    enum wire_cmd_kind kind;
+    uint16_t flags;
+    uint32_t db_id;
+    int64_t wall_ns;
+    uint64_t seed;
+    struct slice idempotency_key;
+    uint32_t statement_count;
+    struct slice rest; /* private: what is not read yet */
+};
+/* Check form and (if sealed) checksum, all statements included. 0, ERR_PROTOCOL, ERR_VERSION, ERR_CORRUPT. */
+int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c) MUST_USE;
+/* Next statement in order: sql and number of parameters. 0, ERR_EOF at the end. */
+int wire_cmd_next(struct wire_cmd *c, struct slice *sql, uint32_t *param_count) MUST_USE;
+/* Next parameter of that statement; exactly param_count times. 0, ERR_PROTOCOL. */
+int wire_cmd_next_param(struct wire_cmd *c, struct wire_param *p) MUST_USE;
+
+#endif
