@@ -6,7 +6,14 @@
 #include <stdarg.h>
 
 /* First member of every environment. src/env/env.c checks arguments, then calls through ops; the
- * contracts are those of env.h. */
+ * contracts are those of env.h. Who keeps the private fields:
+ *   timer   env.c fills env, fire, ctx at init; ops set heap_at != 0 in timer_arm, and 0 in
+ *           timer_disarm and before fire(). disarm is called for armed timers only.
+ *   turn    ops set `scheduled` in turn_schedule, clear it in turn_cancel and before run(). schedule
+ *           is called for idle hooks only, cancel for scheduled ones only.
+ *   job     env.c sets env, lane, submitted and next = NULL, then job_submit; ops clear `submitted`
+ *           before done(). `next` is for ops.
+ *   stream  ops fill events and ctx at connect; env_stream_attach fills them on accepted ones. */
 struct env {
     const struct env_ops *ops;
 };
