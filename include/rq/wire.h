@@ -43,6 +43,7 @@ int wire_frame_put(struct buf *out, enum wire_kind kind, uint32_t stream, struct
 /* Two-step form for bodies built in place: begin returns the frame's start offset relative to
  * buf_len; end patches length and checksum. */
 size_t wire_frame_begin(struct buf *out, enum wire_kind kind, uint32_t stream);
+/* 0; or why it cannot be sent (out->failed, ERR_TOO_BIG): the frame is taken back, out usable again. */
 int wire_frame_end(struct buf *out, size_t begun_at);
 /* Look at the front of `in`. 0: *frame filled, *used bytes belong to it. ERR_EOF: not whole yet, *need
  * total bytes wanted. ERR_CORRUPT / ERR_VERSION / ERR_TOO_BIG: drop the connection. */
@@ -51,6 +52,14 @@ int wire_frame_get(struct slice in, struct wire_frame *frame, size_t *used, size
 /* ---- bodies ------------------------------------------------------------------------------------- */
 
 enum { WIRE_NAME_MAX = 255, WIRE_ADDR_MAX = 255, WIRE_TEXT_MAX = 511 };
+
+/* All wire_x_put append to out and return out->failed; a text longer than its maximum sets that to
+ * ERR_TOO_BIG. All wire_x_get accept exactly what wire_x_put makes, and lend slices into their input.
+ * Texts hold no NUL. The bodies are drawn at the top of the files in src/wire. */
+
+/* ERR_* codes as they travel: numbers that never change their meaning. */
+uint16_t wire_rc_put(int rc);                           /* rc: 0 or an ERR_* */
+int wire_rc_get(uint16_t number, int32_t *rc) MUST_USE; /* 0, ERR_PROTOCOL: unknown */
 
 /* Greeting. Slices are lent (into the body when decoded). */
 struct wire_hello {
@@ -77,10 +86,11 @@ struct wire_entry {
 /* Encode a raft message; entries: msg->span.count of them for APPEND_REQ, else NULL. */
 int wire_raft_put(struct buf *out, const struct raft_msg *msg, const struct wire_entry *entries);
 /* Decode the head of a raft message and visit its entries in order (index, entry). entries' payloads
- * are lent into body. ERR_PROTOCOL if it is malformed; then visit may have run for a prefix.
+ * are lent into body. ERR_PROTOCOL if it is malformed: visit did not run. visit's own failure ends it and is
+ * returned. visit may be NULL when only the head is wanted. span.first is log_index + 1 in APPEND_REQ.
  * msg->entries is left NULL: the caller collects them. */
-int wire_raft_get(struct slice body, struct raft_msg *msg, int (*visit)(void *ctx, uint64_t index, const struct wire_entry *e),
-                  void *ctx) MUST_USE;
+int wire_raft_get(struct slice body, struct raft_msg *msg,
+                  int (*visit)(void *ctx, uint64_t index, const struct wire_entry *e), void *ctx) MUST_USE;
 
 /* Replicated configuration: payload of CONF entries. */
 struct wire_member {
@@ -112,10 +122,10 @@ int wire_join_get(struct slice body, struct wire_join *j) MUST_USE;
 
 /* Answer to JOIN, REMOVE: rc, the leader's address when rc is ERR_NOT_LEADER, words otherwise. */
 struct wire_answer {
-    int32_t rc; /* position in err's table, see wire_rc_put: stable on the wire */
+    int32_t rc; /* 0 or ERR_*; travels as wire_rc_put's number */
     uint64_t cluster_id;
     struct slice leader_addr;
-    struct slice text;
+    struct slice text; /* cut at WIRE_TEXT_MAX by put */
 };
 int wire_answer_put(struct buf *out, const struct wire_answer *a);
 int wire_answer_get(struct slice body, struct wire_answer *a) MUST_USE;
@@ -181,7 +191,9 @@ struct wire_param {
     struct slice bytes; /* TEXT, BLOB */
 };
 
-/* Builder: begin, then for each statement: statement, its params; finish. Errors stay in b->failed. */
+/* Builder: begin (on an empty buffer), then for each statement: statement, its params; finish. Errors stay
+ * in b->failed: ERR_TOO_BIG (bytes), ERR_INVALID (more statements, parameters or bytes of a parameter's
+ * name than the limits), ERR_NOMEM. */
 void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags, struct slice idempotency_key);
 void wire_cmd_statement(struct buf *b, struct slice sql);
 void wire_cmd_param(struct buf *b, const struct wire_param *p);
@@ -197,13 +209,15 @@ struct wire_cmd { /* reader; slices lent into the payload */
     uint64_t seed;
     struct slice idempotency_key;
     uint32_t statement_count;
-    struct slice rest; /* private: what is not read yet */
+    struct slice rest;    /* private: what is not read yet */
+    uint32_t params_left; /* private: of the statement last given */
 };
 /* Check form and (if sealed) checksum, all statements included. 0, ERR_PROTOCOL, ERR_VERSION, ERR_CORRUPT. */
 int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c) MUST_USE;
-/* Next statement in order: sql and number of parameters. 0, ERR_EOF at the end. */
+/* Next statement in order: sql and number of parameters; unread ones of the former are skipped.
+ * 0, ERR_EOF at the end. */
 int wire_cmd_next(struct wire_cmd *c, struct slice *sql, uint32_t *param_count) MUST_USE;
-/* Next parameter of that statement; exactly param_count times. 0, ERR_PROTOCOL. */
+/* Next parameter of that statement. 0, ERR_EOF after param_count of them. */
 int wire_cmd_next_param(struct wire_cmd *c, struct wire_param *p) MUST_USE;
 
 #endif

@@ -1,0 +1,212 @@
+/* wire_msg.c — bodies of the frames that are neither Raft nor configuration: greeting, join,
+ * answer, meta, forwarded request and its answer.
+ *
+ * Called by peer (greeting) and node. Each pair of functions reads as the picture of its format:
+ * the fields in order, little-endian; T is a text (u16 length, bytes), B is u32 length, bytes.
+ *
+ *   hello    u64 cluster, u64 store, u64 id, u64 expected id, u64 expected store,
+ *            T name, T raft address, T api url, T version, T sqlite
+ *   join     u64 store, u8 flags (1 voter), T name, T address
+ *   answer   u16 rc, u64 cluster, T leader's address, T words
+ *   meta     u64 commit, u64 applied, u64 term, u8 flags (1 leader, 2 ready), T api url, T version
+ *   forward  u8 kind, u8 level, u16 0, u32 encode options, u64 timeout ms, u64 linearizable timeout
+ * ms, u64 db timeout ns, B log payload forward answer   u16 rc, u64 raft index, B words, B encoded
+ * results */
+#include "wire_int.h"
+#include <rq/limits.h>
+#include <rq/util/assert.h>
+#include <rq/wire.h>
+
+enum { FLAG_VOTER = 1 };
+enum { FLAG_LEADER = 1, FLAG_READY = 2 };
+
+/* u32 length and bytes. A frame bounds them all, so that more than a frame is hopeless at once. */
+static void give_bytes(struct buf *out, struct slice s)
+{
+    if (s.len > LIMIT_PEER_FRAME_BYTES)
+        wire_fail(out, ERR_TOO_BIG);
+    wire_give_u32(out, (uint32_t)s.len);
+    (void)buf_append_slice(out, s);
+}
+
+static struct slice take_bytes(struct wire_reader *r)
+{
+    return wire_take_slice(r, wire_take_u32(r));
+}
+
+static int32_t take_rc(struct wire_reader *r)
+{
+    int32_t rc = 0;
+    if (wire_rc_get(wire_take_u16(r), &rc))
+        r->bad = true;
+    return rc;
+}
+
+int wire_hello_put(struct buf *out, const struct wire_hello *h)
+{
+    ASSERT(h->store_id != 0 && h->id != 0);
+    wire_give_u64(out, h->cluster_id);
+    wire_give_u64(out, h->store_id);
+    wire_give_u64(out, h->id);
+    wire_give_u64(out, h->expect_id);
+    wire_give_u64(out, h->expect_store_id);
+    wire_give_text(out, h->name, WIRE_NAME_MAX);
+    wire_give_text(out, h->raft_addr, WIRE_ADDR_MAX);
+    wire_give_text(out, h->api_url, WIRE_ADDR_MAX);
+    wire_give_text(out, h->version, WIRE_TEXT_MAX);
+    wire_give_text(out, h->sqlite, WIRE_TEXT_MAX);
+    return out->failed;
+}
+
+int wire_hello_get(struct slice body, struct wire_hello *h)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    h->cluster_id = wire_take_u64(&r);
+    h->store_id = wire_take_u64(&r);
+    h->id = wire_take_u64(&r);
+    h->expect_id = wire_take_u64(&r);
+    h->expect_store_id = wire_take_u64(&r);
+    h->name = wire_take_text(&r, WIRE_NAME_MAX);
+    h->raft_addr = wire_take_text(&r, WIRE_ADDR_MAX);
+    h->api_url = wire_take_text(&r, WIRE_ADDR_MAX);
+    h->version = wire_take_text(&r, WIRE_TEXT_MAX);
+    h->sqlite = wire_take_text(&r, WIRE_TEXT_MAX);
+    if (h->store_id == 0 || h->id == 0)
+        r.bad = true;
+    return wire_reader_end(&r);
+}
+
+int wire_join_put(struct buf *out, const struct wire_join *j)
+{
+    ASSERT(j->store_id != 0);
+    wire_give_u64(out, j->store_id);
+    wire_give_u8(out, j->voter ? FLAG_VOTER : 0);
+    wire_give_text(out, j->name, WIRE_NAME_MAX);
+    wire_give_text(out, j->addr, WIRE_ADDR_MAX);
+    return out->failed;
+}
+
+int wire_join_get(struct slice body, struct wire_join *j)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    j->store_id = wire_take_u64(&r);
+    j->voter = wire_take_flags(&r, FLAG_VOTER) != 0;
+    j->name = wire_take_text(&r, WIRE_NAME_MAX);
+    j->addr = wire_take_text(&r, WIRE_ADDR_MAX);
+    if (j->store_id == 0 || j->name.len == 0 || j->addr.len == 0)
+        r.bad = true;
+    return wire_reader_end(&r);
+}
+
+/* Words for people may be cut, but never inside of a UTF-8 sequence. */
+static struct slice text_cut(struct slice text, size_t max)
+{
+    if (text.len <= max)
+        return text;
+    size_t len = max;
+    while (len > 0 && (text.data[len] & 0xC0) == 0x80)
+        len--;
+    return slice_of(text.data, len);
+}
+
+int wire_answer_put(struct buf *out, const struct wire_answer *a)
+{
+    wire_give_u16(out, wire_rc_put(a->rc));
+    wire_give_u64(out, a->cluster_id);
+    wire_give_text(out, a->leader_addr, WIRE_ADDR_MAX);
+    wire_give_text(out, text_cut(a->text, WIRE_TEXT_MAX), WIRE_TEXT_MAX);
+    return out->failed;
+}
+
+int wire_answer_get(struct slice body, struct wire_answer *a)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    a->rc = take_rc(&r);
+    a->cluster_id = wire_take_u64(&r);
+    a->leader_addr = wire_take_text(&r, WIRE_ADDR_MAX);
+    a->text = wire_take_text(&r, WIRE_TEXT_MAX);
+    return wire_reader_end(&r);
+}
+
+int wire_meta_put(struct buf *out, const struct wire_meta *m)
+{
+    wire_give_u64(out, m->commit_index);
+    wire_give_u64(out, m->applied_index);
+    wire_give_u64(out, m->term);
+    wire_give_u8(out, (uint8_t)((m->leader ? FLAG_LEADER : 0) | (m->ready ? FLAG_READY : 0)));
+    wire_give_text(out, m->api_url, WIRE_ADDR_MAX);
+    wire_give_text(out, m->version, WIRE_TEXT_MAX);
+    return out->failed;
+}
+
+int wire_meta_get(struct slice body, struct wire_meta *m)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    m->commit_index = wire_take_u64(&r);
+    m->applied_index = wire_take_u64(&r);
+    m->term = wire_take_u64(&r);
+    uint8_t flags = wire_take_flags(&r, FLAG_LEADER | FLAG_READY);
+    m->leader = (flags & FLAG_LEADER) != 0;
+    m->ready = (flags & FLAG_READY) != 0;
+    m->api_url = wire_take_text(&r, WIRE_ADDR_MAX);
+    m->version = wire_take_text(&r, WIRE_TEXT_MAX);
+    return wire_reader_end(&r);
+}
+
+int wire_forward_put(struct buf *out, const struct wire_forward *f)
+{
+    ASSERT(f->kind >= WIRE_EXECUTE && f->kind <= WIRE_REQUEST);
+    ASSERT(f->level <= WIRE_LEVEL_AUTO);
+    wire_give_u8(out, (uint8_t)f->kind);
+    wire_give_u8(out, (uint8_t)f->level);
+    wire_give_u16(out, 0);
+    wire_give_u32(out, f->encode_options);
+    wire_give_u64(out, f->timeout_ms);
+    wire_give_u64(out, f->linearizable_timeout_ms);
+    wire_give_u64(out, f->db_timeout_ns);
+    give_bytes(out, f->payload);
+    return out->failed;
+}
+
+int wire_forward_get(struct slice body, struct wire_forward *f)
+{
+    struct wire_reader r = wire_reader_of(body);
+    uint8_t kind = wire_take_u8(&r);
+    uint8_t level = wire_take_u8(&r);
+
+    wire_take_zeros(&r, 2);
+    f->encode_options = wire_take_u32(&r);
+    f->timeout_ms = wire_take_u64(&r);
+    f->linearizable_timeout_ms = wire_take_u64(&r);
+    f->db_timeout_ns = wire_take_u64(&r);
+    f->payload = take_bytes(&r);
+    if (kind < WIRE_EXECUTE || kind > WIRE_REQUEST || level > WIRE_LEVEL_AUTO)
+        return ERR_PROTOCOL;
+    f->kind = (enum wire_request_kind)kind;
+    f->level = (enum wire_level)level;
+    return wire_reader_end(&r);
+}
+
+int wire_forward_answer_put(struct buf *out, const struct wire_forward_answer *a)
+{
+    wire_give_u16(out, wire_rc_put(a->rc));
+    wire_give_u64(out, a->raft_index);
+    give_bytes(out, a->text);
+    give_bytes(out, a->body);
+    return out->failed;
+}
+
+int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    a->rc = take_rc(&r);
+    a->raft_index = wire_take_u64(&r);
+    a->text = take_bytes(&r);
+    a->body = take_bytes(&r);
+    return wire_reader_end(&r);
+}
