@@ -82,6 +82,7 @@ struct env_job {
     struct env *env;                 /* private */
     enum env_lane lane;              /* private */
     bool submitted;                  /* private */
+    uint64_t turn;                   /* private */
 };
 /* Always accepted; callers bound how much they submit. */
 void env_job_submit(struct env *e, enum env_lane lane, struct env_job *j);
