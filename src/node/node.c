@@ -1,0 +1,270 @@
+/* node.c — create and destroy; facts about the node for those above. */
+#include "node_int.h"
+
+enum {
+    DEFAULT_APPEND_COUNT = 1024,
+    DEFAULT_APPEND_BYTES = 1024 * 1024,
+    DEFAULT_WINDOW_MSGS = 16,
+    DEFAULT_WINDOW_BYTES = 4 * 1024 * 1024,
+    DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024,
+    DEFAULT_LEASE_MS = 500,
+};
+
+#define DEFAULT_TO(field, value) ((field) = (field) ? (field) : (value))
+
+static int copy_text(char *dst, size_t cap, const char *src, const char *what, struct err_text *why)
+{
+    if (!src || !*src || strlen(src) >= cap)
+        return err_set(why, ERR_INVALID, "%s is missing or longer than %zu bytes", what, cap - 1);
+    memcpy(dst, src, strlen(src) + 1);
+    return 0;
+}
+
+static int copy_config(struct node *n, const struct node_config *config, struct err_text *why)
+{
+    n->config = *config;
+    int rc = copy_text(n->name, sizeof(n->name), config->name, "node ID", why);
+    if (!rc)
+        rc = copy_text(n->dir, sizeof(n->dir), config->dir, "data directory", why);
+    if (!rc)
+        rc = copy_text(n->raft_bind, sizeof(n->raft_bind), config->raft_bind, "Raft address", why);
+    if (!rc)
+        rc = copy_text(n->raft_addr, sizeof(n->raft_addr), config->raft_addr,
+                       "advertised Raft address", why);
+    if (!rc)
+        rc = copy_text(n->api_url, sizeof(n->api_url), config->api_url, "API address", why);
+    if (!rc)
+        rc = copy_text(n->version, sizeof(n->version), config->version, "version", why);
+    if (rc)
+        return rc;
+    if (config->db.path)
+        rc = copy_text(n->db_path, sizeof(n->db_path), config->db.path, "database path", why);
+    else
+        (void)snprintf(n->db_path, sizeof(n->db_path), "%s/db.sqlite", n->dir);
+    struct node_config *c = &n->config;
+    DEFAULT_TO(c->append_count_max, DEFAULT_APPEND_COUNT);
+    DEFAULT_TO(c->append_bytes_max, DEFAULT_APPEND_BYTES);
+    DEFAULT_TO(c->window_msgs, DEFAULT_WINDOW_MSGS);
+    DEFAULT_TO(c->window_bytes, DEFAULT_WINDOW_BYTES);
+    DEFAULT_TO(c->segment_bytes, DEFAULT_SEGMENT_BYTES);
+    DEFAULT_TO(c->entry_cache_bytes, LIMIT_ENTRY_CACHE_BYTES);
+    DEFAULT_TO(c->lease_timeout_ms, DEFAULT_LEASE_MS);
+    DEFAULT_TO(c->reader_count, 1);
+    if (c->heartbeat_timeout_ms < 5 || !c->codec)
+        return err_set(why, ERR_INVALID, "the heartbeat timeout must be at least 5ms");
+    return rc;
+}
+
+static int create_peers(struct node *n)
+{
+    struct peer_config config = {
+        .dial_timeout_ms = 2000,
+        .backoff_min_ms = 20,
+        .backoff_max_ms = 1000,
+        .hello_timeout_ms = 5000,
+        .output_bytes_max = LIMIT_PEER_OUTPUT_BYTES,
+        .accepted_max = LIMIT_PEER_CONNECTIONS,
+    };
+    struct peer_self self = {
+        .id = n->id,
+        .store_id = n->store_id,
+        .name = n->name,
+        .raft_addr = n->raft_addr,
+        .api_url = n->api_url,
+        .version = n->version,
+        .sqlite = db_library_identity(),
+    };
+    return peer_set_create(n->env, &config, &self, &node_peer_events, n, &n->peers);
+}
+
+static void change_timer_fired(struct env_timer *t)
+{
+    node_members_progress(t->ctx);
+}
+
+static void init_state(struct node *n)
+{
+    list_init(&n->submitted);
+    list_init(&n->gathered);
+    list_init(&n->proposed);
+    list_init(&n->confirming);
+    list_init(&n->read_queue);
+    list_init(&n->forwarding);
+    list_init(&n->changes);
+    list_init(&n->asks);
+    node_log_init(n);
+    node_apply_init(n);
+    env_timer_init(&n->change_timer, n->env, change_timer_fired, n);
+    n->id = wire_member_id(slice_str(n->name));
+    do
+        n->store_id = env_random_u64(n->env);
+    while (n->store_id == 0);
+    do
+        n->cluster_id = env_random_u64(n->env); /* of the cluster we may found */
+    while (n->cluster_id == 0);
+}
+
+int node_create(struct env *e, const struct node_config *config,
+                void (*opened)(void *ctx, int rc, const char *why), void *ctx, struct node **out,
+                struct err_text *why)
+{
+    struct node *n = mem_zalloc(sizeof(*n));
+
+    if (!n)
+        return ERR_NOMEM;
+    n->env = e;
+    n->opened = opened;
+    n->opened_ctx = ctx;
+    int rc = copy_config(n, config, why);
+    if (rc) {
+        mem_free(n);
+        return rc;
+    }
+    init_state(n);
+    n->readers = mem_zalloc(n->config.reader_count * sizeof(*n->readers));
+    n->propose_bytes = mem_alloc(RAFT_ENTRIES_PER_STEP * sizeof(*n->propose_bytes));
+    n->incoming_confs = mem_alloc(NODE_CONFS_MAX * sizeof(*n->incoming_confs));
+    rc = n->readers && n->propose_bytes && n->incoming_confs ? create_peers(n) : ERR_NOMEM;
+    if (rc) {
+        mem_free(n->readers);
+        mem_free(n->propose_bytes);
+        mem_free(n->incoming_confs);
+        mem_free(n);
+        return rc;
+    }
+    (void)node_open_start(n);
+    *out = n;
+    return 0;
+}
+
+void node_destroy(struct node *n)
+{
+    ASSERT(n->phase == NODE_STOPPED);
+    node_links_fini(n);
+    node_apply_fini(n);
+    node_log_fini(n);
+    node_cache_fini(&n->cache);
+    ASSERT(n->waits.live_count == 0);
+    for (uint32_t i = 0; i < n->waits.cap; i++)
+        mem_free(n->waits.slots[i]);
+    mem_free(n->waits.slots);
+    mem_free(n->waits.free_slots);
+    if (n->raft)
+        raft_destroy(n->raft);
+    peer_set_destroy(n->peers);
+    mem_free(n->conns);
+    mem_free(n->readers);
+    mem_free(n->propose_bytes);
+    mem_free(n->incoming);
+    mem_free(n->incoming_meta);
+    mem_free(n->incoming_confs);
+    mem_free(n);
+}
+
+/* ---- facts
+ * ------------------------------------------------------------------------------------------- */
+
+static void status_members(const struct node *n, struct node_status *out)
+{
+    const struct wire_conf *conf = node_confs_latest(&n->confs);
+
+    for (uint32_t i = 0; conf && i < conf->count; i++) {
+        const struct wire_member *m = &conf->members[i];
+        uint32_t at = out->member_count++;
+        while (at > 0 && strcmp(out->members[at - 1].name, m->name) > 0) {
+            out->members[at] = out->members[at - 1];
+            at--;
+        }
+        struct node_member_view *v = &out->members[at];
+        memcpy(v->name, m->name, sizeof(v->name));
+        memcpy(v->addr, m->addr, sizeof(v->addr));
+        v->voter = m->voter;
+        v->leader = m->id == n->view.leader;
+        v->self = m->id == n->id;
+    }
+}
+
+static void status_leader(const struct node *n, struct node_status *out)
+{
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), n->view.leader);
+
+    out->has_leader = n->view.leader != 0;
+    if (!m)
+        return;
+    memcpy(out->leader_name, m->name, sizeof(out->leader_name));
+    memcpy(out->leader_addr, m->addr, sizeof(out->leader_addr));
+    if (m->id == n->id)
+        memcpy(out->leader_api_url, n->api_url, sizeof(out->leader_api_url));
+    for (uint32_t i = 0; i < n->conn_count; i++)
+        if (n->conns[i].id == m->id)
+            memcpy(out->leader_api_url, n->conns[i].api_url, sizeof(out->leader_api_url));
+}
+
+/* Age of the last contact with the leader: 0 on the leader, -1 never. */
+static int64_t status_contact_ns(const struct node *n)
+{
+    if (n->view.role == RAFT_LEADER)
+        return 0;
+    if (n->view.leader_heard_ms == 0)
+        return -1;
+    return (int64_t)((node_now_ms(n) - n->view.leader_heard_ms) * ENV_MS_NS);
+}
+
+void node_status_get(const struct node *n, struct node_status *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->open = n->phase == NODE_OPEN;
+    out->cluster_id = n->cluster_id;
+    out->store_id = n->store_id;
+    if (!n->raft)
+        return;
+    const struct raft_view *v = &n->view;
+    out->role = v->role;
+    out->voter = v->am_voter;
+    out->term = v->hard.term;
+    out->commit_index = v->commit_index;
+    out->applied_index = n->apply.applied;
+    out->last_log_index = v->last_index;
+    out->last_log_term = v->last_term;
+    out->conf_index = v->conf_index;
+    out->leader_contact_ns = status_contact_ns(n);
+    out->ready = out->open && v->leader != 0 && n->apply.applied >= n->found.last_index;
+    out->db = n->apply.state;
+    out->log.first_index = n->log.stat.first_index;
+    out->log.last_index = n->log.stat.last_index;
+    out->log.disk_bytes = n->log.stat.disk_bytes;
+    out->log.sync_count = n->log.stat.sync_count;
+    out->pending_writes = n->waits.live_count;
+    status_leader(n, out);
+    status_members(n, out);
+}
+
+const struct raft *node_raft(const struct node *n)
+{
+    return n->raft;
+}
+
+void node_on_applied(struct node *n, void (*fn)(void *ctx, uint64_t index, uint64_t digest),
+                     void *ctx)
+{
+    n->on_applied = fn;
+    n->on_applied_ctx = ctx;
+}
+
+void node_check(const struct node *n)
+{
+    if (!n->raft)
+        return;
+    raft_check(n->raft);
+    ASSERT(n->cache.first + n->cache.count == n->view.last_index + 1);
+    ASSERT(n->apply.applied <= n->apply.target);
+    ASSERT(n->apply.target <= n->view.commit_index);
+    ASSERT(n->log.order_stored <= n->log.order_pending);
+    ASSERT(n->waits.live_count + n->waits.free_count == n->waits.cap);
+    uint64_t index = 0;
+    for (const struct list *l = n->proposed.next; l != &n->proposed; l = l->next) {
+        const struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
+        ASSERT(w->index > index && w->term != 0);
+        index = w->index;
+    }
+}

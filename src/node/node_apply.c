@@ -1,0 +1,168 @@
+/* node_apply.c — the APPLY lane: committed entries into the database, in order, in batches; then
+ * the answers of those who wait for them.
+ *
+ * Entries come from the cache; when they are no longer there (replay after a start) they are first
+ * read back by a load, which then feeds the batch. */
+#include "node_int.h"
+
+enum { APPLY_BYTES_MAX = 16 * 1024 * 1024, APPLY_COUNT_MAX = 1024 };
+
+static void apply_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, apply.job);
+    struct node_apply *a = &n->apply;
+
+    a->rc = db_apply(n->db, a->entries, a->count, &a->why);
+    for (uint32_t i = 0; i < a->count; i++)
+        if (a->waits[i] && a->waits[i]->sink)
+            n->config.codec->sink_finish(a->waits[i]->sink);
+    db_state(n->db, &a->state);
+}
+
+static void apply_answer(struct node_wait *w, uint64_t index)
+{
+    struct node_answer answer = {0};
+
+    w->in_lane = false;
+    if (!w->sink) {
+        answer.rc = ERR_NOMEM;
+        answer.text = "the write was applied, but there was no memory for its answer";
+    } else if (w->out.failed) {
+        answer.rc = w->out.failed;
+        answer.text = "the result is larger than the limit";
+    } else {
+        answer.body = buf_slice(&w->out);
+    }
+    answer.raft_index = index;
+    if (w->forgotten)
+        node_wait_free(w);
+    else
+        node_wait_answer(w, &answer);
+}
+
+static void apply_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, apply.job);
+    struct node_apply *a = &n->apply;
+
+    if (a->rc) {
+        env_log(n->env, "store", "apply failed: %s", a->why.text);
+        env_halt(n->env, "an entry could not be applied because the machine failed");
+    }
+    uint64_t first = a->entries[0].index;
+    a->applied = first + a->count - 1;
+    if (n->on_applied)
+        n->on_applied(n->on_applied_ctx, a->applied, a->state.digest);
+    /* Still busy here: an answer may bring the next request in, which must not start the next batch
+     * while this one's arrays are being read. */
+    for (uint32_t i = 0; i < a->count; i++) {
+        node_entry_unref(a->refs[i]);
+        if (a->waits[i])
+            apply_answer(a->waits[i], first + i);
+    }
+    a->busy = false;
+    struct raft_in in = {.kind = RAFT_IN_APPLIED, .u.applied_index = a->applied};
+    int rc = node_step(n, &in);
+    ASSERT(rc == 0);
+    node_stop_progress(n);
+}
+
+/* Who gets the next entry: memory, else what a load brought. Takes a reference. */
+static struct node_entry *apply_source(struct node *n, uint64_t index)
+{
+    struct node_load *l = &n->apply.load;
+    struct node_entry *e = node_cache_get(&n->cache, index);
+
+    if (!e && index >= l->first && index - l->first < l->count)
+        e = l->entries[index - l->first];
+    return e ? node_entry_ref(e) : NULL;
+}
+
+static void apply_reserve(struct node_apply *a)
+{
+    if (a->cap)
+        return;
+    a->cap = APPLY_COUNT_MAX;
+    a->entries = mem_must_alloc(a->cap * sizeof(*a->entries));
+    a->refs = mem_must_alloc(a->cap * sizeof(*a->refs));
+    a->waits = mem_must_alloc(a->cap * sizeof(*a->waits));
+}
+
+static void apply_add(struct node *n, uint64_t index, struct node_entry *e)
+{
+    struct node_apply *a = &n->apply;
+    struct node_wait *w = node_write_claim(n, index, e->term);
+    struct db_entry *d = &a->entries[a->count];
+
+    memset(d, 0, sizeof(*d));
+    d->index = index;
+    d->term = e->term;
+    d->kind = e->kind;
+    d->payload = slice_of(e->payload, e->len);
+    if (w) {
+        w->in_lane = true;
+        w->sink = n->config.codec->sink_new(w->encode_options, &w->out);
+        d->sink = w->sink;
+        if (w->encode_options & n->config.codec->qualify_columns_option)
+            d->sink_flags |= DB_QUALIFY_COLUMNS;
+        if (w->db_timeout_ns && w->kind != WIRE_EXECUTE)
+            d->deadline_ns = env_now_ns(n->env) + w->db_timeout_ns;
+    }
+    a->waits[a->count] = w;
+    a->refs[a->count] = e;
+    a->count++;
+}
+
+void node_apply_kick(struct node *n)
+{
+    struct node_apply *a = &n->apply;
+    uint64_t index = a->applied + 1;
+    size_t bytes = 0;
+
+    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN)
+        return;
+    apply_reserve(a);
+    a->count = 0;
+    while (index <= a->target && a->count < a->cap && bytes < APPLY_BYTES_MAX) {
+        struct node_entry *e = apply_source(n, index);
+        if (!e)
+            break;
+        bytes += e->len;
+        apply_add(n, index++, e);
+    }
+    if (a->count == 0) {
+        uint64_t missing = a->target - a->applied;
+        node_load_drop(&a->load);
+        node_load_start(&a->load, n, index,
+                        missing < APPLY_COUNT_MAX ? (uint32_t)missing : APPLY_COUNT_MAX,
+                        APPLY_BYTES_MAX);
+        return;
+    }
+    a->busy = true;
+    a->started_ns = env_now_ns(n->env);
+    env_job_submit(n->env, ENV_LANE_APPLY, &a->job);
+}
+
+static void apply_loaded(struct node_load *l)
+{
+    if (l->rc == ERR_NOMEM || l->count == 0)
+        env_halt(l->node->env, "committed entries cannot be read back for applying");
+    if (l->node->phase == NODE_OPEN)
+        node_apply_kick(l->node);
+}
+
+void node_apply_init(struct node *n)
+{
+    n->apply.job.run = apply_run;
+    n->apply.job.done = apply_done;
+    n->apply.load.done = apply_loaded;
+}
+
+void node_apply_fini(struct node *n)
+{
+    ASSERT(!n->apply.busy && !n->apply.load.busy);
+    node_load_drop(&n->apply.load);
+    mem_free(n->apply.entries);
+    mem_free(n->apply.refs);
+    mem_free(n->apply.waits);
+}

@@ -1,0 +1,176 @@
+/* node_forward.c — what only the leader can answer, passed on to it; and, on the leader, requests
+ * passed on to us. One hop only. Never sent twice: when the connection dies, the outcome of a write
+ * is unknown and the client is told so. */
+#include "node_int.h"
+
+/* An answer finds its request by slot and generation; a stale one does not match. */
+static uint32_t forward_stream(const struct node_wait *w)
+{
+    return ((w->generation << 14) ^ w->slot) | 0x80000000U;
+}
+
+static void forward_send(struct node_wait *w, peer_conn c)
+{
+    struct node *n = w->node;
+    struct wire_forward f = {
+        .kind = w->kind,
+        .level = w->level,
+        .encode_options = w->encode_options,
+        .timeout_ms = w->timeout_ms,
+        .linearizable_timeout_ms = w->linearizable_timeout_ms,
+        .db_timeout_ns = w->db_timeout_ns,
+        .payload = slice_of(w->payload->payload, w->payload->len),
+    };
+    struct buf *out = peer_out(n->peers, c);
+
+    if (!out) {
+        node_wait_fail(w, ERR_FULL, NULL);
+        return;
+    }
+    size_t begun = wire_frame_begin(out, WIRE_FORWARD_REQ, forward_stream(w));
+    (void)wire_forward_put(out, &f);
+    (void)wire_frame_end(out, begun);
+    w->state = WAIT_FORWARD;
+    w->conn = c;
+    w->stream = forward_stream(w);
+    list_push_back(&n->forwarding, &w->link);
+    peer_send_built(n->peers, c);
+}
+
+void node_forward(struct node_wait *w)
+{
+    struct node *n = w->node;
+    raft_id leader = n->view.leader;
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), leader);
+
+    list_remove(&w->link);
+    if (w->forwarded || (w->redirect && m && leader != n->id)) {
+        node_wait_fail(w, ERR_NOT_LEADER, NULL);
+        return;
+    }
+    if (!m || leader == n->id) {
+        node_wait_fail(w, ERR_NO_LEADER, NULL);
+        return;
+    }
+    peer_conn c = peer_conn_of(n->peers, leader);
+    if (c) {
+        forward_send(w, c);
+        return;
+    }
+    char text[WIRE_ADDR_MAX + 64];
+    (void)snprintf(text, sizeof(text), "dial tcp %s: connect: connection refused", m->addr);
+    node_wait_fail(w, ERR_REFUSED, text);
+}
+
+/* ---- the leader's side
+ * -------------------------------------------------------------------------------- */
+
+struct forward_asker {
+    struct node *node;
+    peer_conn conn;
+    uint32_t stream;
+};
+
+static void forward_reply_send(const struct forward_asker *asker, const struct node_answer *a)
+{
+    struct wire_forward_answer answer = {
+        .rc = a->rc,
+        .raft_index = a->raft_index,
+        .text = a->text ? slice_str(a->text) : slice_of(NULL, 0),
+        .body = a->body,
+    };
+    struct buf *out = peer_out(asker->node->peers, asker->conn);
+
+    if (!out)
+        return; /* the asker is gone, or does not read: its connection will end */
+    size_t begun = wire_frame_begin(out, WIRE_FORWARD_RES, asker->stream);
+    (void)wire_forward_answer_put(out, &answer);
+    (void)wire_frame_end(out, begun);
+    peer_send_built(asker->node->peers, asker->conn);
+}
+
+static void forward_reply(void *ctx, const struct node_answer *a)
+{
+    struct forward_asker *asker = ctx;
+    forward_reply_send(asker, a);
+    mem_free(asker);
+}
+
+void node_forward_asked(struct node *n, peer_conn c, const struct wire_frame *f)
+{
+    struct node_request r = {.forwarded = true};
+    struct wire_cmd cmd;
+    struct forward_asker *asker = mem_alloc(sizeof(*asker));
+
+    int rc = asker ? wire_forward_get(f->body, &r.f) : ERR_NOMEM;
+    if (rc == 0)
+        rc = wire_cmd_open(r.f.payload, false, &cmd);
+    if (asker) {
+        asker->node = n;
+        asker->conn = c;
+        asker->stream = f->stream;
+    }
+    if (rc == 0)
+        rc = node_submit(n, &r, forward_reply, asker, NULL);
+    if (rc == 0 || !asker)
+        return;
+    struct node_answer refused = {.rc = rc, .text = err_text_of(rc)};
+    forward_reply(asker, &refused);
+}
+
+/* ---- the answer
+ * ------------------------------------------------------------------------------------------ */
+
+static struct node_wait *forward_find(struct node *n, peer_conn c, uint32_t stream)
+{
+    for (struct list *l = n->forwarding.next; l != &n->forwarding; l = l->next) {
+        struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
+        if (w->stream == stream && w->conn == c)
+            return w; /* answers come back in about the order of the questions: found early */
+    }
+    return NULL;
+}
+
+void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f)
+{
+    struct wire_forward_answer got;
+    struct node_wait *w = forward_find(n, c, f->stream);
+    const struct node_conn *from = node_conn_find(n, c);
+
+    if (!w)
+        return; /* timed out, or forgotten */
+    if (!from || wire_forward_answer_get(f->body, &got)) {
+        node_wait_fail(w, ERR_PROTOCOL, "the leader's answer is malformed");
+        return;
+    }
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), from->id);
+    char text[WIRE_TEXT_MAX + 1] = "";
+    if (got.text.len < sizeof(text) && got.text.len)
+        memcpy(text, got.text.data, got.text.len);
+    struct node_answer a = {
+        .rc = got.rc,
+        .text = got.rc ? text : NULL,
+        .body = got.body,
+        .raft_index = got.raft_index,
+        .served_by = m ? m->addr : "",
+    };
+    node_wait_answer(w, &a);
+}
+
+void node_forward_lost(struct node *n, peer_conn c)
+{
+    struct list lost;
+
+    list_init(&lost);
+    for (struct list *l = n->forwarding.next; l != &n->forwarding;) {
+        struct list *next = l->next;
+        if (LIST_ENTRY(l, struct node_wait, link)->conn == c) {
+            list_remove(l);
+            list_push_back(&lost, l);
+        }
+        l = next;
+    }
+    for (struct list *l; (l = list_pop_front(&lost));)
+        node_wait_fail(LIST_ENTRY(l, struct node_wait, link), ERR_RESET,
+                       "connection to the leader lost before its answer came");
+}

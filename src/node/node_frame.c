@@ -1,0 +1,288 @@
+/* node_frame.c — what comes from other nodes: who they are (greetings), and their frames, each
+ * handed to the file that knows its kind. Everything here is checked before it reaches raft. */
+#include "node_int.h"
+
+struct node_conn *node_conn_find(struct node *n, peer_conn c)
+{
+    for (uint32_t i = 0; i < n->conn_count; i++)
+        if (n->conns[i].conn == c)
+            return &n->conns[i];
+    return NULL;
+}
+
+/* ---- adoption: a fresh node that asked to join takes the cluster's id, durably, before anything
+ * else --- */
+
+static void adopt_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, adopt_job);
+    n->adopt_rc = rlog_identity_save(n->rlog, n->adopt_id);
+}
+
+static void adopt_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, adopt_job);
+
+    if (n->adopt_rc)
+        env_halt(n->env, "the cluster's identity cannot be written to disk");
+    n->cluster_id = n->adopt_id;
+    n->adopt_id = 0;
+    n->joining = false;
+    node_self_tell(n);
+    node_stop_progress(n);
+}
+
+static void adopt_start(struct node *n, uint64_t cluster_id)
+{
+    if (n->adopt_id || n->phase != NODE_OPEN)
+        return;
+    n->adopt_id = cluster_id;
+    n->adopt_job.run = adopt_run;
+    n->adopt_job.done = adopt_done;
+    env_job_submit(n->env, ENV_LANE_LOG, &n->adopt_job);
+}
+
+/* ---- greetings
+ * ------------------------------------------------------------------------------------------ */
+
+/* May this node talk to us? Its name stands in our configuration with another data directory: no.
+ */
+static int greet_check(struct node *n, const struct wire_hello *h)
+{
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), h->id);
+
+    if (h->id != wire_member_id(h->name) || h->store_id == 0 || h->id == n->id)
+        return ERR_IDENTITY;
+    if (!slice_equal_str(h->sqlite, db_library_identity())) {
+        env_log(n->env, "cluster", "refusing node %.*s: it runs another SQLite build",
+                (int)h->name.len, (const char *)h->name.data);
+        return ERR_VERSION;
+    }
+    if (n->cluster_id && h->cluster_id && n->cluster_id != h->cluster_id)
+        return ERR_IDENTITY;
+    /* A wiped member has cluster id 0: it may talk to us, to ask for being added anew. */
+    if (m && m->store_id != h->store_id && h->cluster_id != 0)
+        return ERR_IDENTITY;
+    return 0;
+}
+
+static int on_greeted(void *ctx, peer_conn c, bool dialled, const struct wire_hello *h)
+{
+    struct node *n = ctx;
+
+    int rc = greet_check(n, h);
+    if (rc)
+        return rc;
+    if (n->conn_count == n->conn_cap) {
+        uint32_t cap = n->conn_cap ? n->conn_cap * 2 : 16;
+        struct node_conn *grown = mem_realloc(n->conns, cap * sizeof(*grown));
+        if (!grown)
+            return ERR_NOMEM;
+        n->conns = grown;
+        n->conn_cap = cap;
+    }
+    struct node_conn *k = &n->conns[n->conn_count++];
+    memset(k, 0, sizeof(*k));
+    k->conn = c;
+    k->id = h->id;
+    k->store_id = h->store_id;
+    k->cluster_id = h->cluster_id;
+    k->dialled = dialled;
+    size_t url = h->api_url.len < WIRE_ADDR_MAX ? h->api_url.len : WIRE_ADDR_MAX;
+    memcpy(k->api_url, h->api_url.data, url);
+    node_ask_greeted(n, c);
+    return 0;
+}
+
+static void on_lost(void *ctx, peer_conn c, bool said_bye)
+{
+    struct node *n = ctx;
+    struct node_conn *k = node_conn_find(n, c);
+
+    (void)said_bye;
+    if (k)
+        *k = n->conns[--n->conn_count];
+    node_forward_lost(n, c);
+    node_ask_lost(n, c);
+}
+
+static void on_refused(void *ctx, raft_id member)
+{
+    struct node *n = ctx;
+    struct raft_in in = {.kind = RAFT_IN_SUSPECT, .u.suspect = member};
+
+    if (n->raft && n->phase == NODE_OPEN)
+        (void)node_step(n, &in);
+}
+
+static void on_writable(void *ctx, raft_id member)
+{
+    (void)ctx; /* dropped Raft messages are sent again by raft's own timers */
+    (void)member;
+}
+
+/* ---- raft messages
+ * ---------------------------------------------------------------------------------------- */
+
+static void incoming_reserve(struct node *n)
+{
+    if (n->incoming_count < n->incoming_cap)
+        return;
+    uint32_t cap = n->incoming_cap ? n->incoming_cap * 2 : 256;
+    n->incoming = mem_realloc(n->incoming, cap * sizeof(struct node_entry *));
+    n->incoming_meta = mem_realloc(n->incoming_meta, cap * sizeof(struct raft_entry));
+    ASSERT(n->incoming && n->incoming_meta);
+    n->incoming_cap = cap;
+}
+
+static int incoming_conf(struct node *n, const struct wire_entry *e, struct raft_entry *meta)
+{
+    struct wire_conf conf;
+
+    if (n->incoming_conf_count == NODE_CONFS_MAX)
+        return ERR_PROTOCOL;
+    int rc = wire_conf_get(e->payload, &conf);
+    if (rc)
+        return rc;
+    struct raft_conf *out = &n->incoming_confs[n->incoming_conf_count++];
+    wire_conf_to_raft(&conf, out);
+    meta->conf = out;
+    return 0;
+}
+
+static int incoming_visit(void *ctx, uint64_t index, const struct wire_entry *e)
+{
+    struct node *n = ctx;
+    struct wire_cmd cmd;
+
+    (void)index;
+    incoming_reserve(n);
+    struct raft_entry *meta = &n->incoming_meta[n->incoming_count];
+    memset(meta, 0, sizeof(*meta));
+    meta->term = e->term;
+    meta->kind = e->kind;
+    meta->bytes = (uint32_t)e->payload.len;
+    int rc = 0;
+    if (e->kind == RAFT_ENTRY_CONF)
+        rc = incoming_conf(n, e, meta);
+    else if (e->kind == RAFT_ENTRY_NORMAL)
+        rc = wire_cmd_open(e->payload, true, &cmd);
+    if (rc)
+        return rc;
+    struct node_entry *copy = node_entry_new(e->payload.len);
+    if (!copy)
+        return ERR_NOMEM;
+    copy->term = e->term;
+    copy->kind = e->kind;
+    if (copy->len)
+        memcpy(copy->payload, e->payload.data, copy->len);
+    n->incoming[n->incoming_count++] = copy;
+    return 0;
+}
+
+static void incoming_drop(struct node *n)
+{
+    for (uint32_t i = 0; i < n->incoming_count; i++)
+        node_entry_unref(n->incoming[i]);
+    n->incoming_count = 0;
+    n->incoming_conf_count = 0;
+}
+
+static void raft_frame(struct node *n, const struct node_conn *from, struct slice body)
+{
+    struct raft_msg m;
+
+    memset(&m, 0, sizeof(m));
+    ASSERT(n->incoming_count == 0);
+    int rc = wire_raft_get(body, &m, incoming_visit, n);
+    bool snapshot = m.kind == RAFT_MSG_SNAPSHOT_REQ || m.kind == RAFT_MSG_SNAPSHOT_RES;
+    if (rc == 0 && snapshot) {
+        env_log(n->env, "raft", "snapshots are not supported yet: ignoring %s",
+                raft_msg_name(m.kind));
+    } else if (rc == 0 && m.from == from->id && m.to == n->id) {
+        n->incoming_first = m.log_index + 1;
+        m.entries = n->incoming_meta;
+        struct raft_in in = {.kind = RAFT_IN_MSG, .u.msg = &m};
+        rc = node_step(n, &in);
+    }
+    if (rc)
+        env_log(n->env, "raft", "ignoring a malformed message: %s", err_text_of(rc));
+    incoming_drop(n);
+}
+
+/* Raft messages only count from a data directory that our configuration does not contradict. */
+static bool may_speak_raft(struct node *n, const struct node_conn *from)
+{
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), from->id);
+
+    if (n->cluster_id == 0) {
+        if (n->joining && from->cluster_id)
+            adopt_start(n, from->cluster_id);
+        return false;
+    }
+    if (m && m->store_id != from->store_id)
+        return false;
+    return true;
+}
+
+/* ---- frames
+ * --------------------------------------------------------------------------------------------- */
+
+static void meta_frame(struct node *n, peer_conn c, uint32_t stream)
+{
+    struct wire_meta m;
+    struct buf *out = peer_out(n->peers, c);
+
+    if (!out)
+        return;
+    node_meta_fill(n, &m);
+    size_t begun = wire_frame_begin(out, WIRE_META_RES, stream);
+    (void)wire_meta_put(out, &m);
+    (void)wire_frame_end(out, begun);
+    peer_send_built(n->peers, c);
+}
+
+static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
+{
+    struct node *n = ctx;
+    const struct node_conn *from = node_conn_find(n, c);
+
+    if (!from || n->phase != NODE_OPEN)
+        return;
+    switch (f->kind) {
+    case WIRE_RAFT:
+        if (may_speak_raft(n, from))
+            raft_frame(n, from, f->body);
+        return;
+    case WIRE_FORWARD_REQ:
+        node_forward_asked(n, c, f);
+        return;
+    case WIRE_FORWARD_RES:
+        node_forward_answered(n, c, f);
+        return;
+    case WIRE_JOIN_REQ:
+    case WIRE_REMOVE_REQ:
+        node_members_asked(n, c, f);
+        return;
+    case WIRE_META_REQ:
+        meta_frame(n, c, f->stream);
+        return;
+    case WIRE_JOIN_RES:
+    case WIRE_REMOVE_RES:
+    case WIRE_META_RES:
+        node_ask_answered(n, c, f);
+        return;
+    case WIRE_HELLO:
+    case WIRE_BYE:
+    case WIRE_KIND_MAX_:
+        return;
+    }
+}
+
+const struct peer_events node_peer_events = {
+    .greeted = on_greeted,
+    .frame = on_frame,
+    .lost = on_lost,
+    .refused = on_refused,
+    .writable = on_writable,
+};

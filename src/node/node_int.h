@@ -1,0 +1,442 @@
+/* node_int — the whole state of the room. Private to src/node.
+ *
+ * Who calls whom, one way:
+ *
+ *   node.c, node_open.c, node_stop.c     life
+ *   node_write, node_read, node_forward  requests        ─┐
+ *   node_members, node_meta              cluster          ├─► node_pump.c ─► raft_step
+ *   node_frame.c                         from peers      ─┘        │ obeys, in field order
+ *                                                                  ├─► node_log    (lane LOG)
+ *                                                                  ├─► node_send   (peers)
+ *                                                                  └─► node_apply  (lane APPLY)
+ *   node_wait.c, node_cache.c, node_confs.c   the bottom: plain data
+ *
+ * Results come back through callbacks of jobs and peers, as new inputs of the pump. All on the
+ * LOOP; a job's struct belongs to its lane between submit and done. */
+#ifndef RQ_NODE_INT_H
+#define RQ_NODE_INT_H
+
+#include <rq/env.h>
+#include <rq/limits.h>
+#include <rq/node.h>
+#include <rq/peer.h>
+#include <rq/rlog.h>
+#include <rq/util/assert.h>
+#include <rq/util/list.h>
+#include <rq/util/mem.h>
+#include <rq/util/prng.h>
+#include <stdio.h>
+
+/* ---- entries in memory (node_cache.c)
+ * ------------------------------------------------------------ */
+
+/* One log entry; shared by the cache, jobs and waiting requests. refs: LOOP only. Immutable once
+ * sealed. */
+struct node_entry {
+    uint32_t refs;
+    enum raft_entry_kind kind;
+    uint64_t term;
+    uint32_t len;
+    uint8_t payload[];
+};
+
+struct node_entry *node_entry_new(size_t len); /* refs 1; NULL if memory is short */
+struct node_entry *node_entry_ref(struct node_entry *e);
+void node_entry_unref(struct node_entry *e); /* may be NULL */
+static inline struct wire_entry node_entry_wire(const struct node_entry *e)
+{
+    struct wire_entry w = {
+        .term = e->term, .kind = e->kind, .payload = slice_of(e->payload, e->len)};
+    return w;
+}
+
+/* The newest entries, first .. first+count-1, in a ring. */
+struct node_cache {
+    struct node_entry **ring;
+    uint32_t cap; /* power of two */
+    uint32_t count;
+    uint64_t first;
+    uint64_t bytes, bytes_max;
+};
+void node_cache_init(struct node_cache *c, uint64_t next_index, uint64_t bytes_max);
+void node_cache_fini(struct node_cache *c);
+/* Drop index and everything behind it. */
+void node_cache_truncate(struct node_cache *c, uint64_t index);
+/* Append at first + count; takes a reference of its own. */
+void node_cache_push(struct node_cache *c, struct node_entry *e);
+/* NULL if not here. No reference taken. */
+struct node_entry *node_cache_get(const struct node_cache *c, uint64_t index);
+/* Forget the oldest while over bytes_max, but nothing above keep_index. */
+void node_cache_evict(struct node_cache *c, uint64_t keep_index);
+
+/* ---- configurations by index (node_confs.c)
+ * ------------------------------------------------------- */
+
+enum { NODE_CONFS_MAX = 8 };
+struct node_confs {
+    struct {
+        uint64_t index;
+        struct wire_conf conf;
+    } at[NODE_CONFS_MAX];
+    uint32_t count;
+};
+void node_confs_push(struct node_confs *c, uint64_t index, const struct wire_conf *conf);
+void node_confs_truncate(struct node_confs *c, uint64_t index); /* those at index and above */
+const struct wire_conf *node_confs_latest(const struct node_confs *c); /* NULL: none */
+const struct wire_member *node_conf_find(const struct wire_conf *c, raft_id id);
+const struct wire_member *node_conf_find_name(const struct wire_conf *c, struct slice name);
+
+/* ---- requests that wait (node_wait.c)
+ * -------------------------------------------------------------- */
+
+enum node_wait_state {
+    WAIT_FREE = 0,
+    WAIT_SUBMITTED, /* looked at, at the end of this turn */
+    WAIT_GATHERED,  /* proposal, not yet given to raft */
+    WAIT_PROPOSED,  /* has an index */
+    WAIT_CLASSIFY,  /* waiting for, or in, a READ job that classifies */
+    WAIT_CONFIRM,   /* a token of raft's is out */
+    WAIT_READ,      /* waiting for, or in, a READ job that runs the query */
+    WAIT_FORWARD,   /* sent to the leader */
+};
+
+struct node_wait {
+    struct list link; /* in the queue of its state, ordered by arrival (PROPOSED: by index) */
+    struct node *node;
+    uint32_t slot, generation;
+    enum node_wait_state state;
+    bool in_lane;   /* a job has it: only its done() may free it */
+    bool forgotten; /* nobody waits any more */
+    bool answered;
+    node_reply_fn *reply;
+    void *ctx;
+
+    enum wire_request_kind kind;
+    enum wire_level level;
+    uint32_t encode_options;
+    bool forwarded, redirect, freshness_strict;
+    int64_t freshness_ns;
+    uint64_t linearizable_timeout_ms, db_timeout_ns, timeout_ms;
+    struct node_entry *payload;
+    struct env_timer timer;
+    uint64_t index, term; /* PROPOSED */
+    peer_conn conn;       /* FORWARD */
+    uint32_t stream;
+    uint64_t deadline_ns; /* of the statements */
+
+    struct buf out;
+    struct db_sink *sink;
+    /* READ job */
+    struct env_job job;
+    struct node_reader *reader;
+    bool run_classify, read_only;
+    int rc;
+    struct err_text why;
+};
+
+struct node_waits {
+    struct node_wait **slots;
+    uint32_t cap;
+    uint32_t *free_slots;
+    uint32_t free_count, live_count;
+    uint64_t live_bytes;
+};
+/* NULL: limit reached or memory short (*rc says). */
+struct node_wait *node_wait_new(struct node *n, const struct node_request *r, node_reply_fn *reply,
+                                void *ctx, int *rc);
+struct node_wait *node_wait_find(struct node *n, uint64_t ticket);
+static inline uint64_t node_wait_ticket(const struct node_wait *w)
+{
+    return ((uint64_t)w->generation << 32) | (w->slot + 1U);
+}
+/* Answer (unless forgotten) and free (unless in a lane: then its done() frees). */
+void node_wait_answer(struct node_wait *w, const struct node_answer *a);
+void node_wait_fail(struct node_wait *w, int rc, const char *text);
+void node_wait_free(struct node_wait *w);
+
+/* ---- lanes
+ * ------------------------------------------------------------------------------------------ */
+
+struct node_reader {
+    struct db_reader *reader; /* NULL: not opened yet */
+    bool busy;
+};
+
+struct node_log { /* node_log.c: what must become durable, and the job that does it */
+    struct env_job job;
+    bool busy, full;
+    struct env_timer retry; /* after ERR_NOSPC */
+    bool hard_pending, range_pending;
+    struct raft_hard hard;
+    uint64_t range_first;   /* the disk must become equal to the cache from here to its end */
+    uint64_t order_pending; /* newest order that has durable work */
+    uint64_t order_stored;  /* STORED was told up to here */
+    uint64_t started_ns;    /* of the running job */
+    /* the running job's */
+    bool run_hard, run_range;
+    struct raft_hard run_hard_value;
+    uint64_t run_first, run_order, run_mark;
+    uint32_t run_count, run_cap;
+    struct wire_entry *run_entries;
+    struct node_entry **run_refs;
+    int rc;
+    struct rlog_stat stat;
+    uint64_t mark_told;
+};
+
+struct node_held { /* a message that may leave only after an order is stored */
+    uint64_t order;
+    struct raft_msg msg;
+};
+
+struct node_load { /* entries read back from disk, in the LOG lane */
+    struct env_job job;
+    struct node *node;
+    uint64_t first;
+    uint32_t count_max;
+    size_t bytes_max;
+    bool busy;
+    struct node_entry **entries; /* count of them, owned until taken */
+    uint32_t count, cap;
+    int rc;
+    void (*done)(struct node_load *l);
+    void *ctx;
+};
+
+struct node_apply { /* node_apply.c */
+    struct env_job job;
+    bool busy;
+    uint64_t target;  /* committed: apply up to here */
+    uint64_t applied; /* done up to here */
+    uint64_t started_ns;
+    uint32_t count, cap;
+    struct db_entry *entries; /* of the running batch */
+    struct node_entry **refs;
+    struct node_wait **waits; /* NULL where nobody waits */
+    struct db_state state;
+    int rc;
+    struct err_text why;
+    struct node_load load; /* entries no longer in the cache */
+};
+
+enum { NODE_SEND_QUEUE_MAX = 64 };
+struct node_link { /* node_send.c: one per member: appends in order, possibly waiting for a load */
+    raft_id id;
+    struct raft_msg queue[NODE_SEND_QUEUE_MAX];
+    uint32_t head, count;
+    struct node_load load;
+};
+
+struct node_conn { /* who is at the other end of a greeted connection */
+    peer_conn conn;
+    raft_id id;
+    uint64_t store_id, cluster_id;
+    bool dialled;
+    char api_url[WIRE_ADDR_MAX + 1];
+};
+
+/* ---- membership (node_members.c)
+ * ---------------------------------------------------------------------- */
+
+typedef void node_done_fn(void *ctx, int rc, const char *why);
+
+enum node_change_step {
+    CHANGE_START,
+    CHANGE_REMOVING,
+    CHANGE_ADDING,
+    CHANGE_CATCHING_UP,
+    CHANGE_PROMOTING
+};
+struct node_change { /* on the leader: one join or remove, one at a time */
+    struct list link;
+    bool is_remove, voter;
+    enum node_change_step step;
+    char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
+    uint64_t store_id;
+    uint64_t conf_index; /* of the change under way */
+    uint64_t catch_up_index;
+    uint64_t deadline_ns;
+    node_done_fn *done; /* local asker, or */
+    void *ctx;
+    peer_conn conn; /* the asker's connection */
+    uint32_t stream;
+};
+
+enum { NODE_ASKS_MAX = 64 };
+enum node_ask_kind { ASK_JOIN = 1, ASK_REMOVE, ASK_META };
+struct node_ask { /* a question of ours to another node */
+    struct list link;
+    struct node *node;
+    enum node_ask_kind kind;
+    peer_conn conn;
+    uint32_t stream;
+    bool own_conn; /* dialled for this: close afterwards */
+    uint32_t hops;
+    struct env_timer timer;
+    struct env_turn turn; /* to answer about ourselves later */
+    char name[WIRE_NAME_MAX + 1];
+    node_done_fn *done;
+    void (*meta_done)(void *ctx, int rc, const struct wire_meta *meta, const char *why);
+    void *ctx;
+};
+
+/* ---- the node
+ * -------------------------------------------------------------------------------------------- */
+
+enum node_phase { NODE_OPENING, NODE_OPEN, NODE_STOPPING, NODE_STOPPED };
+
+struct node {
+    struct env *env;
+    enum node_phase phase;
+    /* configuration, copied */
+    char name[WIRE_NAME_MAX + 1], raft_bind[WIRE_ADDR_MAX + 1], raft_addr[WIRE_ADDR_MAX + 1];
+    char api_url[WIRE_ADDR_MAX + 1], version[64], dir[DB_PATH_MAX], db_path[DB_PATH_MAX + 16];
+    struct node_config config;
+    raft_id id;
+
+    struct env_lock *lock;
+    struct rlog *rlog;
+    struct db *db;
+    struct raft *raft;
+    struct peer_set *peers;
+    struct rlog_recovered found;
+    uint64_t cluster_id, store_id;
+    bool joining;      /* fresh, waiting to be adopted by a cluster */
+    uint64_t adopt_id; /* cluster id being made durable; 0: none */
+    struct env_job adopt_job;
+    int adopt_rc;
+
+    struct raft_view view; /* after the last step */
+    struct env_timer tick;
+    struct env_turn turn; /* gathers proposals */
+    struct node_cache cache;
+    struct node_confs confs;
+    struct node_waits waits;
+    struct list submitted, gathered, proposed, confirming, read_queue, forwarding;
+    uint32_t read_waiting;
+    struct node_log log;
+    struct node_apply apply;
+    struct node_held *held;
+    uint32_t held_head, held_count, held_cap;
+    struct node_link links[RAFT_NODES_MAX];
+    uint32_t link_count;
+    struct node_conn *conns;
+    uint32_t conn_count, conn_cap;
+    struct node_reader *readers;
+    uint32_t readers_busy;
+
+    struct list changes; /* node_change, first one is under way */
+    struct env_timer change_timer;
+    struct list asks;
+    uint32_t ask_count;
+    struct {
+        bool active;
+        raft_id to;
+        node_done_fn *done;
+        void *ctx;
+        struct env_timer timer;
+    } transfer;
+
+    /* inputs of the step under way, for obey() */
+    struct node_entry **incoming; /* payloads of the APPEND_REQ being stepped */
+    uint32_t incoming_count, incoming_cap;
+    struct raft_entry *incoming_meta;
+    struct raft_conf *incoming_confs;
+    uint32_t incoming_conf_count;
+    uint64_t incoming_first;
+    struct node_entry *conf_entry; /* payload of the configuration being proposed */
+    uint32_t *propose_bytes;
+
+    uint64_t ready_index; /* applied >= this and a leader known: ready */
+    bool ready_index_set;
+
+    struct env_job open_job; /* opening and closing, step by step */
+    bool open_busy;          /* opening is under way */
+    int open_rc;
+    struct err_text open_why;
+    struct raft_term_run *open_runs;
+    uint32_t open_run_count, open_run_cap;
+    void (*opened)(void *ctx, int rc, const char *why);
+    void *opened_ctx;
+
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+    struct env_timer stop_timer;
+    bool stop_peers_done, stop_closing;
+
+    void (*on_applied)(void *ctx, uint64_t index, uint64_t digest);
+    void *on_applied_ctx;
+};
+
+static inline uint64_t node_now_ms(const struct node *n)
+{
+    return env_now_ns(n->env) / ENV_MS_NS;
+}
+
+/* node_pump.c */
+/* The only call of raft_step: step, then obey. Returns raft_step's result. */
+int node_step(struct node *n, struct raft_in *in);
+void node_pump_start(struct node *n);
+/* node_log.c */
+void node_log_init(struct node *n);
+void node_log_fini(struct node *n);
+void node_log_hard(struct node *n, const struct raft_hard *hard, uint64_t order);
+void node_log_range(struct node *n, uint64_t first, uint64_t order);
+void node_log_kick(struct node *n);
+bool node_log_idle(const struct node *n);
+void node_load_start(struct node_load *l, struct node *n, uint64_t first, uint32_t count_max,
+                     size_t bytes_max);
+void node_load_drop(struct node_load *l); /* release the entries it holds */
+/* node_send.c */
+void node_links_set(struct node *n);
+void node_links_fini(struct node *n);
+void node_send(struct node *n, const struct raft_msg *m);
+void node_hold(struct node *n, const struct raft_msg *m, uint64_t order);
+void node_release_held(struct node *n);
+/* node_apply.c */
+void node_apply_init(struct node *n);
+void node_apply_fini(struct node *n);
+void node_apply_kick(struct node *n);
+/* node_request.c */
+void node_request_turn(struct env_turn *t);
+void node_request_dispatch(
+    struct node_wait *w); /* which way it goes, from its kind, level and our role */
+/* node_write.c */
+void node_write_gather(struct node_wait *w);
+void node_write_propose(struct node *n); /* all that is gathered */
+void node_write_appended(struct node *n, uint64_t first, uint32_t count);
+void node_write_lost(struct node *n); /* no longer leader */
+struct node_wait *node_write_claim(struct node *n, uint64_t index, uint64_t term);
+/* node_read.c */
+void node_read_start(struct node_wait *w, bool classify); /* queue for a read connection */
+void node_read_confirm(struct node_wait *w);              /* linearizable: ask raft first */
+void node_read_kick(struct node *n);
+void node_read_answered(struct node *n, const struct raft_read *r);
+/* node_forward.c */
+void node_forward(struct node_wait *w);
+void node_forward_asked(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_forward_lost(struct node *n, peer_conn c);
+/* node_frame.c */
+
+extern const struct peer_events node_peer_events;
+struct node_conn *node_conn_find(struct node *n, peer_conn c);
+/* node_members.c */
+int node_remove_here(struct node *n, struct slice name, node_done_fn *done, void *ctx);
+void node_members_progress(struct node *n); /* after steps and on its timer */
+void node_members_lost(struct node *n);     /* no longer leader */
+void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_transfer_progress(struct node *n);
+/* node_ask.c */
+void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_ask_greeted(struct node *n, peer_conn c);
+void node_ask_lost(struct node *n, peer_conn c);
+void node_ask_cancel_all(struct node *n);
+void node_meta_fill(const struct node *n, struct wire_meta *m);
+/* node_open.c */
+int node_open_start(struct node *n);
+void node_self_tell(struct node *n); /* greeting facts to peers */
+/* node_stop.c */
+void node_stop_progress(struct node *n);
+
+#endif

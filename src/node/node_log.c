@@ -1,0 +1,245 @@
+/* node_log.c — the LOG lane: what must become durable, one job at a time.
+ *
+ * Group commit without a timer: while a job syncs, later orders gather as "hard state to save" and
+ * "the disk must equal the cache from range_first on"; the next job takes all of it in one batch.
+ * Overwritten entries need no care: the range is read from the cache when the job is made, and the
+ * newest order it covers is what STORED names.
+ *
+ * A job holds references to its entries; the LOOP may truncate the cache meanwhile. */
+#include "node_int.h"
+
+enum { LOG_RETRY_MS = 250, LOG_MARK_STEP = 64, LOAD_FIRST_CAP = 64 };
+
+static void log_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, log.job);
+    struct node_log *l = &n->log;
+
+    l->rc = 0;
+    if (l->run_hard)
+        l->rc = rlog_hard_save(n->rlog, &l->run_hard_value);
+    if (!l->rc && l->run_range)
+        l->rc = rlog_append(n->rlog, l->run_first, l->run_entries, l->run_count);
+    if (!l->rc && l->run_mark)
+        l->rc = rlog_mark(n->rlog, l->run_mark);
+    rlog_stat(n->rlog, &l->stat);
+}
+
+static void log_release(struct node_log *l)
+{
+    for (uint32_t i = 0; i < l->run_count; i++)
+        node_entry_unref(l->run_refs[i]);
+    l->run_count = 0;
+}
+
+/* No space, and nothing promised: keep the work, refuse new writes, try again. */
+static void log_no_space(struct node *n)
+{
+    struct node_log *l = &n->log;
+
+    if (!l->full)
+        env_log(n->env, "store", "no space left for the log in %s: refusing writes", n->dir);
+    l->full = true;
+    if (!l->range_pending || l->run_first < l->range_first)
+        l->range_first = l->run_first;
+    l->range_pending = true;
+    env_timer_arm(&l->retry, LOG_RETRY_MS * ENV_MS_NS);
+}
+
+static void log_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, log.job);
+    struct node_log *l = &n->log;
+
+    l->busy = false;
+    log_release(l);
+    if (l->rc == ERR_NOSPC) {
+        log_no_space(n);
+        node_stop_progress(n);
+        return;
+    }
+    if (l->rc)
+        env_halt(n->env, "the Raft log cannot be written: a write or sync failed, and what was "
+                         "written since the last good sync cannot be trusted");
+    l->full = false;
+    ASSERT(l->run_order >= l->order_stored);
+    if (l->run_order > l->order_stored && n->raft) {
+        l->order_stored = l->run_order;
+        node_release_held(n);
+        struct raft_in in = {.kind = RAFT_IN_STORED, .u.stored_order = l->run_order};
+        int rc = node_step(n, &in);
+        ASSERT(rc == 0);
+    }
+    uint64_t durable = n->view.durable_index;
+    node_cache_evict(&n->cache, durable < n->apply.applied ? durable : n->apply.applied);
+    node_log_kick(n);
+    node_stop_progress(n);
+}
+
+static void log_retry(struct env_timer *t)
+{
+    node_log_kick(t->ctx);
+}
+
+void node_log_init(struct node *n)
+{
+    env_timer_init(&n->log.retry, n->env, log_retry, n);
+    n->log.job.run = log_run;
+    n->log.job.done = log_done;
+}
+
+void node_log_fini(struct node *n)
+{
+    ASSERT(!n->log.busy);
+    env_timer_disarm(&n->log.retry);
+    mem_free(n->log.run_entries);
+    mem_free(n->log.run_refs);
+}
+
+void node_log_hard(struct node *n, const struct raft_hard *hard, uint64_t order)
+{
+    n->log.hard = *hard;
+    n->log.hard_pending = true;
+    n->log.order_pending = order;
+}
+
+void node_log_range(struct node *n, uint64_t first, uint64_t order)
+{
+    struct node_log *l = &n->log;
+
+    if (!l->range_pending || first < l->range_first)
+        l->range_first = first;
+    l->range_pending = true;
+    l->order_pending = order;
+}
+
+static void log_reserve(struct node_log *l, uint32_t count)
+{
+    if (count <= l->run_cap)
+        return;
+    uint32_t cap = l->run_cap ? l->run_cap : 256;
+    while (cap < count)
+        cap *= 2;
+    mem_free(l->run_entries);
+    mem_free(l->run_refs);
+    l->run_entries = mem_must_alloc(cap * sizeof(*l->run_entries));
+    l->run_refs = mem_must_alloc(cap * sizeof(*l->run_refs));
+    l->run_cap = cap;
+}
+
+static void log_take_range(struct node *n)
+{
+    struct node_log *l = &n->log;
+    uint64_t end = n->cache.first + n->cache.count; /* one past the newest */
+
+    ASSERT(l->range_first >= n->cache.first && l->range_first <= end);
+    uint32_t count = (uint32_t)(end - l->range_first);
+    log_reserve(l, count);
+    for (uint32_t i = 0; i < count; i++) {
+        struct node_entry *e = node_cache_get(&n->cache, l->range_first + i);
+        l->run_refs[i] = node_entry_ref(e);
+        l->run_entries[i] = node_entry_wire(e);
+    }
+    l->run_first = l->range_first;
+    l->run_count = count;
+}
+
+void node_log_kick(struct node *n)
+{
+    struct node_log *l = &n->log;
+
+    if (n->phase != NODE_OPEN || l->busy || !(l->hard_pending || l->range_pending) ||
+        env_timer_armed(&l->retry))
+        return;
+    l->run_hard = l->hard_pending;
+    l->run_hard_value = l->hard;
+    l->run_range = l->range_pending;
+    l->run_count = 0;
+    if (l->run_range)
+        log_take_range(n);
+    l->run_order = l->order_pending;
+    l->run_mark = 0;
+    if (n->view.commit_index >= l->mark_told + LOG_MARK_STEP &&
+        n->view.commit_index <= n->view.durable_index) {
+        l->run_mark = n->view.commit_index;
+        l->mark_told = l->run_mark;
+    }
+    l->hard_pending = false;
+    l->range_pending = false;
+    l->busy = true;
+    l->started_ns = env_now_ns(n->env);
+    env_job_submit(n->env, ENV_LANE_LOG, &l->job);
+}
+
+bool node_log_idle(const struct node *n)
+{
+    return !n->log.busy;
+}
+
+/* ---- reading back
+ * --------------------------------------------------------------------------------- */
+
+static int load_visit(void *ctx, uint64_t index, const struct wire_entry *entry)
+{
+    struct node_load *l = ctx;
+
+    ASSERT(index == l->first + l->count);
+    if (l->count == l->cap) {
+        uint32_t cap = l->cap ? l->cap * 2 : LOAD_FIRST_CAP;
+        struct node_entry **grown = mem_realloc(l->entries, cap * sizeof(struct node_entry *));
+        if (!grown)
+            return ERR_NOMEM;
+        l->entries = grown;
+        l->cap = cap;
+    }
+    struct node_entry *e = node_entry_new(entry->payload.len);
+    if (!e)
+        return ERR_NOMEM;
+    e->kind = entry->kind;
+    e->term = entry->term;
+    if (e->len)
+        memcpy(e->payload, entry->payload.data, e->len);
+    l->entries[l->count++] = e;
+    return 0;
+}
+
+static void load_run(struct env_job *job)
+{
+    struct node_load *l = LIST_ENTRY(job, struct node_load, job);
+    l->rc = rlog_read(l->node->rlog, l->first, l->count_max, l->bytes_max, load_visit, l);
+}
+
+static void load_done(struct env_job *job)
+{
+    struct node_load *l = LIST_ENTRY(job, struct node_load, job);
+
+    l->busy = false;
+    if (l->rc == ERR_IO || l->rc == ERR_CORRUPT)
+        env_halt(l->node->env, "the Raft log cannot be read back: stored data is damaged");
+    l->done(l);
+    node_stop_progress(l->node);
+}
+
+void node_load_start(struct node_load *l, struct node *n, uint64_t first, uint32_t count_max,
+                     size_t bytes_max)
+{
+    ASSERT(!l->busy && l->count == 0);
+    l->node = n;
+    l->first = first;
+    l->count_max = count_max;
+    l->bytes_max = bytes_max;
+    l->busy = true;
+    l->job.run = load_run;
+    l->job.done = load_done;
+    env_job_submit(n->env, ENV_LANE_LOG, &l->job);
+}
+
+void node_load_drop(struct node_load *l)
+{
+    for (uint32_t i = 0; i < l->count; i++)
+        node_entry_unref(l->entries[i]);
+    l->count = 0;
+    mem_free(l->entries);
+    l->entries = NULL;
+    l->cap = 0;
+}

@@ -1,0 +1,220 @@
+/* node_open.c — from a directory to a running node.
+ *
+ *   LOG lane: lock ─► rlog_open (collect terms, configurations) ─► found a cluster? (bootstrap)
+ *   APPLY lane: db_open, empty
+ *   LOOP: raft_create ─► listen ─► members ─► pump; the log is replayed as its commit becomes known
+ *
+ * The log is the truth: the database starts empty and nothing but the log says what it contains. */
+#include "node_int.h"
+
+static int visit_entry(void *ctx, uint64_t index, const struct wire_entry *e)
+{
+    struct node *n = ctx;
+
+    if (n->open_run_count == 0 || n->open_runs[n->open_run_count - 1].term != e->term) {
+        if (n->open_run_count == n->open_run_cap) {
+            uint32_t cap = n->open_run_cap ? n->open_run_cap * 2 : 64;
+            struct raft_term_run *grown = mem_realloc(n->open_runs, cap * sizeof(*grown));
+            if (!grown)
+                return ERR_NOMEM;
+            n->open_runs = grown;
+            n->open_run_cap = cap;
+        }
+        n->open_runs[n->open_run_count].first_index = index;
+        n->open_runs[n->open_run_count].term = e->term;
+        n->open_run_count++;
+    }
+    if (e->kind == RAFT_ENTRY_CONF) {
+        struct wire_conf conf;
+        if (wire_conf_get(e->payload, &conf))
+            return err_set(&n->open_why, ERR_CORRUPT, "log entry %llu: configuration is malformed",
+                           (unsigned long long)index);
+        node_confs_push(&n->confs, index, &conf);
+    }
+    return 0;
+}
+
+/* Found a cluster of this node alone: its configuration is the log's first entry (thesis §4.4). */
+static int bootstrap(struct node *n)
+{
+    struct wire_conf conf = {.cluster_id = n->cluster_id, .count = 1};
+    struct wire_member *m = &conf.members[0];
+    struct raft_hard hard = {.term = 1};
+    struct buf b;
+
+    m->id = n->id;
+    m->store_id = n->store_id;
+    m->voter = true;
+    memcpy(m->name, n->name, sizeof(m->name));
+    memcpy(m->addr, n->raft_addr, sizeof(m->addr));
+    buf_init(&b, LIMIT_ENTRY_BYTES);
+    int rc = wire_conf_put(&b, &conf);
+    struct wire_entry e = {.term = 1, .kind = RAFT_ENTRY_CONF, .payload = buf_slice(&b)};
+    if (rc == 0)
+        rc = rlog_identity_save(n->rlog, n->cluster_id);
+    if (rc == 0)
+        rc = rlog_hard_save(n->rlog, &hard);
+    if (rc == 0)
+        rc = rlog_append(n->rlog, 1, &e, 1);
+    if (rc == 0) {
+        n->found.hard = hard;
+        n->found.last_index = 1;
+        n->found.identity.cluster_id = n->cluster_id;
+        rc = visit_entry(n, 1, &e);
+    }
+    buf_fini(&b);
+    return rc;
+}
+
+static int open_log(struct node *n)
+{
+    char path[DB_PATH_MAX + 32];
+    struct rlog_config config = {
+        .dir = path, .segment_bytes = n->config.segment_bytes, .spare_count = 2};
+
+    int rc = env_dir_create(n->env, n->dir);
+    if (rc)
+        return err_set(&n->open_why, rc, "cannot create %s: %s", n->dir, err_text_of(rc));
+    (void)snprintf(path, sizeof(path), "%s/lock", n->dir);
+    rc = env_lock_take(n->env, path, &n->lock);
+    if (rc)
+        return err_set(&n->open_why, rc, "%s is in use by another process", n->dir);
+    (void)snprintf(path, sizeof(path), "%s/raft", n->dir);
+    rc = rlog_open(n->env, &config, n->store_id, visit_entry, n, &n->found, &n->rlog, &n->open_why);
+    if (rc)
+        return rc;
+    n->store_id = n->found.identity.store_id;
+    bool empty = n->found.identity.cluster_id == 0 && n->found.last_index == 0;
+    if (empty && n->config.bootstrap)
+        return bootstrap(n);
+    n->cluster_id = n->found.identity.cluster_id;
+    return 0;
+}
+
+static void open_log_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+    n->open_rc = open_log(n);
+}
+
+static void open_db_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+    struct db_config config = n->config.db;
+
+    config.path = n->db_path;
+    n->open_rc = db_open(n->env, &config, &n->db, &n->open_why);
+}
+
+static int create_raft(struct node *n)
+{
+    struct raft_conf_at confs[NODE_CONFS_MAX];
+    struct raft_config config = {
+        .id = n->id,
+        .seed = env_random_u64(n->env),
+        .heartbeat_ms =
+            n->config.heartbeat_timeout_ms / 10 ? n->config.heartbeat_timeout_ms / 10 : 1,
+        .election_ms = n->config.heartbeat_timeout_ms,
+        .lease_ms = n->config.lease_timeout_ms,
+        .append_count_max = n->config.append_count_max,
+        .append_bytes_max = n->config.append_bytes_max,
+        .window_msgs = n->config.window_msgs,
+        .window_bytes = n->config.window_bytes,
+        .term_runs_max = 64 * 1024,
+    };
+    struct raft_restore restore = {
+        .hard = n->found.hard,
+        .snapshot_index = n->found.compacted_index,
+        .snapshot_term = n->found.compacted_term,
+        .last_index = n->found.last_index,
+        .runs = n->open_runs,
+        .run_count = n->open_run_count,
+        .confs = confs,
+        .conf_count = n->confs.count,
+    };
+
+    for (uint32_t i = 0; i < n->confs.count; i++) {
+        confs[i].index = n->confs.at[i].index;
+        wire_conf_to_raft(&n->confs.at[i].conf, &confs[i].conf);
+    }
+    return raft_create(&config, &restore, node_now_ms(n), &n->raft, &n->open_why);
+}
+
+static int start_running(struct node *n)
+{
+    int rc = create_raft(n);
+    if (rc)
+        return rc;
+    node_cache_init(&n->cache, n->found.last_index + 1, n->config.entry_cache_bytes);
+    n->joining = n->cluster_id == 0;
+    node_self_tell(n);
+    rc = peer_set_listen(n->peers, n->raft_bind, &n->open_why);
+    if (rc)
+        return rc;
+    n->phase = NODE_OPEN;
+    node_links_set(n);
+    node_pump_start(n);
+    return 0;
+}
+
+static void open_ended(struct node *n, int rc)
+{
+    mem_free(n->open_runs);
+    n->open_runs = NULL;
+    n->open_busy = false;
+    n->opened(n->opened_ctx, rc, rc ? n->open_why.text : "");
+    node_stop_progress(n);
+}
+
+static void open_db_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+    int rc = n->open_rc;
+
+    if (n->phase == NODE_STOPPING)
+        rc = ERR_CANCELED;
+    else if (rc == 0)
+        rc = start_running(n);
+    open_ended(n, rc);
+}
+
+static void open_log_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    if (n->open_rc || n->phase == NODE_STOPPING) {
+        open_ended(n, n->open_rc ? n->open_rc : ERR_CANCELED);
+        return;
+    }
+    if (n->found.torn_tail_cut)
+        env_log(n->env, "store", "cut an unfinished write at the end of the log");
+    if (n->found.hard_repaired)
+        env_log(n->env, "store", "repaired one damaged copy of term and vote from the other");
+    n->open_job.run = open_db_run;
+    n->open_job.done = open_db_done;
+    env_job_submit(n->env, ENV_LANE_APPLY, &n->open_job);
+}
+
+int node_open_start(struct node *n)
+{
+    n->open_busy = true;
+    n->open_job.run = open_log_run;
+    n->open_job.done = open_log_done;
+    env_job_submit(n->env, ENV_LANE_LOG, &n->open_job);
+    return 0;
+}
+
+void node_self_tell(struct node *n)
+{
+    struct peer_self self = {
+        .cluster_id = n->cluster_id,
+        .store_id = n->store_id,
+        .id = n->id,
+        .name = n->name,
+        .raft_addr = n->raft_addr,
+        .api_url = n->api_url,
+        .version = n->version,
+        .sqlite = db_library_identity(),
+    };
+    peer_self_set(n->peers, &self);
+}

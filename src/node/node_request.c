@@ -1,0 +1,117 @@
+/* node_request.c — a request's way through the node, decided once per turn for all that arrived.
+ *
+ *              leader                              not leader
+ *   EXECUTE    log                                 forward
+ *   QUERY      none, weak: read; linearizable:     none: read here;
+ *              confirm, read; strong: log          else forward
+ *   REQUEST    classify: all reads? like QUERY     level none: classify, reads here; else forward
+ *              else log */
+#include "node_int.h"
+
+int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx,
+                uint64_t *ticket)
+{
+    int rc;
+
+    ASSERT(reply);
+    if (n->phase != NODE_OPEN)
+        return ERR_NOT_READY;
+    if (r->f.payload.len > LIMIT_ENTRY_BYTES)
+        return ERR_TOO_BIG;
+    struct node_wait *w = node_wait_new(n, r, reply, ctx, &rc);
+    if (!w)
+        return rc;
+    if (w->level == WIRE_LEVEL_AUTO)
+        w->level = n->view.am_voter ? WIRE_LEVEL_WEAK : WIRE_LEVEL_NONE;
+    w->freshness_ns = r->freshness_ns;
+    w->freshness_strict = r->freshness_strict;
+    w->state = WAIT_SUBMITTED;
+    list_push_back(&n->submitted, &w->link);
+    env_turn_schedule(&n->turn);
+    if (ticket)
+        *ticket = node_wait_ticket(w);
+    return 0;
+}
+
+void node_forget(struct node *n, uint64_t ticket)
+{
+    struct node_wait *w = node_wait_find(n, ticket);
+
+    if (!w || w->answered)
+        return;
+    w->forgotten = true;
+    /* What is proposed may still be applied; what is not, is not. A lane's done() frees what it
+     * holds. */
+    if (!w->in_lane)
+        node_wait_free(w);
+}
+
+/* Level none with a bound on age (http-api.md §10.4); never on the leader. */
+static bool fresh_enough(const struct node *n, const struct node_wait *w)
+{
+    if (w->freshness_ns == 0 || n->view.role == RAFT_LEADER)
+        return true;
+    uint64_t heard_ms = n->view.leader_heard_ms;
+    uint64_t age_ns = (node_now_ms(n) - heard_ms) * ENV_MS_NS;
+    if (heard_ms == 0 || age_ns > (uint64_t)w->freshness_ns)
+        return false;
+    /* Strict: everything announced as committed must be applied, or have been heard of within the
+     * bound. */
+    return !w->freshness_strict || n->apply.applied >= n->view.commit_index;
+}
+
+static void dispatch_query(struct node_wait *w, bool leader)
+{
+    bool classify = w->kind == WIRE_REQUEST;
+
+    switch (w->level) {
+    case WIRE_LEVEL_NONE:
+        if (fresh_enough(w->node, w))
+            node_read_start(w, classify);
+        else
+            node_wait_fail(w, ERR_STALE, NULL);
+        return;
+    case WIRE_LEVEL_WEAK:
+    case WIRE_LEVEL_LINEARIZABLE:
+    case WIRE_LEVEL_AUTO:
+        if (!leader)
+            node_forward(w);
+        else if (classify || w->level != WIRE_LEVEL_LINEARIZABLE)
+            node_read_start(w, classify);
+        else
+            node_read_confirm(w);
+        return;
+    case WIRE_LEVEL_STRONG:
+        if (leader)
+            node_write_gather(w);
+        else
+            node_forward(w);
+        return;
+    }
+    UNREACHABLE();
+}
+
+void node_request_dispatch(struct node_wait *w)
+{
+    bool leader = w->node->view.role == RAFT_LEADER;
+
+    if (w->kind != WIRE_EXECUTE)
+        dispatch_query(w, leader);
+    else if (leader)
+        node_write_gather(w);
+    else
+        node_forward(w);
+}
+
+void node_request_turn(struct env_turn *t)
+{
+    struct node *n = t->ctx;
+    struct list arrived;
+
+    list_init(&arrived);
+    for (struct list *l; (l = list_pop_front(&n->submitted));)
+        list_push_back(&arrived, l);
+    for (struct list *l; (l = list_pop_front(&arrived));)
+        node_request_dispatch(LIST_ENTRY(l, struct node_wait, link));
+    node_write_propose(n);
+}

@@ -1,0 +1,144 @@
+/* node_stop.c — the way down.
+ *
+ *   hand leadership over (bounded) ─► answer who waits ─► peers say BYE and close ─► lanes run dry
+ * ─► database and log closed in their lanes ─► stopped() */
+#include "node_int.h"
+
+static bool lanes_idle(const struct node *n)
+{
+    if (n->open_busy || n->log.busy || n->apply.busy || n->apply.load.busy || n->adopt_id ||
+        n->readers_busy)
+        return false;
+    for (uint32_t i = 0; i < n->link_count; i++)
+        if (n->links[i].load.busy)
+            return false;
+    return true;
+}
+
+static void close_log_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    if (n->rlog)
+        rlog_close(n->rlog);
+    n->rlog = NULL;
+    env_lock_release(n->lock);
+    n->lock = NULL;
+}
+
+static void close_log_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    n->phase = NODE_STOPPED;
+    n->stopped(n->stopped_ctx);
+}
+
+static void close_db_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    if (n->db)
+        db_close(n->db);
+    n->db = NULL;
+}
+
+static void close_db_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    n->open_job.run = close_log_run;
+    n->open_job.done = close_log_done;
+    env_job_submit(n->env, ENV_LANE_LOG, &n->open_job);
+}
+
+static void close_readers_run(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    for (uint32_t i = 0; i < n->config.reader_count; i++) {
+        if (n->readers[i].reader)
+            db_reader_close(n->readers[i].reader);
+        n->readers[i].reader = NULL;
+    }
+}
+
+static void close_readers_done(struct env_job *job)
+{
+    struct node *n = LIST_ENTRY(job, struct node, open_job);
+
+    n->open_job.run = close_db_run;
+    n->open_job.done = close_db_done;
+    env_job_submit(n->env, ENV_LANE_APPLY, &n->open_job);
+}
+
+void node_stop_progress(struct node *n)
+{
+    if (n->phase != NODE_STOPPING || !n->stop_peers_done || n->stop_closing || !lanes_idle(n))
+        return;
+    n->stop_closing = true;
+    env_timer_disarm(&n->log.retry);
+    n->open_job.run = close_readers_run;
+    n->open_job.done = close_readers_done;
+    env_job_submit(n->env, ENV_LANE_READ, &n->open_job);
+}
+
+static void peers_stopped(void *ctx)
+{
+    struct node *n = ctx;
+    n->stop_peers_done = true;
+    node_stop_progress(n);
+}
+
+static void fail_all(struct list *queue)
+{
+    for (struct list *l; (l = list_pop_front(queue));)
+        node_wait_fail(LIST_ENTRY(l, struct node_wait, link), ERR_CANCELED, "the node is stopping");
+}
+
+static void stop_now(struct node *n)
+{
+    n->phase = NODE_STOPPING;
+    env_timer_disarm(&n->stop_timer);
+    env_timer_disarm(&n->tick);
+    env_timer_disarm(&n->change_timer);
+    env_timer_disarm(&n->transfer.timer);
+    env_turn_cancel(&n->turn);
+    node_members_lost(n);
+    node_ask_cancel_all(n);
+    fail_all(&n->submitted);
+    fail_all(&n->gathered);
+    fail_all(&n->proposed);
+    fail_all(&n->confirming);
+    fail_all(&n->read_queue);
+    fail_all(&n->forwarding);
+    peer_set_stop(n->peers, peers_stopped, n);
+}
+
+static void stop_timer_fired(struct env_timer *t)
+{
+    stop_now(t->ctx);
+}
+
+static void stop_transferred(void *ctx, int rc, const char *why)
+{
+    struct node *n = ctx;
+    (void)rc;
+    (void)why;
+    env_timer_arm(&n->stop_timer, 0);
+}
+
+void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
+{
+    ASSERT(n->phase == NODE_OPENING || n->phase == NODE_OPEN);
+    n->stopped = stopped;
+    n->stopped_ctx = ctx;
+    env_timer_init(&n->stop_timer, n->env, stop_timer_fired, n);
+    bool leads = n->raft && n->view.role == RAFT_LEADER && n->view.conf->count > 1;
+    if (leads && n->phase == NODE_OPEN &&
+        node_transfer(n, slice_of(NULL, 0), stop_transferred, n) == 0)
+        return;
+    if (n->phase == NODE_OPENING)
+        n->phase = NODE_STOPPING; /* open_ended() goes on when the opening jobs are through */
+    env_timer_arm(&n->stop_timer, 0);
+}

@@ -1,0 +1,140 @@
+/* node_wait.c — requests that somebody waits for. Each is in exactly one queue or one lane, has one
+ * timer, and is answered at most once. Referred to from outside by ticket, never by pointer. */
+#include "node_int.h"
+
+enum { WAITS_FIRST_CAP = 256 };
+
+static int waits_grow(struct node_waits *t)
+{
+    uint32_t cap = t->cap ? t->cap * 2 : WAITS_FIRST_CAP;
+    struct node_wait **slots = mem_realloc(t->slots, cap * sizeof(struct node_wait *));
+    if (!slots)
+        return ERR_NOMEM;
+    t->slots = slots;
+    uint32_t *free_slots = mem_realloc(t->free_slots, cap * sizeof(uint32_t));
+    if (!free_slots)
+        return ERR_NOMEM;
+    t->free_slots = free_slots;
+    for (uint32_t i = cap; i > t->cap; i--) {
+        slots[i - 1] = NULL;
+        free_slots[t->free_count++] = i - 1;
+    }
+    t->cap = cap;
+    return 0;
+}
+
+static void wait_timed_out(struct env_timer *timer)
+{
+    struct node_wait *w = timer->ctx;
+    const char *text = w->state == WAIT_CONFIRM   ? "timeout waiting for fsm"
+                       : w->state == WAIT_FORWARD ? "timed out waiting for the leader's answer"
+                                                  : "timed out; the outcome of a write is unknown";
+    node_wait_fail(w, ERR_TIMEOUT, text);
+}
+
+static struct node_wait *wait_alloc(struct node *n)
+{
+    struct node_waits *t = &n->waits;
+    if (t->free_count == 0 && waits_grow(t))
+        return NULL;
+    uint32_t slot = t->free_slots[t->free_count - 1];
+    struct node_wait *w = t->slots[slot];
+    uint32_t generation = w ? w->generation + 1 : 1;
+    if (!w)
+        w = mem_alloc(sizeof(*w));
+    if (!w)
+        return NULL;
+    t->slots[slot] = w;
+    t->free_count--;
+    memset(w, 0, sizeof(*w));
+    w->slot = slot;
+    w->generation = generation;
+    w->node = n;
+    return w;
+}
+
+struct node_wait *node_wait_new(struct node *n, const struct node_request *r, node_reply_fn *reply,
+                                void *ctx, int *rc)
+{
+    struct node_waits *t = &n->waits;
+
+    *rc = ERR_FULL;
+    if (t->live_count >= LIMIT_NODE_PENDING_COUNT ||
+        t->live_bytes + r->f.payload.len > LIMIT_NODE_PENDING_BYTES)
+        return NULL;
+    *rc = ERR_NOMEM;
+    struct node_entry *payload = node_entry_new(r->f.payload.len);
+    struct node_wait *w = payload ? wait_alloc(n) : NULL;
+    if (!w) {
+        node_entry_unref(payload);
+        return NULL;
+    }
+    memcpy(payload->payload, r->f.payload.data, r->f.payload.len);
+    list_init(&w->link);
+    w->reply = reply;
+    w->ctx = ctx;
+    w->payload = payload;
+    w->kind = r->f.kind;
+    w->level = r->f.level;
+    w->encode_options = r->f.encode_options;
+    w->forwarded = r->forwarded;
+    w->redirect = r->redirect;
+    w->timeout_ms = r->f.timeout_ms;
+    w->linearizable_timeout_ms = r->f.linearizable_timeout_ms;
+    w->db_timeout_ns = r->f.db_timeout_ns;
+    buf_init(&w->out, LIMIT_RESULT_BYTES);
+    env_timer_init(&w->timer, n->env, wait_timed_out, w);
+    env_timer_arm(&w->timer, w->timeout_ms * ENV_MS_NS);
+    t->live_count++;
+    t->live_bytes += payload->len;
+    *rc = 0;
+    return w;
+}
+
+struct node_wait *node_wait_find(struct node *n, uint64_t ticket)
+{
+    uint64_t slot = (ticket & UINT32_MAX) - 1;
+    if (slot >= n->waits.cap || !n->waits.slots[slot])
+        return NULL;
+    struct node_wait *w = n->waits.slots[slot];
+    return w->state != WAIT_FREE && w->generation == ticket >> 32 ? w : NULL;
+}
+
+void node_wait_free(struct node_wait *w)
+{
+    struct node *n = w->node;
+
+    ASSERT(w->state != WAIT_FREE);
+    ASSERT(!w->in_lane);
+    env_timer_disarm(&w->timer);
+    list_remove(&w->link);
+    if (w->sink)
+        n->config.codec->sink_free(w->sink);
+    w->sink = NULL;
+    buf_fini(&w->out);
+    n->waits.live_bytes -= w->payload->len;
+    n->waits.live_count--;
+    node_entry_unref(w->payload);
+    w->payload = NULL;
+    w->state = WAIT_FREE;
+    n->waits.free_slots[n->waits.free_count++] = w->slot;
+}
+
+void node_wait_answer(struct node_wait *w, const struct node_answer *a)
+{
+    if (!w->answered && !w->forgotten) {
+        w->answered = true;
+        w->reply(w->ctx, a);
+    }
+    env_timer_disarm(&w->timer);
+    if (w->in_lane)
+        w->forgotten = true; /* the lane's done() frees it */
+    else
+        node_wait_free(w);
+}
+
+void node_wait_fail(struct node_wait *w, int rc, const char *text)
+{
+    struct node_answer a = {.rc = rc, .text = text ? text : err_text_of(rc)};
+    node_wait_answer(w, &a);
+}

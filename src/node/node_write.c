@@ -1,0 +1,111 @@
+/* node_write.c — requests that go through the log, on the node that leads.
+ *
+ *   submit ─► GATHERED ─(end of turn: one PROPOSE for all)─► PROPOSED(index) ─► claimed by apply ─►
+ * answer └─ not leader: forward ─┘                        └─ leadership lost: outcome unknown */
+#include "node_int.h"
+
+void node_write_gather(struct node_wait *w)
+{
+    struct node *n = w->node;
+
+    w->state = WAIT_GATHERED;
+    list_remove(&w->link);
+    list_push_back(&n->gathered, &w->link);
+    env_turn_schedule(&n->turn);
+}
+
+static uint32_t gather_sizes(struct node *n)
+{
+    uint32_t count = 0;
+    for (struct list *l = n->gathered.next; l != &n->gathered && count < RAFT_ENTRIES_PER_STEP;
+         l = l->next)
+        n->propose_bytes[count++] = LIST_ENTRY(l, struct node_wait, link)->payload->len;
+    return count;
+}
+
+static void refuse_gathered(struct node *n, uint32_t count, int rc)
+{
+    struct list refused;
+
+    list_init(&refused);
+    while (count--)
+        list_push_back(&refused, list_pop_front(&n->gathered));
+    for (struct list *l; (l = list_pop_front(&refused));) {
+        struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
+        if (rc == ERR_NOT_LEADER)
+            node_forward(w);
+        else
+            node_wait_fail(w, rc, NULL);
+    }
+}
+
+void node_write_propose(struct node *n)
+{
+    for (uint32_t count; (count = gather_sizes(n)) > 0;) {
+        int rc = n->log.full ? ERR_NOSPC : 0;
+        if (rc == 0 && n->view.transferring)
+            rc = ERR_NOT_LEADER;
+        if (rc == 0) {
+            struct raft_in in = {.kind = RAFT_IN_PROPOSE,
+                                 .u.propose = {.count = count, .bytes = n->propose_bytes}};
+            rc = node_step(n, &in); /* obeying calls node_write_appended */
+        }
+        if (rc)
+            refuse_gathered(n, count, rc);
+    }
+}
+
+/* Called while obeying: the first `count` gathered requests became entries. */
+void node_write_appended(struct node *n, uint64_t first, uint32_t count)
+{
+    uint64_t term = n->view.hard.term;
+    int64_t wall_ns = env_wall_ns(n->env);
+
+    for (uint32_t i = 0; i < count; i++) {
+        struct list *l = list_pop_front(&n->gathered);
+        ASSERT(l);
+        struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
+        struct node_entry *e = w->payload;
+        wire_cmd_seal(e->payload, e->len, wall_ns, env_random_u64(n->env));
+        e->term = term;
+        e->kind = RAFT_ENTRY_NORMAL;
+        node_cache_push(&n->cache, e);
+        w->index = first + i;
+        w->term = term;
+        w->state = WAIT_PROPOSED;
+        list_push_back(&n->proposed, &w->link);
+    }
+}
+
+struct node_wait *node_write_claim(struct node *n, uint64_t index, uint64_t term)
+{
+    while (!list_empty(&n->proposed)) {
+        struct node_wait *w = LIST_ENTRY(n->proposed.next, struct node_wait, link);
+        if (w->index > index)
+            return NULL;
+        list_remove(&w->link);
+        if (w->index == index && w->term == term)
+            return w;
+        /* Its place was taken by another leader's entry. */
+        node_wait_fail(w, ERR_LEADERSHIP_LOST, NULL);
+    }
+    return NULL;
+}
+
+/* Entries already committed will be applied and answered; of the others nobody knows. */
+void node_write_lost(struct node *n)
+{
+    struct list lost;
+
+    list_init(&lost);
+    for (struct list *l = n->proposed.next; l != &n->proposed;) {
+        struct list *next = l->next;
+        if (LIST_ENTRY(l, struct node_wait, link)->index > n->apply.target) {
+            list_remove(l);
+            list_push_back(&lost, l);
+        }
+        l = next;
+    }
+    for (struct list *l; (l = list_pop_front(&lost));)
+        node_wait_fail(LIST_ENTRY(l, struct node_wait, link), ERR_LEADERSHIP_LOST, NULL);
+}
