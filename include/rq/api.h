@@ -14,8 +14,19 @@ struct api_config {
     const char *raft_addr;    /* for X-RQLITE-RAFT-ADDR */
     const char *version;      /* "v10.…" */
     const char *allow_origin; /* NULL: header absent */
-    struct {                  /* facts for /status only */
+    struct api_facts {        /* for /status and /debug/vars only; strings may be NULL: "unknown" */
         const char *dir, *commit, *build_time, *sqlite_version;
+        const char *compiler;           /* one word */
+        const char *executable, *hostname, *os, *arch;
+        const char *db_path;            /* of the SQLite file; NULL: in memory */
+        const char *const *args;        /* command line, NULL-terminated; lent for the api's life */
+        uint32_t pid, ppid, page_size, cpu_count;
+        bool kubernetes, foreign_keys, on_disk;
+        int64_t db_reader_max;          /* -db-max-ro-conns */
+        int64_t queue_capacity, queue_batch, queue_timeout_ns;
+        int64_t apply_timeout_ns, heartbeat_timeout_ns, election_timeout_ns, lease_timeout_ns, commit_timeout_ns;
+        int64_t snapshot_interval_ns;
+        uint64_t snapshot_threshold;
     } facts;
 };
 
@@ -30,7 +41,8 @@ void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void
 void api_destroy(struct api *a);
 
 /* Find the advertised Raft address behind an HTTP API address ("http://host:port[/…]", daemon.md P-1):
- * GET /readyz?noleader and its X-RQLITE-RAFT-ADDR header. done() exactly once; raft_addr lent. */
+ * GET /readyz?noleader and its X-RQLITE-RAFT-ADDR header. 0: done() exactly once, later; raft_addr lent.
+ * ERR_INVALID (no such URL), ERR_NOT_SUPPORTED (https), ERR_NOMEM: nothing was started. */
 int api_resolve_raft_addr(struct env *e, const char *url, uint64_t timeout_ms,
                           void (*done)(void *ctx, int rc, const char *raft_addr, const char *why), void *ctx) MUST_USE;
 

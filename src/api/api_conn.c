@@ -1,0 +1,375 @@
+/* api_conn — one client connection: bytes in, whole requests up, answers out in order.
+ *
+ *            accept
+ *              │
+ *              ▼        last answer, refusal, EOF        closed()
+ *            OPEN ───────────────────────────► FINISHING ───────► freed
+ *              │     timeout, reset, api_stop's grace  │              ▲
+ *              └─────────────────────► CLOSED ◄────────┘──────────────┘
+ *
+ * One request is in flight at a time; bytes behind it wait in `in`, and reading stops when too many
+ * wait or when the client does not take its answers. Answers of one pump go out in one write. */
+#include "api_int.h"
+
+enum {
+    IN_STOP_BYTES = 256 * 1024, /* input that waits for the request in flight; then reading stops */
+    IN_MAX_BYTES = 64 * 1024 * 1024,
+    OUT_GATHER_BYTES = 32 * 1024, /* answers up to here are gathered by copying */
+    KEEP_BYTES = 64 * 1024,       /* buffers above this do not stay with an idle connection */
+    ARENA_MAX_BYTES = 256 * 1024 * 1024,
+    FINISH_MS = 5 * 1000, /* to take the last answer */
+    CONN_PENDING_MAX =
+        1 << 30, /* one answer may be LIMIT_RESULT_BYTES; more never waits (see choked) */
+};
+
+/* ---- timeouts: one timer per connection, armed again when it fires too early ------------------------------ */
+
+static void conn_deadline_set(struct api_conn *c, uint64_t after_ms)
+{
+    const uint64_t now = env_now_ns(c->api->env);
+    c->deadline_ns = now + after_ms * ENV_MS_NS;
+    if (!env_timer_armed(&c->timer) || c->timer.due_ns > c->deadline_ns)
+        env_timer_arm(&c->timer, after_ms * ENV_MS_NS);
+}
+
+static void conn_deadline_clear(struct api_conn *c)
+{
+    c->deadline_ns = UINT64_MAX; /* a timer that is armed runs into the void */
+}
+
+static void conn_timer_fire(struct env_timer *t)
+{
+    struct api_conn *c = t->ctx;
+    const uint64_t now = env_now_ns(c->api->env);
+    if (c->deadline_ns == UINT64_MAX)
+        return;
+    if (now < c->deadline_ns)
+        env_timer_arm(&c->timer, c->deadline_ns - now);
+    else
+        api_conn_close(c);
+}
+
+/* Which limit applies while nothing is in flight. had_bytes: some just came. */
+static void conn_deadline_wait(struct api_conn *c, bool had_bytes)
+{
+    if (c->state != API_CONN_OPEN || c->busy)
+        return;
+    if (http_parser_idle(c->parser) && buf_len(&c->in) == 0)
+        conn_deadline_set(c, LIMIT_HTTP_IDLE_MS);
+    else if (http_parser_in_body(c->parser))
+        conn_deadline_set(c, LIMIT_HTTP_BODY_IDLE_MS);
+    else if (!had_bytes || c->deadline_ns == UINT64_MAX ||
+             c->deadline_ns > env_now_ns(c->api->env) + LIMIT_HTTP_HEADER_MS * ENV_MS_NS)
+        conn_deadline_set(c,
+                          LIMIT_HTTP_HEADER_MS); /* once per header: later bytes do not extend it */
+}
+
+/* ---- closing ------------------------------------------------------------------------------------------------ */
+
+/* The request's answer will find nobody. */
+static void conn_request_drop(struct api_conn *c)
+{
+    if (!c->busy)
+        return;
+    if (c->request.ticket != 0 && c->api->node)
+        node_forget(c->api->node, c->request.ticket);
+    if (c->request.op)
+        c->request.op->conn = NULL;
+    c->request.ticket = 0;
+    c->request.op = NULL;
+    c->busy = false;
+}
+
+void api_conn_close(struct api_conn *c)
+{
+    if (c->state == API_CONN_CLOSED)
+        return;
+    conn_request_drop(c);
+    c->state = API_CONN_CLOSED;
+    env_timer_disarm(&c->timer);
+    env_stream_close(c->stream);
+}
+
+static void conn_finish(struct api_conn *c)
+{
+    ASSERT(!c->busy);
+    if (c->state != API_CONN_OPEN)
+        return;
+    c->state = API_CONN_FINISHING;
+    env_stream_finish(c->stream);
+    conn_deadline_set(c, FINISH_MS);
+}
+
+void api_conn_retire(struct api_conn *c)
+{
+    c->close_after = true;
+    if (c->state == API_CONN_OPEN && !c->busy && !c->pumping)
+        conn_finish(c);
+}
+
+static void conn_closed(void *ctx)
+{
+    struct api_conn *c = ctx;
+    struct api *a = c->api;
+    conn_request_drop(c);
+    env_timer_disarm(&c->timer);
+    http_parser_destroy(c->parser);
+    buf_fini(&c->in);
+    buf_fini(&c->out);
+    buf_fini(&c->payload);
+    arena_fini(&c->arena);
+    list_remove(&c->link);
+    a->conn_count--;
+    mem_free(c);
+    api_conn_gone(a);
+}
+
+/* ---- output --------------------------------------------------------------------------------------------------- */
+
+static void conn_reading_set(struct api_conn *c)
+{
+    const bool want =
+        c->state == API_CONN_OPEN && !c->saw_eof && !c->choked && buf_len(&c->in) < IN_STOP_BYTES;
+    if (want == c->reading || c->state == API_CONN_CLOSED)
+        return;
+    c->reading = want;
+    if (want)
+        env_stream_read_start(c->stream);
+    else
+        env_stream_read_stop(c->stream);
+}
+
+/* Send what was gathered, then parts. */
+static void conn_write(struct api_conn *c, const struct slice *parts, uint32_t count)
+{
+    struct slice all[API_REPLY_PARTS_MAX + 2];
+    size_t n = 0;
+    ASSERT(count <= API_REPLY_PARTS_MAX + 1);
+    if (buf_len(&c->out) > 0)
+        all[n++] = buf_slice(&c->out);
+    for (uint32_t i = 0; i < count; i++)
+        if (parts[i].len > 0)
+            all[n++] = parts[i];
+    if (n == 0 || c->state != API_CONN_OPEN)
+        return;
+    const int rc =
+        c->out.failed ? ERR_NOMEM : env_stream_write(c->stream, all, n, CONN_PENDING_MAX);
+    buf_reset(&c->out, KEEP_BYTES);
+    if (rc != 0)
+        api_conn_close(c);
+    else if (env_stream_pending(c->stream) > LIMIT_HTTP_OUTPUT_BYTES)
+        c->choked = true;
+}
+
+/* ---- requests --------------------------------------------------------------------------------------------------- */
+
+static void conn_refuse(struct api_conn *c, const struct http_refusal *refusal)
+{
+    http_put_status(&c->out, refusal->status);
+    http_put_header(&c->out, "Content-Type", slice_str("text/plain; charset=utf-8"));
+    http_put_header(&c->out, "Connection", slice_str("close"));
+    http_put_header_u64(&c->out, "Content-Length", strlen(refusal->text) + 1);
+    http_put_end(&c->out);
+    buf_append_str(&c->out, refusal->text);
+    buf_append_byte(&c->out, '\n');
+    c->close_after = true;
+}
+
+static void conn_dispatch(struct api_conn *c, const struct http_message *message)
+{
+    memset(&c->request, 0, sizeof c->request);
+    c->request.conn = c;
+    c->request.message = message;
+    c->request.started_ns = env_now_ns(c->api->env);
+    c->busy = true;
+    conn_deadline_clear(c);
+    c->api->dispatch(&c->request);
+}
+
+/* Feed bytes until a request is in flight; returns how many were taken. */
+static size_t conn_feed(struct api_conn *c, struct slice bytes)
+{
+    size_t taken = 0;
+    while (!c->busy && !c->choked && !c->close_after && c->state == API_CONN_OPEN &&
+           taken < bytes.len) {
+        const struct http_message *message = NULL;
+        struct http_refusal refusal = {0};
+        size_t used = 0;
+        const struct slice rest = slice_of(bytes.data + taken, bytes.len - taken);
+        const enum http_progress progress =
+            http_parser_feed(c->parser, rest, &used, &message, &refusal);
+        ASSERT(used <= rest.len);
+        taken += used;
+        switch (progress) {
+        case HTTP_NEED_MORE:
+            return bytes.len;
+        case HTTP_HEADERS_DONE:
+            buf_append_str(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
+            break;
+        case HTTP_MESSAGE:
+            conn_dispatch(c, message);
+            break;
+        case HTTP_BAD:
+            conn_refuse(c, &refusal);
+            break;
+        }
+    }
+    return taken;
+}
+
+/* Feed what waits, or else `fresh` bytes, and send the answers gathered meanwhile. */
+static void conn_pump(struct api_conn *c, struct slice fresh)
+{
+    ASSERT(!c->pumping);
+    c->pumping = true;
+    if (buf_len(&c->in) > 0) {
+        if (fresh.len > 0)
+            buf_append_slice(&c->in, fresh);
+        const size_t taken = c->in.failed ? 0 : conn_feed(c, buf_slice(&c->in));
+        buf_consume(&c->in, taken);
+    } else if (fresh.len > 0) {
+        const size_t taken = conn_feed(c, fresh);
+        buf_append(&c->in, fresh.data + taken, fresh.len - taken);
+    }
+    if (buf_len(&c->in) == 0)
+        buf_reset(&c->in, KEEP_BYTES);
+    c->pumping = false;
+    if (c->in.failed) {
+        api_conn_close(c);
+        return;
+    }
+    conn_write(c, NULL, 0);
+    if (c->state != API_CONN_OPEN)
+        return;
+    if (!c->busy && (c->close_after || (c->saw_eof && buf_len(&c->in) == 0))) {
+        conn_finish(c);
+        return;
+    }
+    conn_reading_set(c);
+    conn_deadline_wait(c, fresh.len > 0);
+}
+
+void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t count, bool keep)
+{
+    ASSERT(c->busy && c->state == API_CONN_OPEN);
+    size_t len = 0;
+    for (uint32_t i = 0; i < count; i++)
+        len += parts[i].len;
+    if (!keep)
+        c->close_after = true;
+    c->busy = false;
+    c->request.ticket = 0;
+    c->request.op = NULL;
+    if (len <= OUT_GATHER_BYTES) {
+        for (uint32_t i = 0; i < count; i++)
+            buf_append_slice(&c->out, parts[i]);
+    } else {
+        conn_write(c, parts, count);
+    }
+    if (c->state == API_CONN_OPEN) {
+        http_parser_next(c->parser);
+        buf_reset(&c->payload, KEEP_BYTES);
+        arena_reset(&c->arena);
+    }
+    if (!c->pumping && c->state == API_CONN_OPEN)
+        conn_pump(c, slice_of(NULL, 0));
+}
+
+/* ---- events of the stream ----------------------------------------------------------------------------------------- */
+
+static void conn_data(void *ctx, struct slice bytes)
+{
+    struct api_conn *c = ctx;
+    if (c->state == API_CONN_OPEN)
+        conn_pump(c, bytes);
+}
+
+static void conn_ended(void *ctx, int rc)
+{
+    struct api_conn *c = ctx;
+    c->saw_eof = true;
+    if (rc != ERR_EOF || c->state != API_CONN_OPEN)
+        api_conn_close(c);
+    else if (!c->busy)
+        conn_pump(c, slice_of(NULL, 0)); /* else: the client may still read its answer */
+}
+
+static void conn_drained(void *ctx)
+{
+    struct api_conn *c = ctx;
+    if (!c->choked)
+        return;
+    c->choked = false;
+    if (c->state == API_CONN_OPEN)
+        conn_pump(c, slice_of(NULL, 0));
+}
+
+static const struct env_stream_events conn_events = {
+    .data = conn_data,
+    .ended = conn_ended,
+    .drained = conn_drained,
+    .closed = conn_closed,
+};
+
+/* A connection that is refused for want of room or memory has no struct of its own. */
+static void refused_data(void *ctx, struct slice bytes)
+{
+    (void)ctx;
+    (void)bytes;
+}
+static void refused_ended(void *ctx, int rc)
+{
+    (void)ctx;
+    (void)rc;
+}
+static void refused_event(void *ctx)
+{
+    (void)ctx;
+}
+static const struct env_stream_events refused_events = {
+    .data = refused_data,
+    .ended = refused_ended,
+    .drained = refused_event,
+    .closed = refused_event,
+};
+
+static struct api_conn *conn_new(struct api *a, struct env_stream *s)
+{
+    static const struct http_parser_limits limits = {
+        .header_bytes_max = LIMIT_HTTP_HEADER_BYTES,
+        .body_bytes_max = LIMIT_HTTP_BODY_BYTES,
+    };
+    if (a->stopping || a->conn_count >= LIMIT_HTTP_CONNECTIONS)
+        return NULL;
+    struct api_conn *c = mem_zalloc(sizeof *c);
+    if (!c)
+        return NULL;
+    if (http_parser_create(HTTP_SERVER, &limits, &c->parser) != 0) {
+        mem_free(c);
+        return NULL;
+    }
+    c->api = a;
+    c->stream = s;
+    c->state = API_CONN_OPEN;
+    buf_init(&c->in, IN_MAX_BYTES);
+    buf_init(&c->out, IN_MAX_BYTES);
+    buf_init(&c->payload, LIMIT_ENTRY_BYTES);
+    arena_init(&c->arena, ARENA_MAX_BYTES);
+    env_timer_init(&c->timer, a->env, conn_timer_fire, c);
+    return c;
+}
+
+void api_conn_accept(struct api *a, struct env_stream *s)
+{
+    struct api_conn *c = conn_new(a, s);
+    if (!c) {
+        env_stream_attach(s, &refused_events, NULL);
+        env_stream_close(s);
+        return;
+    }
+    env_stream_attach(s, &conn_events, c);
+    list_push_back(&a->conns, &c->link);
+    a->conn_count++;
+    conn_reading_set(c);
+    conn_deadline_set(c, LIMIT_HTTP_IDLE_MS);
+}

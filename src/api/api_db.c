@@ -1,0 +1,293 @@
+/* api_db — /db/execute, /db/query, /db/request: body to payload, payload to node, answer to envelope
+ * (http-api.md §4–§6, §11). The results inside the envelope come encoded from where the rows were. */
+#include "api_int.h"
+
+static const struct slice no_text = {NULL, 0};
+
+/* ---- the envelope (§5.1) ------------------------------------------------------------------------------ */
+
+struct envelope {
+    struct slice results; /* encoded; len 0: empty */
+    struct slice error;   /* len 0: none */
+    uint64_t raft_index;  /* 0: absent */
+    const char *served_by;
+};
+
+/* The object is written around a marker-free split: the head up to the results, the results verbatim
+ * (they may be large), and the tail behind them. */
+static void envelope_reply(struct api_request *r, const struct envelope *v)
+{
+    const bool pretty = api_params_has(&r->params, API_FLAG_PRETTY);
+    struct buf text;
+    struct json_writer w;
+    buf_init(&text, 64 * 1024);
+    json_writer_init(&w, &text, pretty, 0);
+    json_object_begin(&w);
+    json_key_str(&w, "results");
+    json_raw(&w, no_text);
+    const size_t split = buf_len(&text);
+    if (v->error.len > 0) {
+        json_key_str(&w, "error");
+        json_string(&w, v->error);
+    }
+    if (api_params_has(&r->params, API_FLAG_TIMINGS)) {
+        json_key_str(&w, "time");
+        json_real(&w, (double)(env_now_ns(r->conn->api->env) - r->started_ns) / 1e9);
+    }
+    if (v->raft_index != 0 && api_params_has(&r->params, API_FLAG_RAFT_INDEX)) {
+        json_key_str(&w, "raft_index");
+        json_u64(&w, v->raft_index);
+    }
+    json_object_end(&w);
+    const struct slice all = buf_slice(&text);
+    const struct api_reply reply = {
+        .status = 200,
+        .content_type = API_TYPE_JSON,
+        .served_by = v->error.len > 0 ? NULL : v->served_by,
+        .parts = {slice_of(all.data, split), v->results.len > 0 ? v->results : slice_str("[]"),
+                  slice_of(all.data + split, all.len - split)},
+    };
+    if (text.failed)
+        api_reply_text(r, 503, err_text_of(text.failed));
+    else
+        api_reply(r, &reply);
+    buf_fini(&text);
+}
+
+static void error_reply(struct api_request *r, const char *text)
+{
+    const struct envelope v = {.error = slice_str(text)};
+    envelope_reply(r, &v);
+}
+
+/* ---- node's answer ----------------------------------------------------------------------------------------- */
+
+/* A 500 that still says who served it (§1.3, §5.6.2). */
+static void fail_reply(struct api_request *r, struct slice text, const char *served_by)
+{
+    const struct api_reply reply = {
+        .status = 500,
+        .content_type = API_TYPE_TEXT,
+        .no_sniff = true,
+        .served_by = served_by,
+        .parts = {text, slice_str("\n")},
+    };
+    api_reply(r, &reply);
+}
+
+static void results_reply(struct api_request *r, const struct node_answer *answer)
+{
+    struct envelope v = {
+        .raft_index = answer->raft_index,
+        .served_by = answer->served_by ? answer->served_by : r->conn->api->adv_addr,
+    };
+    const struct slice body = answer->body;
+    const struct slice rest = body.len > 0 ? slice_of(body.data + 1, body.len - 1) : no_text;
+    switch (body.len > 0 ? body.data[0] : API_BODY_RESULTS) {
+    case API_BODY_RESULTS:
+        v.results = rest;
+        envelope_reply(r, &v);
+        return;
+    case API_BODY_ERROR:
+        v.error = rest;
+        envelope_reply(r, &v);
+        return;
+    default:
+        fail_reply(r, rest, v.served_by);
+        return;
+    }
+}
+
+/* The request as a whole failed (§11.3 to §11.5). What may or may not have been written is a 200 with a
+ * top-level error, so that nobody repeats it without thinking. */
+static void refusal_reply(struct api_request *r, int rc, const char *text)
+{
+    const bool redirect = api_params_has(&r->params, API_FLAG_REDIRECT);
+    const char *words = text && text[0] != '\0' ? text : err_text_of(rc);
+    switch (rc) {
+    case ERR_NO_LEADER:
+        api_leader_not_found(r, redirect ? 500 : 503);
+        return;
+    case ERR_NOT_LEADER:
+        if (redirect)
+            api_redirect_leader(r);
+        else
+            error_reply(r, "not leader");
+        return;
+    case ERR_NOT_READY:
+        error_reply(r, "store not open");
+        return;
+    case ERR_STALE:
+        error_reply(r, "stale read");
+        return;
+    case ERR_FULL:
+    case ERR_NOMEM:
+    case ERR_NOSPC:
+        api_reply_text(r, 503, words);
+        return;
+    case ERR_TOO_BIG:
+        api_reply_text(r, 413, words);
+        return;
+    case ERR_INVALID:
+    case ERR_PROTOCOL:
+        api_reply_text(r, 400, words);
+        return;
+    default:
+        error_reply(r, words);
+        return;
+    }
+}
+
+static void db_replied(void *ctx, const struct node_answer *answer)
+{
+    struct api_conn *c = ctx;
+    struct api_request *r = &c->request;
+    ASSERT(c->busy && r->ticket != 0);
+    r->ticket = 0;
+    if (answer->rc == 0)
+        results_reply(r, answer);
+    else
+        refusal_reply(r, answer->rc, answer->text);
+}
+
+/* ---- asking -------------------------------------------------------------------------------------------------- */
+
+struct ask {
+    enum wire_request_kind kind;
+    enum wire_cmd_kind cmd;
+    enum api_counter statements;
+    uint64_t linearizable_ms;
+};
+
+static uint32_t encode_options(const struct api_params *p, enum wire_request_kind kind)
+{
+    uint32_t options = 0;
+    options |= api_params_has(p, API_FLAG_ASSOCIATIVE) ? API_ENCODE_ASSOCIATIVE : 0;
+    options |= api_params_has(p, API_FLAG_BLOB_ARRAY) ? API_ENCODE_BLOB_ARRAY : 0;
+    options |= api_params_has(p, API_FLAG_PRETTY) ? API_ENCODE_PRETTY : 0;
+    options |= api_params_has(p, API_FLAG_TIMINGS) ? API_ENCODE_TIMINGS : 0;
+    if (kind != WIRE_EXECUTE) /* §6.6 */
+        options |= api_params_has(p, API_FLAG_QUALIFY_COLUMNS) ? API_ENCODE_QUALIFY : 0;
+    return options;
+}
+
+/* How long a linearizable read may wait; an explicit 0 means 1 s (§2.3). */
+static uint64_t linearizable_ms(const struct api_params *p, const struct ask *ask)
+{
+    if (!p->has_linearizable_timeout)
+        return ask->linearizable_ms;
+    if (p->linearizable_timeout_ns == 0)
+        return 1000;
+    return p->linearizable_timeout_ns < 1000000 ? 1
+                                                : (uint64_t)(p->linearizable_timeout_ns / 1000000);
+}
+
+static void db_submit(struct api_request *r, const struct ask *ask)
+{
+    struct api_conn *c = r->conn;
+    const struct api_params *p = &r->params;
+    const struct node_request request = {
+        .f = {.kind = ask->kind,
+              .level = p->level,
+              .encode_options = encode_options(p, ask->kind),
+              .timeout_ms = api_params_timeout_ms(p),
+              .linearizable_timeout_ms = linearizable_ms(p, ask),
+              .db_timeout_ns = p->db_timeout_ns > 0 ? (uint64_t)p->db_timeout_ns : 0,
+              .payload = buf_slice(&c->payload)},
+        .redirect = api_params_has(p, API_FLAG_REDIRECT),
+        .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
+        .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),
+    };
+    if (db_disallowed_pragma(request.f.payload)) {
+        error_reply(r, "disallowed pragma");
+        return;
+    }
+    const int rc = c->api->node ? node_submit(c->api->node, &request, db_replied, c, &r->ticket)
+                                : ERR_NOT_READY;
+    if (rc != 0)
+        refusal_reply(r, rc, NULL);
+}
+
+static uint16_t cmd_flags(const struct api_request *r)
+{
+    return api_params_has(&r->params, API_FLAG_TRANSACTION) ? WIRE_CMD_TRANSACTION : 0;
+}
+
+static void db_body_json(struct api_request *r, const struct ask *ask)
+{
+    struct api_conn *c = r->conn;
+    struct err_text why;
+    uint32_t count = 0;
+    const int rc = api_body_decode(r->message->body, ask->cmd, cmd_flags(r), &c->arena, &c->payload,
+                                   &count, &why);
+    if (rc == ERR_INVALID) {
+        api_reply_text(r, 400, why.text);
+        return;
+    }
+    if (rc != 0) {
+        refusal_reply(r, rc, NULL);
+        return;
+    }
+    c->api->counters[ask->statements] += count;
+    db_submit(r, ask);
+}
+
+static void db_body_plain(struct api_request *r, struct slice sql, const struct ask *ask)
+{
+    struct api_conn *c = r->conn;
+    if (!api_utf8_valid(sql)) {
+        error_reply(r, "string field contains invalid UTF-8");
+        return;
+    }
+    const int rc = api_body_plain(sql, ask->cmd, cmd_flags(r), &c->payload);
+    if (rc != 0) {
+        refusal_reply(r, rc, NULL);
+        return;
+    }
+    c->api->counters[ask->statements]++;
+    db_submit(r, ask);
+}
+
+/* §4.4: begins with exactly this. */
+static bool body_is_plain(const struct http_message *m)
+{
+    static const char plain[] = "text/plain";
+    const struct http_header *h = http_header_find(m, "Content-Type");
+    return h && h->value.len >= sizeof plain - 1 &&
+           memcmp(h->value.data, plain, sizeof plain - 1) == 0;
+}
+
+void api_db_execute(struct api_request *r)
+{
+    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX,
+                                   1000};
+    if (api_params_has(&r->params, API_FLAG_QUEUE))
+        api_not_built(r);
+    else if (body_is_plain(r->message))
+        db_body_plain(r, r->message->body, &ask);
+    else
+        db_body_json(r, &ask);
+}
+
+void api_db_query(struct api_request *r)
+{
+    static const struct ask ask = {WIRE_QUERY, WIRE_CMD_QUERY, API_COUNT_QUERY_STMTS_RX, 10000};
+    static const struct envelope nothing = {.results = {NULL, 0}};
+    if (r->message->method == HTTP_METHOD_POST) {
+        if (body_is_plain(r->message))
+            db_body_plain(r, r->message->body, &ask);
+        else
+            db_body_json(r, &ask);
+    } else if (r->params.has_q) {
+        db_body_plain(r, r->params.q, &ask);
+    } else {
+        envelope_reply(r, &nothing);
+    }
+}
+
+void api_db_request(struct api_request *r)
+{
+    static const struct ask ask = {WIRE_REQUEST, WIRE_CMD_REQUEST, API_COUNT_REQUEST_STMTS_RX,
+                                   1000};
+    db_body_json(r, &ask);
+}

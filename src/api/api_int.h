@@ -1,0 +1,285 @@
+/* api_int — the room's inside. Private to src/api.
+ *
+ * Who calls whom, one way:
+ *
+ *   api.c ─► api_route.c ─► one file per endpoint ─► api_reply.c ─► api_conn.c ─► env, http
+ *                │                   └─► api_body.c, api_value.c, api_date.c (pure)
+ *                └─► api_params.c
+ *
+ * api_conn.c is the bottom: it hands whole messages up through struct api's dispatch pointer. One
+ * request per connection is in flight; what the client pipelines behind it waits in the connection.
+ * All on the LOOP, but for the codec (api_encode.c), which runs where the rows are. */
+#ifndef RQ_API_INT_H
+#define RQ_API_INT_H
+
+#include <rq/api.h>
+#include <rq/http.h>
+#include <rq/json.h>
+#include <rq/limits.h>
+#include <rq/util/assert.h>
+#include <rq/util/list.h>
+#include <rq/util/mem.h>
+
+/* ---- query parameters (api_params.c; http-api.md §2) ----------------------------------------------- */
+
+#define API_FLAG_TABLE(X)                                                                          \
+    X(PRETTY, "pretty")                                                                            \
+    X(TIMINGS, "timings")                                                                          \
+    X(TRANSACTION, "transaction")                                                                  \
+    X(ASSOCIATIVE, "associative")                                                                  \
+    X(BLOB_ARRAY, "blob_array")                                                                    \
+    X(QUALIFY_COLUMNS, "qualify_columns")                                                          \
+    X(RAFT_INDEX, "raft_index")                                                                    \
+    X(FRESHNESS_STRICT, "freshness_strict")                                                        \
+    X(REDIRECT, "redirect")                                                                        \
+    X(QUEUE, "queue")                                                                              \
+    X(WAIT, "wait")                                                                                \
+    X(NOLEADER, "noleader")                                                                        \
+    X(NONVOTERS, "nonvoters")                                                                      \
+    X(SYNC, "sync")
+
+enum api_flag_bit {
+#define API_FLAG_BIT_(name, text) API_FLAG_BIT_##name,
+    API_FLAG_TABLE(API_FLAG_BIT_)
+#undef API_FLAG_BIT_
+};
+enum api_flag {
+#define API_FLAG_(name, text) API_FLAG_##name = 1 << API_FLAG_BIT_##name,
+    API_FLAG_TABLE(API_FLAG_)
+#undef API_FLAG_
+};
+
+struct api_params { /* slices: into the query or the arena */
+    uint32_t flags; /* of enum api_flag: the key was there, with whatever value */
+    bool has_q, has_key, has_freshness, has_linearizable_timeout;
+    struct slice q, key, ver;
+    enum wire_level level;
+    int64_t timeout_ns; /* default 30 s */
+    int64_t freshness_ns, db_timeout_ns, linearizable_timeout_ns;
+    int64_t retries, trailing_logs;
+};
+/* 0; ERR_INVALID with the words of §2.1 and §2.2; ERR_NOMEM. */
+int api_params_parse(struct slice query, struct arena *a, struct api_params *out,
+                     struct err_text *why) MUST_USE;
+static inline bool api_params_has(const struct api_params *p, enum api_flag flag)
+{
+    return (p->flags & (uint32_t)flag) != 0;
+}
+/* At least 1 ms; 0 means the default. */
+uint64_t api_params_timeout_ms(const struct api_params *p);
+
+/* ---- request bodies (api_body.c; §4) ---------------------------------------------------------------- */
+
+/* Decode the JSON form straight into a command payload. scratch: for strings with escapes; reset by the
+ * caller. 0; ERR_INVALID with the words of §4.1; ERR_TOO_BIG; ERR_NOMEM. count: statements. */
+int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
+                    struct arena *scratch, struct buf *payload, uint32_t *count,
+                    struct err_text *why) MUST_USE;
+/* One text without parameters (§4.4, §4.5). */
+int api_body_plain(struct slice sql, enum wire_cmd_kind kind, uint16_t flags,
+                   struct buf *payload) MUST_USE;
+bool api_utf8_valid(struct slice text);
+
+/* ---- results (api_encode.c, api_value.c, api_date.c; §5) -------------------------------------------- */
+
+enum { /* encode_options: travel with a forwarded request */
+       API_ENCODE_ASSOCIATIVE = 1,
+       API_ENCODE_BLOB_ARRAY = 2,
+       API_ENCODE_QUALIFY = 4,
+       API_ENCODE_PRETTY = 8,
+       API_ENCODE_TIMINGS = 16,
+};
+/* First byte of what the codec writes; the rest is … */
+enum {
+    API_BODY_RESULTS = 'R', /* the JSON array of results, indented as a member of the envelope */
+    API_BODY_ERROR = 'E',   /* the text of the envelope's "error" */
+    API_BODY_FAIL = 'F',    /* the text of a 500: the results cannot be shown at all */
+};
+
+enum api_column_kind { API_COLUMN_PLAIN, API_COLUMN_BOOLEAN, API_COLUMN_DATE };
+struct api_column {
+    struct slice name, type; /* type: lower case; of the first row's value if none was declared */
+    bool declared;
+    bool text_like; /* BLOBs go out as text (§5.6.4) */
+    enum api_column_kind kind;
+};
+void api_column_classify(struct api_column *c); /* fills text_like and kind from type */
+const char *
+api_value_type(const struct db_value *v); /* type of an undeclared column's first value */
+/* 0; ERR_INVALID: a moment outside of the years 0..9999 (nothing written). *infinity: sign of one met. */
+int api_value_write(struct json_writer *w, const struct api_column *c, const struct db_value *v,
+                    bool blob_array, int *infinity) MUST_USE;
+
+enum { API_TIME_TEXT_MAX = 48 };
+/* RFC 3339 in UTC, fraction without trailing zeros; 0 if the year is outside of 0..9999. */
+size_t api_time_text(int64_t seconds, uint32_t nanos, char *dst);
+/* Wall clock of env as RFC 3339. */
+size_t api_time_wall_text(int64_t wall_ns, char *dst);
+/* §5.6.5: date or time text to RFC 3339; what is not understood becomes 0001-01-01T00:00:00Z. */
+size_t api_time_from_text(struct slice text, char *dst);
+
+/* ---- the room ------------------------------------------------------------------------------------------ */
+
+/* Counters that count, as "map.key" in /debug/vars. */
+#define API_COUNTER_TABLE(X)                                                                       \
+    X(AUTH_OK, "http.auth_ok")                                                                     \
+    X(EXECUTE_STMTS_RX, "http.execute_stmts_rx")                                                   \
+    X(EXECUTIONS, "http.executions")                                                               \
+    X(LEADER_NOT_FOUND, "http.leader_not_found")                                                   \
+    X(NUM_READYZ, "http.num_readyz")                                                               \
+    X(NUM_STATUS, "http.num_status")                                                               \
+    X(QUERIES, "http.queries")                                                                     \
+    X(QUERY_STMTS_RX, "http.query_stmts_rx")                                                       \
+    X(REQUEST_STMTS_RX, "http.request_stmts_rx")                                                   \
+    X(REQUESTS, "http.requests")                                                                   \
+    X(SQL_ANALYZE, "http.sql_analyze")                                                             \
+    X(UI, "http.ui")                                                                               \
+    X(BACKUPS, "http.backups")                                                                     \
+    X(LOADS, "http.loads")                                                                         \
+    X(BOOT, "http.boot")                                                                           \
+    X(USER_REAPS, "http.user_reaps")                                                               \
+    X(USER_SNAPSHOTS, "http.user_snapshots")                                                       \
+    X(REMOTE_EXECUTIONS, "proxy.remote_executions")                                                \
+    X(REMOTE_QUERIES, "proxy.remote_queries")                                                      \
+    X(REMOTE_REQUESTS, "proxy.remote_requests")                                                    \
+    X(REMOTE_REMOVE_NODE, "proxy.remote_remove_node")
+
+enum api_counter {
+    API_COUNT_NONE = 0,
+#define API_COUNTER_(name, text) API_COUNT_##name,
+    API_COUNTER_TABLE(API_COUNTER_)
+#undef API_COUNTER_
+        API_COUNT_MAX_
+};
+
+struct api_conn;
+struct api_route;
+
+/* Something under way that cannot be cancelled: outlives its connection, and then answers nobody. First
+ * member of each such operation. */
+struct api_op {
+    struct api_conn *conn; /* NULL: the client is gone */
+};
+
+struct api_request { /* lives in its connection from the message until the reply */
+    struct api_conn *conn;
+    const struct http_message *message; /* lent by the parser until the reply */
+    struct slice path;                  /* percent-decoded */
+    struct slice path_raw, query_raw;
+    struct api_params params;
+    const struct api_route *route;
+    uint64_t started_ns;
+    uint64_t ticket;   /* 0: nothing to forget at node */
+    struct api_op *op; /* NULL: none */
+};
+
+struct api {
+    struct env *env;
+    struct node *node; /* NULL: none yet */
+    struct env_listener *listener;
+    struct arena arena; /* holds the strings below */
+    const char *bind_addr, *adv_addr, *raft_addr, *version, *allow_origin;
+    struct api_facts facts;
+    struct buf common; /* headers that are the same on every answer */
+    struct buf date;   /* the Date header of second date_s */
+    int64_t date_s;
+    int64_t start_wall_ns;
+    uint64_t start_ns;
+    struct list conns; /* not yet closed, in order of arrival */
+    uint32_t conn_count;
+    void (*dispatch)(struct api_request *r); /* answers now, or later by api_reply */
+    uint64_t counters[API_COUNT_MAX_];
+
+    bool stopping, stopped_told;
+    struct env_timer grace;
+    struct env_turn stopped_turn;
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+};
+
+enum api_conn_state { API_CONN_OPEN, API_CONN_FINISHING, API_CONN_CLOSED };
+
+struct api_conn { /* api_conn.c */
+    struct list link;
+    struct api *api;
+    struct env_stream *stream;
+    struct http_conn_parser *parser;
+    enum api_conn_state state;
+    bool reading, saw_eof, busy, pumping, choked, close_after;
+    struct buf in;      /* received, waiting for the request in flight */
+    struct buf out;     /* answers gathered until the end of the pump */
+    struct buf payload; /* of the request being decoded */
+    struct arena arena; /* of the request */
+    struct env_timer timer;
+    uint64_t deadline_ns; /* the timer may fire earlier and is armed again */
+    struct api_request request;
+};
+
+/* A new connection: takes the stream. */
+void api_conn_accept(struct api *a, struct env_stream *s);
+/* The answer's bytes; ends the request in flight. keep: may the connection be used again. */
+void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t count, bool keep);
+/* Close now; a request in flight is forgotten. */
+void api_conn_close(struct api_conn *c);
+/* Close as soon as nothing is in flight. */
+void api_conn_retire(struct api_conn *c);
+/* Tell api.c that a connection is gone: it may be the last one. */
+void api_conn_gone(struct api *a);
+
+/* ---- answers (api_reply.c; §1.3, §1.4) -------------------------------------------------------------------- */
+
+enum { API_REPLY_PARTS_MAX = 3 };
+struct api_reply {
+    int status;
+    const char *content_type; /* NULL: none */
+    bool no_sniff, retry_after;
+    const char *served_by;                   /* NULL: header absent */
+    struct slice location;                   /* len 0: header absent */
+    struct slice parts[API_REPLY_PARTS_MAX]; /* the body, in order */
+};
+#define API_TYPE_JSON "application/json; charset=utf-8"
+#define API_TYPE_TEXT "text/plain; charset=utf-8"
+#define API_TYPE_HTML "text/html; charset=utf-8"
+
+void api_reply(struct api_request *r, const struct api_reply *reply);
+void api_reply_text(struct api_request *r, int status, const char *text); /* §1.4; newline added */
+void api_reply_empty(struct api_request *r, int status);
+void api_reply_empty_json(struct api_request *r,
+                          int status); /* empty, but typed JSON [DETAIL of §1.4] */
+void api_reply_json(struct api_request *r, struct slice body);
+void api_reply_location(struct api_request *r, int status, struct slice location);
+/* The buffer of an answer that was being written: sent as JSON, or 503 if memory was short. */
+void api_reply_buf(struct api_request *r, const char *content_type, const struct buf *body);
+
+/* Helpers of several endpoints. */
+void api_redirect_leader(
+    struct api_request *r); /* 301 to the leader's API, or 500 (§11.2, §11.3) */
+void api_leader_not_found(struct api_request *r, int status);
+/* Bind an operation to the request; NULL if memory is short (then answered). size >= sizeof(struct api_op). */
+void *api_op_begin(struct api_request *r, size_t size);
+/* The request it answers, or NULL if the client is gone; either way the operation is unbound. */
+struct api_request *api_op_end(struct api_op *op);
+
+/* ---- routes ------------------------------------------------------------------------------------------------ */
+
+void api_dispatch(struct api_request *r); /* api_route.c */
+
+void api_db_execute(struct api_request *r); /* api_db.c */
+void api_db_query(struct api_request *r);
+void api_db_request(struct api_request *r);
+void api_db_sql(struct api_request *r); /* api_sql.c */
+void api_status(struct api_request *r);
+void api_vars(struct api_request *r);
+void api_nodes(struct api_request *r);
+void api_leader_get(struct api_request *r); /* api_nodes.c */
+void api_leader(struct api_request *r);     /* api_members.c */
+void api_remove(struct api_request *r);
+void api_ready(struct api_request *r);
+void api_console(struct api_request *r); /* api_misc.c */
+void api_console_slash(struct api_request *r);
+void api_root(struct api_request *r);
+void api_licenses(struct api_request *r);
+void api_pprof(struct api_request *r);
+void api_not_built(struct api_request *r);
+
+#endif
