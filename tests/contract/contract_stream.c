@@ -34,7 +34,8 @@ struct link {
     struct end dialed;
     struct end accepted;
     unsigned accepted_count;
-    bool no_read; /* the accepted end does not start reading */
+    bool no_read;                                    /* the accepted end does not start reading */
+    const struct env_stream_events *accepted_events; /* NULL: the usual ones */
     int rc;
 };
 
@@ -173,7 +174,7 @@ static void on_accepted(void *ctx, struct env_stream *s)
     contract_callback(l->c);
     CHECK(l->accepted_count++ == 0);
     l->accepted.stream = s;
-    env_stream_attach(s, &events, &l->accepted);
+    env_stream_attach(s, l->accepted_events ? l->accepted_events : &events, &l->accepted);
     if (!l->no_read)
         env_stream_read_start(s);
 }
@@ -413,6 +414,30 @@ static void test_close_while_connecting_gives_closed_alone(struct contract *c)
     CHECK_TEXT(l.dialed.heard, "closed");
 }
 
+/* The name stands for an IPv6 address too, on most machines first, where nobody listens. */
+static void test_connect_by_name_tries_each_address(struct contract *c)
+{
+    struct link l;
+
+    if (!c->driver->resolves_localhost)
+        return;
+    link_listen(&l, c);
+    char port[16];
+    (void)snprintf(port, sizeof(port), "%.15s", strrchr(l.addr, ':'));
+    (void)snprintf(l.addr, sizeof(l.addr), "localhost%s", port);
+    contract_call(c, do_connect, &l);
+    contract_until(c, both_open, &l);
+    contract_call(c, do_send_small, &l);
+    contract_until(c, accepted_got_all, &l);
+    link_close_both(&l);
+    l.dialed = (struct end){0};
+    end_init(&l.dialed, c);
+    contract_call(c, do_connect_and_close, &l); /* while the name is looked up */
+    contract_until(c, dialed_closed, &l);
+    contract_linger(c);
+    CHECK_TEXT(l.dialed.heard, "closed");
+}
+
 /* ---- data ---- */
 
 static void test_echo_keeps_every_byte_in_order(struct contract *c)
@@ -534,6 +559,96 @@ static void test_small_write_does_not_drain(struct contract *c)
     link_close_both(&l);
 }
 
+/* One round of the loop may bring bytes and finished jobs together. A job begun by these bytes is of
+ * this turn: quick as it may be, its done() comes after the turn's hooks. */
+struct quick {
+    struct link link; /* first: the stream callbacks see a link */
+    struct env_job first;
+    struct env_job second;
+    struct env_turn hook;
+    bool hook_ran;
+    bool second_done;
+};
+static struct quick *quick; /* the case in progress */
+
+static void quick_run(struct env_job *j)
+{
+    (void)j;
+}
+
+static void first_done(struct env_job *j)
+{
+    (void)j;
+}
+
+static void second_done(struct env_job *j)
+{
+    (void)j;
+    CHECK(quick->hook_ran);
+    quick->second_done = true;
+}
+
+static void on_quick_hook(struct env_turn *t)
+{
+    (void)t;
+    quick->hook_ran = true;
+}
+
+/* Give the lanes and the transport time to be quick; virtual clocks may stand still meanwhile. */
+static void dawdle(struct env *e)
+{
+    uint64_t until_ns = env_now_ns(e) + ENV_MS_NS;
+
+    for (int i = 0; i < 100000 && env_now_ns(e) < until_ns; i++) {
+    }
+}
+
+static void on_quick_data(void *ctx, struct slice bytes)
+{
+    struct end *x = ctx;
+
+    if (x->received == 0) {
+        env_turn_schedule(&quick->hook);
+        SUBMIT(x->c, env_job_submit(x->c->env, ENV_LANE_LOG, &quick->second));
+        dawdle(x->c->env);
+    }
+    on_data(ctx, bytes);
+}
+
+static void do_send_and_submit(void *ctx)
+{
+    struct quick *q = ctx;
+
+    do_send_small(&q->link);
+    dawdle(q->link.c->env);
+    SUBMIT(q->link.c, env_job_submit(q->link.c->env, ENV_LANE_APPLY, &q->first));
+    dawdle(q->link.c->env);
+}
+
+static bool quick_complete(void *ctx)
+{
+    return ((struct quick *)ctx)->second_done;
+}
+
+static void test_job_never_completes_before_the_hooks_of_its_turn(struct contract *c)
+{
+    static const struct env_stream_events quick_events = {on_opened, on_quick_data, on_ended,
+                                                          on_drained, on_closed};
+    struct quick q = {.first = {.run = quick_run, .done = first_done},
+                      .second = {.run = quick_run, .done = second_done}};
+
+    quick = &q;
+    env_turn_init(&q.hook, c->env, on_quick_hook, NULL);
+    link_listen(&q.link, c);
+    q.link.accepted_events = &quick_events;
+    contract_call(c, do_connect, &q.link);
+    contract_until(c, both_open, &q.link);
+    contract_call(c, do_send_and_submit, &q);
+    contract_until(c, quick_complete, &q);
+    contract_until(c, accepted_got_all, &q.link);
+    link_close_both(&q.link);
+}
+
 /* ---- ends ---- */
 
 static void test_fin_is_heard_once_after_all_data(struct contract *c)
@@ -652,6 +767,60 @@ static void test_writing_to_a_closed_peer_ends_in_reset(struct contract *c)
     CHECK_TEXT(l.dialed.heard, "opened:ERR_OK ended:ERR_EOF closed");
 }
 
+static void do_write_until_refused(void *ctx)
+{
+    struct link *l = ctx;
+
+    if (l->rc == 0)
+        l->rc = send_pattern(&l->dialed, 1000, NO_LIMIT); /* SUBMIT inside: no callback now */
+}
+
+static void test_write_that_finds_the_stream_broken_is_heard_later(struct contract *c)
+{
+    struct link l;
+
+    link_open_unread(&l, c); /* nobody reads: only writing can find out */
+    contract_call(c, do_close_accepted, &l);
+    for (int i = 0; i < 1000 && l.rc == 0; i++) {
+        contract_linger(c);
+        contract_call(c, do_write_until_refused, &l);
+    }
+    CHECK(l.rc == ERR_RESET);
+    contract_until(c, dialed_ended, &l);
+    contract_call(c, do_close_dialed, &l);
+    contract_until(c, both_closed, &l);
+    link_fini(&l);
+    CHECK_TEXT(l.dialed.heard, "opened:ERR_OK ended:ERR_RESET closed");
+}
+
+static void do_answer_and_finish(void *ctx)
+{
+    struct link *l = ctx;
+
+    CHECK(send_pattern(&l->accepted, 1000, NO_LIMIT) == 0);
+    SUBMIT(l->c, env_stream_finish(l->accepted.stream));
+}
+
+/* A server that refuses a request without reading it all: its answer must survive (RFC 9112 9.6). */
+static void test_finish_with_unread_input_does_not_destroy_the_answer(struct contract *c)
+{
+    struct link l;
+
+    link_open_unread(&l, c);
+    contract_call(c, do_send_small, &l);
+    contract_linger(c);
+    contract_call(c, do_answer_and_finish, &l);
+    contract_linger(c);
+    contract_call(c, do_read_dialed, &l);
+    contract_until(c, dialed_ended, &l);
+    CHECK(l.dialed.received == 1000);
+    contract_call(c, do_close_dialed, &l);
+    contract_until(c, both_closed, &l);
+    link_fini(&l);
+    CHECK_TEXT(l.dialed.heard, "opened:ERR_OK data ended:ERR_EOF closed");
+    CHECK_TEXT(l.accepted.heard, "closed");
+}
+
 /* ---- listeners ---- */
 
 static void do_listen_again(void *ctx)
@@ -739,18 +908,25 @@ const struct contract_case contract_stream_cases[] = {
     {"connect_to_no_address_starts_nothing", test_connect_to_no_address_starts_nothing},
     {"opened_stream_names_its_peer", test_opened_stream_names_its_peer},
     {"close_while_connecting_gives_closed_alone", test_close_while_connecting_gives_closed_alone},
+    {"connect_by_name_tries_each_address", test_connect_by_name_tries_each_address},
     {"echo_keeps_every_byte_in_order", test_echo_keeps_every_byte_in_order},
     {"no_data_before_reading_starts_or_after_it_stops",
      test_no_data_before_reading_starts_or_after_it_stops},
     {"full_write_takes_nothing_and_drains_later", test_full_write_takes_nothing_and_drains_later},
     {"writes_from_drained_keep_the_order", test_writes_from_drained_keep_the_order},
     {"small_write_does_not_drain", test_small_write_does_not_drain},
+    {"job_never_completes_before_the_hooks_of_its_turn",
+     test_job_never_completes_before_the_hooks_of_its_turn},
     {"fin_is_heard_once_after_all_data", test_fin_is_heard_once_after_all_data},
     {"finish_flushes_what_is_pending", test_finish_flushes_what_is_pending},
     {"after_fin_the_other_direction_still_flows", test_after_fin_the_other_direction_still_flows},
     {"finish_then_close_gives_closed_once", test_finish_then_close_gives_closed_once},
     {"nothing_but_closed_comes_after_close", test_nothing_but_closed_comes_after_close},
     {"writing_to_a_closed_peer_ends_in_reset", test_writing_to_a_closed_peer_ends_in_reset},
+    {"write_that_finds_the_stream_broken_is_heard_later",
+     test_write_that_finds_the_stream_broken_is_heard_later},
+    {"finish_with_unread_input_does_not_destroy_the_answer",
+     test_finish_with_unread_input_does_not_destroy_the_answer},
     {"second_listener_on_an_address_is_told_why", test_second_listener_on_an_address_is_told_why},
     {"listening_on_no_address_is_told_why", test_listening_on_no_address_is_told_why},
     {"listener_tells_its_address", test_listener_tells_its_address},

@@ -372,6 +372,28 @@ static void on_again_hook(struct env_turn *t)
     CHECK(w->ran == before); /* it did not run inside schedule */
 }
 
+static void on_turns_timer(struct env_timer *t)
+{
+    struct turns *w = t->ctx;
+
+    contract_callback(w->c);
+    CHECK(w->ran == w->wanted);
+    w->completions++;
+}
+
+static void arm_late_and_schedule(void *ctx)
+{
+    struct turns *w = ctx;
+
+    env_timer_arm(&w->timer, 3 * ENV_S_NS);
+    env_turn_schedule(&w->hook);
+}
+
+static void disarm_late(void *ctx)
+{
+    env_timer_disarm(&((struct turns *)ctx)->timer);
+}
+
 static bool hook_ran_enough(void *ctx)
 {
     struct turns *w = ctx;
@@ -384,24 +406,17 @@ static void test_hook_scheduled_by_a_hook_runs_next_turn_without_sleep(struct co
     struct turns w;
 
     turns_init(&w, c);
-    w.wanted = 100;
+    w.wanted = 8000; /* were there a sleep of 1 ms in each round, the timer would come first */
     w.hook.run = on_again_hook;
-    contract_call(c, schedule_twice, &w);
+    env_timer_init(&w.timer, c->env, on_turns_timer, &w);
+    contract_call(c, arm_late_and_schedule, &w);
     contract_until(c, hook_ran_enough, &w);
+    contract_call(c, disarm_late, &w);
 }
 
 static void nothing(struct env_job *j)
 {
     (void)j;
-}
-
-static void on_turns_timer(struct env_timer *t)
-{
-    struct turns *w = t->ctx;
-
-    contract_callback(w->c);
-    CHECK(w->ran == w->wanted);
-    w->completions++;
 }
 
 static struct turns *turns_of_job; /* the case in progress */

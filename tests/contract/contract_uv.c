@@ -103,6 +103,7 @@ static const struct contract_driver uv_driver = {
     .run_until = uv_run_until,
     .listen_addr = uv_listen_addr,
     .on_loop = uv_on_loop,
+    .resolves_localhost = true,
     .destroy = uv_destroy,
 };
 

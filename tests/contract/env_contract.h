@@ -22,6 +22,7 @@ struct contract_driver {
     /* An address to listen on; each call may give another one. Lent until the next call. */
     const char *(*listen_addr)(void);
     bool (*on_loop)(void);
+    bool resolves_localhost; /* to whatever listen_addr names */
     void (*destroy)(void);
 };
 
