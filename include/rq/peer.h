@@ -10,7 +10,7 @@
 
 struct peer_set;
 
-/* What the greeting tells; strings lent until the next peer_self_set / peer_set_destroy. */
+/* What the greeting tells; strings are copied. */
 struct peer_self {
     uint64_t cluster_id, store_id;
     raft_id id;
@@ -21,16 +21,20 @@ struct peer_self {
 typedef uint64_t peer_conn;
 
 struct peer_events {
-    /* Both greetings are exchanged. Decide: return 0 to keep it, or an ERR_* to refuse (it is closed; the
-     * other end learns nothing). dialled: we called. hello lent. */
+    /* The other end has greeted and fits: clusters agree (or one has none yet), and each is whom the other
+     * expects. Decide: return 0 to keep it, or an ERR_* to refuse (it is closed; the other end learns
+     * nothing). The one who was called decides first; only then its own greeting leaves, so that this event
+     * on a dialled connection means that the other end keeps it too. dialled: we called. hello lent. It may
+     * already be sent on. */
     int (*greeted)(void *ctx, peer_conn c, bool dialled, const struct wire_hello *hello);
     /* A whole, checked frame after the greeting; body lent. */
     void (*frame)(void *ctx, peer_conn c, const struct wire_frame *frame);
-    /* The connection is gone (after greeted returned 0): requests sent on it will not be answered.
+    /* The connection is gone: requests sent on it will not be answered. Exactly once, on a later turn, for
+     * each that greeted() kept and for each made by peer_dial, whoever closed it.
      * said_bye: the other end closed for its own reasons (WIRE_BYE came before). */
     void (*lost)(void *ctx, peer_conn c, bool said_bye);
-    /* A dial to a member failed at once (refused or reset), right after an established connection to it
-     * was lost without BYE: the process is probably gone (architecture §7, last point). */
+    /* The first dial to a member after an established, dialled connection to it was lost without BYE was
+     * refused or reset: the process is probably gone (architecture §7, last point). */
     void (*refused)(void *ctx, raft_id member);
     /* Bytes queued towards this member fell below half of the limit after a send was refused. */
     void (*writable)(void *ctx, raft_id member);
@@ -40,8 +44,10 @@ struct peer_config {
     uint64_t dial_timeout_ms;  /* per attempt */
     uint64_t backoff_min_ms, backoff_max_ms; /* doubled per failure, jittered from env's chance */
     uint64_t hello_timeout_ms; /* greeting must be complete by then */
-    uint64_t idle_timeout_ms;  /* no byte received on a connection with frames owed; 0: never */
-    size_t output_bytes_max;   /* LIMIT_PEER_OUTPUT_BYTES */
+    /* A connection on which nothing came for this long is closed, although the dialling end asked with
+     * WIRE_PING (twice as long for the end that was called; output that still moves counts); 0: never. */
+    uint64_t idle_timeout_ms;
+    size_t output_bytes_max; /* LIMIT_PEER_OUTPUT_BYTES; one frame may exceed it when it goes first */
     uint32_t accepted_max;     /* LIMIT_PEER_CONNECTIONS */
 };
 
@@ -51,12 +57,15 @@ int peer_set_create(struct env *e, const struct peer_config *config, const struc
 int peer_set_listen(struct peer_set *s, const char *bind_addr, struct err_text *why) MUST_USE;
 const char *peer_set_bound_addr(const struct peer_set *s); /* numeric; "" when not listening */
 void peer_self_set(struct peer_set *s, const struct peer_self *self); /* for later greetings; copied */
-/* Say BYE everywhere, close all; stopped() once everything is closed. Then destroy. */
+/* Say BYE everywhere, close all; no event from now on, but stopped() on a later turn once everything is
+ * closed (bounded by hello_timeout_ms). Then destroy. */
 void peer_set_stop(struct peer_set *s, void (*stopped)(void *ctx), void *ctx);
+/* Stopped, or never listened nor dialled. s may be NULL. */
 void peer_set_destroy(struct peer_set *s);
 
 /* The members to keep a dialled connection to, replacing the former list; ours is skipped. Dials at
- * once, then forever with back-off. Strings copied. A changed address or store id redials. */
+ * once, then forever with back-off. Strings copied. A changed address or store id redials. At most
+ * RAFT_NODES_MAX. 0, or ERR_NOMEM: the former list stays. */
 struct peer_member {
     raft_id id;
     uint64_t store_id; /* expected; 0: any */
@@ -66,20 +75,24 @@ int peer_members_set(struct peer_set *s, const struct peer_member *members, uint
 
 /* The greeted, dialled connection to a member; 0 if there is none now. */
 peer_conn peer_conn_of(const struct peer_set *s, raft_id member);
-/* Dial an address outside of the member list (join, meta of a stranger). lost() or greeted() follows;
- * *out identifies it. Closed by peer_conn_close. */
+/* Dial an address outside of the member list (join, meta of a stranger), once. *out identifies it.
+ * 0: greeted() and then lost(), or lost() alone, will follow. ERR_INVALID, ERR_NOMEM: neither. */
 int peer_dial(struct peer_set *s, const char *addr, peer_conn *out) MUST_USE;
+/* Says BYE. A member's is dialled again. */
 void peer_conn_close(struct peer_set *s, peer_conn c);
 
 /* Queue one frame; frames of one turn leave as one gathered write at its end. body is copied.
- * 0; ERR_NOT_FOUND no such connection; ERR_FULL over output_bytes_max: nothing queued. */
+ * 0; ERR_NOT_FOUND no such connection, not greeted yet; ERR_FULL over output_bytes_max, ERR_TOO_BIG,
+ * ERR_NOMEM: nothing queued. */
 int peer_send(struct peer_set *s, peer_conn c, enum wire_kind kind, uint32_t stream, struct slice body) MUST_USE;
-/* The connection's output buffer for building a frame in place with wire_frame_begin/end, then
- * peer_send_built. NULL: no such connection, or full. Lent until then. */
+/* The connection's output buffer for building frames in place with wire_frame_begin/end, then
+ * peer_send_built. NULL: no such connection, or full. Lent until then; what is built and not sent, or
+ * failed, is taken back. */
 struct buf *peer_out(struct peer_set *s, peer_conn c);
 void peer_send_built(struct peer_set *s, peer_conn c);
 /* A number for wire `stream`, never 0, unique on this set. */
 uint32_t peer_next_stream(struct peer_set *s);
+/* Bytes queued and not yet taken by the transport. */
 size_t peer_pending(const struct peer_set *s, peer_conn c);
 
 #endif

@@ -28,7 +28,9 @@ enum wire_kind {
     WIRE_META_RES,
     WIRE_REMOVE_REQ, /* remove a member: body is its name */
     WIRE_REMOVE_RES,
-    WIRE_BYE, /* the sender closes for its own reasons: not a crash */
+    WIRE_BYE,  /* the sender closes for its own reasons: not a crash */
+    WIRE_PING, /* are you there: answered by WIRE_PONG; peer's own business */
+    WIRE_PONG,
     WIRE_KIND_MAX_
 };
 

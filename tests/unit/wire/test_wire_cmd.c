@@ -174,7 +174,8 @@ static void test_cmd_refuses_what_makes_no_sense(void **state)
     assert_int_equal(open_with(29, 0xFF), ERR_PROTOCOL); /* key beyond the end */
     assert_int_equal(open_with(30, 1), ERR_PROTOCOL);    /* reserved */
     assert_int_equal(open_with(first_param, WIRE_NULL), 0);
-    assert_int_equal(open_with(first_param, WIRE_BLOB + 1), ERR_PROTOCOL);
+    assert_int_equal(open_with(first_param + 24, WIRE_BLOB), 0); /* the text as a blob */
+    assert_int_equal(open_with(first_param + 24, WIRE_BLOB + 1), ERR_PROTOCOL);
 }
 
 static void test_cmd_builder_keeps_the_limits(void **state)
