@@ -29,6 +29,7 @@ struct rlog_recovered {
     struct raft_hard hard;
     uint64_t first_index, last_index; /* first_index = compacted_index + 1; last = first - 1: empty */
     uint64_t compacted_index, compacted_term; /* position before the first entry; 0, 0 at the beginning */
+    uint64_t marked_index;    /* highest index that a mark told to be committed; 0: none told */
     bool torn_tail_cut;       /* an unacknowledged tail was cut */
     bool hard_repaired;       /* one bad copy of the hard state was rewritten from the other */
 };
