@@ -797,7 +797,7 @@ static void do_answer_and_finish(void *ctx)
 {
     struct link *l = ctx;
 
-    CHECK(send_pattern(&l->accepted, 1000, NO_LIMIT) == 0);
+    CHECK(send_pattern(&l->accepted, BULK_BYTES, NO_LIMIT) == 0); /* more than arrives unread */
     SUBMIT(l->c, env_stream_finish(l->accepted.stream));
 }
 
@@ -813,7 +813,7 @@ static void test_finish_with_unread_input_does_not_destroy_the_answer(struct con
     contract_linger(c);
     contract_call(c, do_read_dialed, &l);
     contract_until(c, dialed_ended, &l);
-    CHECK(l.dialed.received == 1000);
+    CHECK(l.dialed.received == BULK_BYTES);
     contract_call(c, do_close_dialed, &l);
     contract_until(c, both_closed, &l);
     link_fini(&l);
