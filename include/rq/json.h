@@ -28,25 +28,28 @@ enum json_number_kind { JSON_INT64, JSON_DOUBLE, JSON_OVERFLOW };
 
 struct json_reader {
     struct slice input;
-    size_t at;           /* offset of the next byte */
+    size_t at; /* offset of the next byte */
     uint32_t depth;
     uint32_t depth_max;
-    uint8_t state;       /* private */
+    uint8_t state;         /* private */
+    uint8_t last;          /* private: the event returned last */
     uint8_t in_object[16]; /* private: one bit per level, depth_max <= 128 */
-    struct arena *arena; /* strings with escapes or invalid UTF-8 are decoded into it */
+    struct arena *arena;   /* strings with escapes or invalid UTF-8 are decoded into it */
     /* Of the last event: */
-    struct slice text;   /* KEY, STRING: decoded (into input or arena); NUMBER: as written */
+    struct slice text; /* KEY, STRING: decoded (into input or arena); NUMBER: as written */
     enum json_number_kind number_kind;
-    int64_t integer;     /* JSON_INT64: plain integer in range, exact ("-0" is 0) */
-    double real;         /* both kinds; JSON_OVERFLOW: infinite */
-    int failed;          /* ERR_PROTOCOL (not JSON) or ERR_NOMEM, after JSON_ERROR */
+    int64_t integer; /* JSON_INT64: plain integer in range, exact ("-0" is 0) */
+    double real;     /* both kinds; JSON_OVERFLOW: infinite */
+    int failed;      /* ERR_PROTOCOL (not JSON) or ERR_NOMEM, after JSON_ERROR */
 };
 /* input, arena: lent while reading. depth_max <= 128. */
-void json_reader_init(struct json_reader *r, struct slice input, uint32_t depth_max, struct arena *arena);
+void json_reader_init(struct json_reader *r, struct slice input, uint32_t depth_max,
+                      struct arena *arena);
 /* Unpaired surrogates and invalid UTF-8 in strings become U+FFFD (http-api.md §4.1). A byte order mark
  * is an error. */
 enum json_event json_next(struct json_reader *r);
-/* Skip the value whose first event was just returned (no-op for scalars). */
+/* Skip the value whose first event was just returned; returns its last event (JSON_ERROR if it is not
+ * JSON). A no-op for scalars and keys. */
 enum json_event json_skip(struct json_reader *r);
 
 /* ---- writing ---------------------------------------------------------------------------------------- */
@@ -58,7 +61,7 @@ struct json_writer {
     struct buf *out;
     bool pretty;
     uint32_t depth;
-    uint32_t base_depth; /* levels to indent in addition (a fragment inside a larger document) */
+    uint32_t base_depth;  /* levels to indent in addition (a fragment inside a larger document) */
     uint8_t has_item[16]; /* private: bit per level */
     bool after_key;
     bool not_finite; /* an infinity was written as null: the caller may refuse the document */
