@@ -57,12 +57,11 @@ void disk_inode_unref(struct sim_inode *n)
 
 /* ---- paths ---- */
 
-char *disk_path(const char *path)
+void disk_path(const char *path, char out[SIM_PATH_MAX])
 {
-    char *out = malloc(strlen(path) + 1);
     size_t at = 0;
 
-    ASSERT(out);
+    ASSERT(strlen(path) < SIM_PATH_MAX);
     for (const char *p = path; *p;) {
         if (*p == '/') {
             p++;
@@ -78,7 +77,6 @@ char *disk_path(const char *path)
         p += len;
     }
     out[at] = '\0';
-    return out;
 }
 
 /* Is path directly in dir? Both normalised; the roots "/" and "." are "". */
@@ -201,6 +199,7 @@ void sim_disk_destroy(struct sim_disk *d)
 {
     if (!d)
         return;
+    disk_listings_drop(d);
     sim_disk_wipe(d);
     free(d->entries);
     free((void *)d->dirs);
@@ -293,9 +292,9 @@ void disk_event(struct sim_disk *d, enum sim_disk_event ev, const char *path, ui
 
 static const struct sim_entry *view(const struct sim_disk *d, const char *path)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
     const struct sim_entry *en = disk_entry(d, p);
-    free(p);
     return en;
 }
 
@@ -407,7 +406,8 @@ uint64_t sim_disk_used_bytes(const struct sim_disk *d)
 
 void sim_disk_file_put(struct sim_disk *d, const char *path, const void *bytes, size_t len)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
     struct sim_inode *n = disk_inode_new(d);
 
     image_write(&n->platter, bytes, len, 0);
@@ -416,17 +416,16 @@ void sim_disk_file_put(struct sim_disk *d, const char *path, const void *bytes, 
     struct sim_entry *en = disk_entry_make(d, p);
     disk_entry_set(&en->cache, n);
     disk_entry_set(&en->platter, n);
-    free(p);
 }
 
 void sim_disk_file_erase(struct sim_disk *d, const char *path)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
     struct sim_entry *en = disk_entry(d, p);
     if (en) {
         disk_entry_set(&en->cache, NULL);
         disk_entry_set(&en->platter, NULL);
         disk_entries_trim(d);
     }
-    free(p);
 }

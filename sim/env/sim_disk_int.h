@@ -60,7 +60,15 @@ struct sim_entry {
     struct sim_inode *cache, *platter; /* counted; NULL: no such name there */
 };
 
+/* A listing in progress: kept here because the callback may leave by longjmp. */
+struct sim_listing {
+    struct sim_listing *outer;
+    size_t count;
+    char *names[];
+};
+
 struct sim_disk {
+    struct sim_listing *listing;
     struct sim_disk_config config;
     struct prng prng;
     struct sim_entry *entries; /* sorted by path */
@@ -77,6 +85,7 @@ struct sim_disk {
     void *before_op_ctx;
     uint64_t once[SIM_ONCE_COUNT]; /* countdown, 0: off */
     uint64_t flip_write;
+    uint32_t write_crc; /* of the bytes that the last write really stored */
     struct sim_disk_stat stat;
     void (*on_event)(void *ctx, enum sim_disk_event ev, const char *path, uint64_t offset);
     void *on_event_ctx;
@@ -89,7 +98,8 @@ void disk_entry_set(struct sim_inode **slot, struct sim_inode *n); /* counts */
 void disk_entries_trim(struct sim_disk *d); /* drops those with neither name */
 struct sim_inode *disk_inode_new(struct sim_disk *d);
 void disk_inode_unref(struct sim_inode *n);
-char *disk_path(const char *path); /* normalised copy, free() */
+enum { SIM_PATH_MAX = 1024 };
+void disk_path(const char *path, char out[SIM_PATH_MAX]); /* normalised */
 bool disk_path_in(const char *path, const char *dir);
 const char *disk_path_of(const struct sim_disk *d, const struct sim_inode *n); /* "" if nameless */
 void disk_event(struct sim_disk *d, enum sim_disk_event ev, const char *path, uint64_t offset);
@@ -127,6 +137,7 @@ int disk_list(struct sim_disk *d, const char *path, void (*entry)(void *, const 
               void *ctx) MUST_USE;
 int disk_lock(struct sim_disk *d, const char *path, struct sim_inode **out) MUST_USE;
 void disk_unlock(struct sim_disk *d, struct sim_inode *n);
+void disk_listings_drop(struct sim_disk *d);
 uint64_t disk_free_bytes(const struct sim_disk *d);
 uint64_t disk_take_cost(struct sim_disk *d);
 

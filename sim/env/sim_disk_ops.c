@@ -5,6 +5,7 @@
 #include "env/sim_disk_int.h"
 #include <rq/env.h>
 #include <rq/util/assert.h>
+#include <rq/util/crc.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,11 +91,10 @@ static bool parent_exists(const struct sim_disk *d, const char *path)
     const char *slash = strrchr(path, '/');
     if (!slash)
         return true;
-    char *dir = strndup(path, (size_t)(slash - path));
-    ASSERT(dir);
-    bool there = disk_dir_exists(d, dir);
-    free(dir);
-    return there;
+    char dir[SIM_PATH_MAX];
+    memcpy(dir, path, (size_t)(slash - path));
+    dir[slash - path] = '\0';
+    return disk_dir_exists(d, dir);
 }
 
 static int create_file(struct sim_disk *d, const char *path, struct sim_inode **out)
@@ -129,9 +129,9 @@ static int open_path(struct sim_disk *d, const char *path, unsigned flags, struc
 
 int disk_open(struct sim_disk *d, const char *path, unsigned flags, struct sim_inode **out)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
     int rc = open_path(d, p, flags, out);
-    free(p);
     if (rc)
         return rc;
     (*out)->refs++;
@@ -158,7 +158,9 @@ void disk_close(struct sim_disk *d, struct sim_inode *n)
 
 int disk_rename(struct sim_disk *d, const char *from, const char *to)
 {
-    char *f = disk_path(from), *t = disk_path(to);
+    char f[SIM_PATH_MAX], t[SIM_PATH_MAX];
+    disk_path(from, f);
+    disk_path(to, t);
     struct sim_entry *en = disk_entry(d, f);
     int rc = ERR_NOT_FOUND;
 
@@ -183,14 +185,13 @@ int disk_rename(struct sim_disk *d, const char *from, const char *to)
         }
         rc = 0;
     }
-    free(f);
-    free(t);
     return rc;
 }
 
 int disk_remove(struct sim_disk *d, const char *path)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
     struct sim_entry *en = disk_entry(d, p);
     int rc = ERR_NOT_FOUND;
 
@@ -205,13 +206,13 @@ int disk_remove(struct sim_disk *d, const char *path)
         disk_entries_trim(d);
         rc = 0;
     }
-    free(p);
     return rc;
 }
 
 int disk_mkdir(struct sim_disk *d, const char *path)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
 
     for (char *end = p;;) {
         end = strchr(end + (end == p && *p == '/'), '/');
@@ -226,40 +227,63 @@ int disk_mkdir(struct sim_disk *d, const char *path)
             break;
         *end++ = '/';
     }
-    free(p);
     return 0;
+}
+
+static struct sim_listing *listing_make(struct sim_disk *d, const char *dir)
+{
+    struct sim_listing *l = calloc(1, sizeof(*l) + (d->entry_count + 1) * sizeof(char *));
+
+    ASSERT(l);
+    for (size_t i = 0; i < d->entry_count; i++)
+        if (d->entries[i].cache && disk_path_in(d->entries[i].path, dir))
+            l->names[l->count++] = strdup(d->entries[i].path + (*dir ? strlen(dir) + 1 : 0));
+    for (size_t i = l->count; i > 1; i--) { /* the order of a listing is nobody's promise */
+        size_t j = (size_t)prng_below(&d->prng, i);
+        char *swap = l->names[i - 1];
+        l->names[i - 1] = l->names[j];
+        l->names[j] = swap;
+    }
+    l->outer = d->listing;
+    d->listing = l;
+    return l;
+}
+
+static void listing_drop(struct sim_disk *d)
+{
+    struct sim_listing *l = d->listing;
+
+    d->listing = l->outer;
+    for (size_t i = 0; i < l->count; i++)
+        free(l->names[i]);
+    free(l);
+}
+
+void disk_listings_drop(struct sim_disk *d)
+{
+    while (d->listing)
+        listing_drop(d);
 }
 
 int disk_list(struct sim_disk *d, const char *path, void (*entry)(void *, const char *), void *ctx)
 {
-    char *dir = disk_path(path);
-    char **names = calloc(d->entry_count + 1, sizeof(char *));
-    size_t count = 0;
-    bool there = disk_dir_exists(d, dir);
+    char dir[SIM_PATH_MAX];
 
-    ASSERT(names);
-    for (size_t i = 0; i < d->entry_count; i++)
-        if (d->entries[i].cache && disk_path_in(d->entries[i].path, dir))
-            names[count++] = strdup(d->entries[i].path + (*dir ? strlen(dir) + 1 : 0));
-    for (size_t i = count; i > 1; i--) { /* the order of a listing is nobody's promise */
-        size_t j = (size_t)prng_below(&d->prng, i);
-        char *swap = names[i - 1];
-        names[i - 1] = names[j];
-        names[j] = swap;
-    }
-    for (size_t i = 0; i < count; i++) {
-        entry(ctx, names[i]);
-        free(names[i]);
-    }
-    free((void *)names);
-    free(dir);
+    disk_path(path, dir);
+    if (!disk_dir_exists(d, dir))
+        return ERR_NOT_FOUND;
     charge(d, d->config.read_ns, 0);
-    return there ? 0 : ERR_NOT_FOUND;
+    struct sim_listing *l = listing_make(d, dir);
+    for (size_t i = 0; i < l->count; i++)
+        entry(ctx, l->names[i]);
+    listing_drop(d);
+    return 0;
 }
 
 int disk_sync_dir(struct sim_disk *d, const char *path)
 {
-    char *dir = disk_path(path);
+    char dir[SIM_PATH_MAX];
+    disk_path(path, dir);
     int rc = disk_dir_exists(d, dir) ? 0 : ERR_NOT_FOUND;
 
     if (rc == 0) {
@@ -273,7 +297,6 @@ int disk_sync_dir(struct sim_disk *d, const char *path)
             pending_sync_names(d, dir);
         }
     }
-    free(dir);
     return rc;
 }
 
@@ -319,6 +342,7 @@ static void put_bytes(struct sim_disk *d, struct sim_inode *n, const void *src, 
 {
     if (len == 0)
         return;
+    d->write_crc = crc32c(0, src, len);
     image_write(&n->cache, src, len, offset);
     bool grown = offset + len > n->cache.size;
     if (grown)

@@ -19,9 +19,9 @@ static void flip(struct sim_disk *d, struct sim_inode *n, uint64_t offset, unsig
 
 int sim_disk_flip(struct sim_disk *d, const char *path, uint64_t offset, unsigned bit)
 {
-    char *p = disk_path(path);
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
     struct sim_entry *en = disk_entry(d, p);
-    free(p);
     if (!en || !en->platter)
         return ERR_NOT_FOUND;
     if (offset >= en->platter->platter.size || bit > 7)
