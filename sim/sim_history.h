@@ -33,7 +33,7 @@ enum sim_verdict {
     SIM_LINEARIZABLE_YES,
     SIM_LINEARIZABLE_NO,
     SIM_LINEARIZABLE_UNKNOWN, /* the step limit was hit: counts as red */
-    SIM_HISTORY_INVALID,      /* the history itself is wrong: values not unique, a process with two open operations, times reversed */
+    SIM_HISTORY_INVALID, /* the history itself is wrong: values not unique, a process with two open operations, times reversed */
 };
 
 struct sim_history;
@@ -42,14 +42,15 @@ void sim_history_destroy(struct sim_history *h);
 /* Append an operation; returns its number. Written values are unique and not 0. */
 size_t sim_history_begin(struct sim_history *h, const struct sim_op *op);
 /* Complete it: end, return time, and for READ value, for CAS swapped. */
-void sim_history_end(struct sim_history *h, size_t op, enum sim_op_end end, uint64_t return_ns, int64_t value,
-                     bool swapped);
+void sim_history_end(struct sim_history *h, size_t op, enum sim_op_end end, uint64_t return_ns,
+                     int64_t value, bool swapped);
 size_t sim_history_count(const struct sim_history *h);
 const struct sim_op *sim_history_at(const struct sim_history *h, size_t op);
 
 /* why: on NO the reason in words that name one of: "value never written", "read from the future", "stale
  * read", "lost write", "resurrected value", "write took effect after it failed", "compare-and-set saw
  * another value", else "no order explains the history"; with the operations concerned. */
-enum sim_verdict sim_history_check(const struct sim_history *h, uint64_t step_limit, struct err_text *why);
+enum sim_verdict sim_history_check(const struct sim_history *h, uint64_t step_limit,
+                                   struct err_text *why);
 
 #endif

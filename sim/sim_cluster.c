@@ -1,0 +1,213 @@
+/* sim_cluster.c — hosts that run the shipped node and api, wired as daemon/main.c does it for real.
+ *
+ * boot() and everything it starts is production code in the host's memory pool; struct sim_server is the
+ * simulator's own and only remembers where the living incarnation's objects are. */
+#include "sim_run.h"
+#include <rq/util/assert.h>
+#include <rq/util/mem.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { JOIN_TIMEOUT_MS = 5000, JOIN_AGAIN_MS = 300 };
+
+struct sim_server *sim_server_of(struct sim *s, const struct host *h)
+{
+    for (uint32_t i = 0; i < s->plan.node_count; i++)
+        if (s->servers[i].host == h)
+            return &s->servers[i];
+    return NULL;
+}
+
+struct sim_server *sim_leader(struct sim *s)
+{
+    struct sim_server *best = NULL;
+    uint64_t best_term = 0;
+
+    for (uint32_t i = 0; i < s->plan.node_count; i++) {
+        struct sim_server *v = &s->servers[i];
+        const struct raft *r = v->node && v->open ? node_raft(v->node) : NULL;
+        struct raft_view view;
+        if (!r)
+            continue;
+        raft_look(r, &view);
+        if (view.role == RAFT_LEADER && view.hard.term > best_term) {
+            best = v;
+            best_term = view.hard.term;
+        }
+    }
+    return best;
+}
+
+uint32_t sim_servers_up(const struct sim *s)
+{
+    uint32_t up = 0;
+    for (uint32_t i = 0; i < s->plan.node_count; i++)
+        up += host_up(s->servers[i].host);
+    return up;
+}
+
+/* ---- the program on the host: what daemon/main.c does ------------------------------------------------- */
+
+static void join_once(struct env_timer *t);
+
+static void join_done(void *ctx, int rc, const char *why)
+{
+    struct sim_server *v = ctx;
+
+    (void)why;
+    if (rc && v->node)
+        env_timer_arm(v->join_timer, JOIN_AGAIN_MS * ENV_MS_NS);
+}
+
+/* Ask each other server in turn, until one adds us. */
+static void join_once(struct env_timer *t)
+{
+    struct sim_server *v = t->ctx;
+    struct node_status status;
+
+    node_status_get(v->node, &status);
+    for (uint32_t i = 0; i < status.member_count; i++)
+        if (status.members[i].self)
+            return;
+    v->join_at = (v->join_at + 1) % v->sim->plan.node_count;
+    if (v->join_at == v->at)
+        v->join_at = (v->join_at + 1) % v->sim->plan.node_count;
+    const char *target = v->sim->servers[v->join_at].raft_addr;
+    int rc = node_join(v->node, target, JOIN_TIMEOUT_MS, join_done, v);
+    if (rc)
+        env_timer_arm(t, JOIN_AGAIN_MS * ENV_MS_NS);
+}
+
+static void on_applied(void *ctx, uint64_t index, uint64_t digest)
+{
+    struct sim_server *v = ctx;
+    sim_raft_applied(v->sim, v, index, digest);
+}
+
+static void on_opened(void *ctx, int rc, const char *why)
+{
+    struct sim_server *v = ctx;
+
+    if (rc) {
+        env_log(host_env(v->host), "rqlited", "failed to open store: %s", why);
+        env_halt(host_env(v->host), why);
+    }
+    v->open = true;
+    if (!v->bootstrap)
+        env_timer_arm(v->join_timer, 0);
+}
+
+static void fill_config(const struct sim_server *v, struct node_config *c)
+{
+    const struct sim_node_plan *p = v->plan;
+
+    memset(c, 0, sizeof(*c));
+    c->name = v->name;
+    c->dir = "data";
+    c->raft_bind = v->raft_addr;
+    c->raft_addr = v->raft_addr;
+    c->api_url = v->api_url;
+    c->version = "v10.3.0";
+    c->codec = api_codec();
+    c->bootstrap = v->bootstrap;
+    c->db.on_disk = p->on_disk;
+    c->db.statement_cache = p->statement_cache;
+    c->db.batch_max = p->batch_max;
+    c->db.cache_pages = p->cache_pages;
+    c->db.wal_limit_bytes = 256 * 1024;
+    c->db.row_digest = true;
+    c->segment_bytes = p->segment_bytes;
+    c->heartbeat_timeout_ms = v->sim->plan.heartbeat_timeout_ms;
+    c->election_timeout_ms = v->sim->plan.heartbeat_timeout_ms;
+    c->lease_timeout_ms = v->sim->plan.heartbeat_timeout_ms / 2;
+    c->apply_timeout_ms = 10000;
+    c->append_count_max = p->append_count_max;
+    c->window_msgs = p->window_msgs;
+    c->entry_cache_bytes = p->entry_cache_bytes;
+    c->reader_count = 2;
+}
+
+static void boot(struct env *e, void *ctx)
+{
+    struct sim_server *v = ctx;
+    struct node_config config;
+    struct api_config api_config = {.bind_addr = v->api_addr,
+                                    .adv_addr = v->api_addr,
+                                    .raft_addr = v->raft_addr,
+                                    .version = "v10.3.0"};
+    struct err_text why = {""};
+
+    fill_config(v, &config);
+    v->join_timer = mem_zalloc(sizeof(*v->join_timer));
+    ASSERT(v->join_timer);
+    env_timer_init(v->join_timer, e, join_once, v);
+    if (api_create(e, &api_config, &v->api, &why) ||
+        node_create(e, &config, on_opened, v, &v->node, &why))
+        env_halt(e, why.text);
+    node_on_applied(v->node, on_applied, v);
+    api_node_set(v->api, v->node);
+}
+
+void sim_server_start(struct sim_server *v)
+{
+    v->restart_at_ns = 0;
+    if (host_up(v->host) || v->dead_for_good)
+        return;
+    sim_raft_restarted(v->sim, v);
+    host_start(v->host, boot, v);
+}
+
+/* ---- the end of an incarnation ------------------------------------------------------------------------- */
+
+static void on_end(void *ctx, struct host *h, const char *reason)
+{
+    struct sim *s = ctx;
+    struct sim_server *v = sim_server_of(s, h);
+
+    if (!v)
+        return;
+    v->node = NULL;
+    v->api = NULL;
+    v->join_timer = NULL;
+    v->open = false;
+    sim_nemesis_ended(s, v, reason);
+}
+
+static void on_halt(void *ctx, struct host *h, const char *reason)
+{
+    struct sim *s = ctx;
+    struct sim_server *v = sim_server_of(s, h);
+
+    if (!v)
+        return;
+    sim_evaluated(s, SIM_N4);
+    world_trace(s->world, "halt %s: %s", v->name, reason);
+    if (!v->halt_expected)
+        sim_violate(s, SIM_N4, "%s stopped although its machine was sound: %s", v->name, reason);
+}
+
+void sim_cluster_create(struct sim *s)
+{
+    world_on_end(s->world, on_end, s);
+    world_on_halt(s->world, on_halt, s);
+    for (uint32_t i = 0; i < s->plan.node_count; i++) {
+        struct sim_server *v = &s->servers[i];
+        struct host_config c;
+
+        v->sim = s;
+        v->at = i;
+        v->plan = &s->plan.nodes[i];
+        v->bootstrap = i == 0;
+        (void)snprintf(v->name, sizeof(v->name), "n%u", i + 1);
+        (void)snprintf(v->raft_addr, sizeof(v->raft_addr), "%s:4002", v->name);
+        (void)snprintf(v->api_addr, sizeof(v->api_addr), "%s:4001", v->name);
+        (void)snprintf(v->api_url, sizeof(v->api_url), "http://%s", v->api_addr);
+        host_config_default(&c);
+        c.wall_offset_ns = v->plan->wall_offset_ns;
+        c.drift_ppm = v->plan->drift_ppm;
+        c.cpu_percent = v->plan->cpu_percent;
+        c.disk.profile = s->plan.disk_profile;
+        c.disk.seed = 0;
+        v->host = world_host_add(s->world, v->name, &c);
+    }
+}

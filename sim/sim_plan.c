@@ -1,0 +1,141 @@
+/* sim_plan.c — draws a seed's configuration: sparse (most families off, each remaining one pushed
+ * hard), with knobs at extremes in half the seeds (simulation.md §16). */
+#include "sim_plan.h"
+#include <string.h>
+
+static const char *const profile_names[SIM_PROFILE_COUNT] = {"crash_only", "net_only", "disk_only",
+                                                             "swarm", "quiet"};
+static const char *const family_names[SIM_FAMILY_COUNT] = {
+    "crash", "power", "crash_call", "pause",     "partition",
+    "reset", "loss",  "black_hole", "sync_eio",  "write_eio",
+    "nospc", "stall", "rot",        "wall_jump", "transfer"};
+
+const char *sim_profile_name(enum sim_profile p)
+{
+    return profile_names[p];
+}
+
+bool sim_profile_parse(const char *text, enum sim_profile *out)
+{
+    for (int i = 0; i < SIM_PROFILE_COUNT; i++) {
+        if (strcmp(text, profile_names[i]) == 0) {
+            *out = (enum sim_profile)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *sim_family_name(enum sim_family f)
+{
+    return family_names[f];
+}
+
+static uint64_t pick(struct prng *r, const uint64_t *values, size_t count)
+{
+    return values[prng_below(r, count)];
+}
+#define PICK(r, ...)                                                                               \
+    pick(r, (const uint64_t[]){__VA_ARGS__},                                                       \
+         sizeof((const uint64_t[]){__VA_ARGS__}) / sizeof(uint64_t))
+
+static void draw_families(struct sim_plan *p, struct prng *r)
+{
+    bool *f = p->family;
+
+    switch (p->profile) {
+    case SIM_CRASH_ONLY:
+        f[SIM_FAMILY_CRASH] = true;
+        f[SIM_FAMILY_POWER] = true;
+        f[SIM_FAMILY_CRASH_CALL] = true;
+        break;
+    case SIM_NET_ONLY:
+        f[SIM_FAMILY_PARTITION] = true;
+        for (int i = SIM_FAMILY_PAUSE; i <= SIM_FAMILY_BLACK_HOLE; i++)
+            f[i] = f[i] || prng_chance_ppm(r, 500000);
+        f[SIM_FAMILY_TRANSFER] = prng_chance_ppm(r, 300000);
+        break;
+    case SIM_DISK_ONLY:
+        f[SIM_FAMILY_CRASH] = true;
+        for (int i = SIM_FAMILY_SYNC_EIO; i <= SIM_FAMILY_ROT; i++)
+            f[i] = prng_chance_ppm(r, 500000);
+        break;
+    case SIM_SWARM: {
+        uint32_t ppm = (uint32_t)PICK(r, 0, 350000, 350000, 350000, 350000, 350000, 350000, 900000);
+        for (int i = 0; i < SIM_FAMILY_COUNT; i++)
+            f[i] = prng_chance_ppm(r, ppm);
+        break;
+    }
+    case SIM_QUIET:
+    case SIM_PROFILE_COUNT:
+        break;
+    }
+}
+
+static void draw_node(struct sim_node_plan *n, struct prng *r, bool extreme)
+{
+    n->on_disk = prng_chance_ppm(r, 300000);
+    n->batch_max = (uint32_t)PICK(r, 1, 2, 7, 1000);
+    n->statement_cache = (uint32_t)PICK(r, 0, 3, 1000);
+    n->cache_pages = (uint32_t)PICK(r, 10, 100, 2000);
+    n->segment_bytes = (uint32_t)PICK(r, 16384, 65536, 262144);
+    n->append_count_max = 1024;
+    n->window_msgs = 16;
+    n->entry_cache_bytes = 0;
+    if (extreme) {
+        n->segment_bytes = (uint32_t)PICK(r, 4096, 8192, 16384);
+        n->append_count_max = (uint32_t)PICK(r, 1, 3, 1024);
+        n->window_msgs = (uint32_t)PICK(r, 1, 2, 16);
+        n->entry_cache_bytes = PICK(r, 1, 2000, 0);
+    }
+    n->wall_offset_ns = (int64_t)prng_range(r, 0, 7200) * 1000000000 - INT64_C(3600000000000);
+    n->drift_ppm = (int32_t)prng_range(r, 0, 1000) - 500;
+    n->cpu_percent = (uint32_t)PICK(r, 50, 100, 100, 300);
+}
+
+static void draw_net(struct sim_plan *p, struct prng *r)
+{
+    struct sim_net_config *c = &p->world.net;
+
+    c->latency = (enum sim_net_latency)prng_below(r, 4);
+    c->latency_min_ns = PICK(r, 20000, 100000, 500000);
+    c->latency_max_ns = c->latency_min_ns * PICK(r, 1, 3, 10);
+    c->cut = prng_chance_ppm(r, 20000)    ? SIM_CUT_BYTE
+             : prng_chance_ppm(r, 500000) ? SIM_CUT_WHOLE
+                                          : SIM_CUT_RANDOM;
+}
+
+static uint32_t draw_node_count(struct prng *r)
+{
+    return (uint32_t)PICK(r, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5);
+}
+
+void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, uint32_t node_count)
+{
+    struct prng r;
+
+    memset(p, 0, sizeof(*p));
+    p->seed = seed;
+    p->profile = profile;
+    prng_init(&r, prng_mix(prng_mix(seed, (uint64_t)profile + 1), 0x706c616eU));
+    world_config_default(&p->world, prng_mix(seed, (uint64_t)profile));
+    uint32_t drawn = draw_node_count(&r);
+    p->node_count = node_count ? node_count : drawn;
+    p->client_count = (uint32_t)prng_range(&r, 2, 6);
+    p->key_count = (uint32_t)prng_range(&r, 1, SIM_KEYS_MAX);
+    p->heartbeat_timeout_ms = PICK(&r, 100, 200, 500, 1000);
+    p->fault_ns = prng_range(&r, 8, 20) * ENV_S_NS;
+    p->fault_every_ns = PICK(&r, 200, 500, 1000, 2000) * ENV_MS_NS;
+    p->think_ns = PICK(&r, 1, 10, 50, 100) * ENV_MS_NS;
+    p->client_timeout_ns = PICK(&r, 1, 3, 10) * ENV_S_NS;
+    p->shadow_ppm = profile == SIM_CRASH_ONLY || profile == SIM_DISK_ONLY ? 1000000 : 100000;
+    p->disk_profile = (enum sim_disk_profile)prng_below(&r, SIM_DISK_PROFILE_COUNT);
+    /* Not LATE: a sync that says 0 and did nothing is a lie no single copy can survive. */
+    p->sync_eio_mode = prng_chance_ppm(&r, 500000) ? SIM_SYNC_EIO_CLEAN : SIM_SYNC_EIO_REVERT;
+    draw_families(p, &r);
+    bool extreme = prng_chance_ppm(&r, 500000);
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+        draw_node(&p->nodes[i], &r, extreme && prng_chance_ppm(&r, 500000));
+    draw_net(p, &r);
+    p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
+}

@@ -1,0 +1,75 @@
+/* sim_plan — what one seed means: topology, knobs, faults and workload, drawn from the "config" stream.
+ * The same for every build; printed as the first line of a trace. */
+#ifndef SIM_PLAN_H
+#define SIM_PLAN_H
+
+#include "env/world.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+enum sim_profile {
+    SIM_CRASH_ONLY, /* process crashes and power cuts; every promise is checked by a shadow power cut */
+    SIM_NET_ONLY,  /* partitions, loss, resets, pauses */
+    SIM_DISK_ONLY, /* failing reads, writes, syncs; full disks; rot within the budget; restarts */
+    SIM_SWARM,     /* each family on with its own chance */
+    SIM_QUIET,     /* no faults */
+    SIM_PROFILE_COUNT
+};
+const char *sim_profile_name(enum sim_profile p);
+bool sim_profile_parse(const char *text, enum sim_profile *out);
+
+enum { SIM_NODES_MAX = 7, SIM_CLIENTS_MAX = 8, SIM_KEYS_MAX = 8 };
+
+/* Families of faults; each on or off per seed. */
+enum sim_family {
+    SIM_FAMILY_CRASH,
+    SIM_FAMILY_POWER,
+    SIM_FAMILY_CRASH_CALL, /* at the k-th env call from now */
+    SIM_FAMILY_PAUSE,
+    SIM_FAMILY_PARTITION,
+    SIM_FAMILY_RESET,
+    SIM_FAMILY_LOSS,
+    SIM_FAMILY_BLACK_HOLE,
+    SIM_FAMILY_SYNC_EIO,
+    SIM_FAMILY_WRITE_EIO,
+    SIM_FAMILY_NOSPC,
+    SIM_FAMILY_STALL,
+    SIM_FAMILY_ROT,
+    SIM_FAMILY_WALL_JUMP,
+    SIM_FAMILY_TRANSFER, /* leadership handed over on request */
+    SIM_FAMILY_COUNT
+};
+const char *sim_family_name(enum sim_family f);
+
+struct sim_node_plan {
+    bool on_disk;
+    uint32_t batch_max, statement_cache, cache_pages, segment_bytes;
+    uint32_t append_count_max, window_msgs;
+    uint64_t entry_cache_bytes;
+    int64_t wall_offset_ns;
+    int32_t drift_ppm;
+    uint32_t cpu_percent;
+};
+
+struct sim_plan {
+    uint64_t seed;
+    enum sim_profile profile;
+    uint32_t node_count, client_count, key_count;
+    uint64_t heartbeat_timeout_ms;
+    uint64_t fault_ns;       /* how long faults go on */
+    uint64_t fault_every_ns; /* mean time between injections */
+    uint64_t think_ns;       /* mean pause of a client between operations */
+    uint64_t client_timeout_ns;
+    uint32_t shadow_ppm; /* of promises checked by a shadow power cut */
+    bool family[SIM_FAMILY_COUNT];
+    enum sim_disk_profile disk_profile;
+    enum sim_disk_sync_eio sync_eio_mode;
+    struct sim_node_plan nodes[SIM_NODES_MAX];
+    struct world_config world;
+};
+
+/* node_count 0: drawn. */
+void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile,
+                   uint32_t node_count);
+
+#endif

@@ -1,0 +1,365 @@
+/* sim_promise.c — promise before durability (simulation.md §18.1): watch the bytes that leave a node, and
+ * at a promise ask what recovery would find if the power went at that instant.
+ *
+ * The tap runs inside env_stream_write, on the node's own stack: it only decodes, clones the disk (cheap:
+ * pages are shared) and notes the promise. Recovery, with the shipped rlog_open on the clone, runs after
+ * the event, before anything can be delivered. */
+#include "sim_run.h"
+#include <rq/rlog.h>
+#include <rq/util/assert.h>
+#include <rq/util/crc.h>
+#include <rq/util/list.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PROMISES_MAX = 4096 };
+
+enum promise_kind { PROMISE_VOTE, PROMISE_APPEND, PROMISE_WRITE };
+
+struct promise {
+    enum promise_kind kind;
+    struct sim_server *server;
+    struct sim_disk *disk; /* clone at the instant; NULL for WRITE */
+    uint64_t term, index, candidate, index_term;
+};
+
+struct wire_tap { /* one direction of one connection between nodes */
+    struct wire_tap *next;
+    uint64_t connection;
+    uint32_t server;
+    struct buf bytes;
+};
+
+struct sim_promises {
+    struct promise made[PROMISES_MAX];
+    uint32_t count;
+    struct wire_tap *taps;
+    struct prng pick;
+};
+
+/* ---- what recovery would find ------------------------------------------------------------------------- */
+
+struct recovery {
+    struct env *env;
+    struct sim_shadow *out;
+};
+
+static int recovery_visit(void *ctx, uint64_t index, const struct wire_entry *e)
+{
+    struct sim_shadow *x = ctx;
+
+    if (index >= x->terms_cap) {
+        uint64_t cap = x->terms_cap ? x->terms_cap * 2 : 1024;
+        while (cap <= index)
+            cap *= 2;
+        x->terms = realloc(x->terms, cap * sizeof(*x->terms));
+        x->terms_cap = cap;
+    }
+    x->terms[index] = e->term;
+    return 0;
+}
+
+static void recovery_run(void *ctx)
+{
+    struct recovery *r = ctx;
+    struct rlog_config config = {.dir = "data/raft", .segment_bytes = 65536};
+    struct rlog_recovered found;
+    struct rlog *log = NULL;
+    struct err_text why;
+
+    r->out->rc = rlog_open(r->env, &config, 1, recovery_visit, r->out, &found, &log, &why);
+    if (r->out->rc)
+        return;
+    r->out->hard = found.hard;
+    r->out->last_index = found.last_index;
+    rlog_close(log);
+}
+
+static void shadow_recover(struct sim_disk *clone, uint64_t seed, struct sim_shadow *out)
+{
+    struct env *e = env_sim_create(clone, seed);
+    struct recovery r = {.env = e, .out = out};
+
+    memset(out, 0, sizeof(*out));
+    if (!env_sim_run(e, recovery_run, &r))
+        out->rc = ERR_IO;
+    env_sim_destroy(e);
+}
+
+/* A clone after a power cut that kept nothing of what is pending. */
+static struct sim_disk *cut_clone(struct sim *s, struct sim_server *v)
+{
+    struct sim_disk *clone = sim_disk_clone(host_disk(v->host), prng_mix(s->plan.seed, v->at));
+    size_t pending = sim_disk_pending_count(clone);
+    enum sim_disk_fate *fate = calloc(pending + 1, sizeof(*fate)); /* SIM_DROP is 0 */
+
+    memset(&sim_disk_config(clone)->faults, 0, sizeof(struct sim_disk_faults));
+    sim_disk_config(clone)->quota_bytes = 0;
+    sim_disk_power_cut_choose(clone, fate);
+    free(fate);
+    return clone;
+}
+
+void sim_shadow_take(struct sim *s, struct sim_server *v, struct sim_shadow *out)
+{
+    struct sim_disk *clone = cut_clone(s, v);
+    shadow_recover(clone, s->plan.seed, out);
+    sim_disk_destroy(clone);
+}
+
+void sim_shadow_fini(struct sim_shadow *x)
+{
+    free(x->terms);
+}
+
+/* ---- the tap --------------------------------------------------------------------------------------------- */
+
+static struct promise *promise_note(struct sim *s, enum promise_kind kind, struct sim_server *v)
+{
+    struct sim_promises *p = s->promises;
+
+    if (p->count == PROMISES_MAX || !prng_chance_ppm(&p->pick, s->plan.shadow_ppm))
+        return NULL;
+    struct promise *made = &p->made[p->count++];
+    memset(made, 0, sizeof(*made));
+    made->kind = kind;
+    made->server = v;
+    if (kind != PROMISE_WRITE)
+        made->disk = cut_clone(s, v);
+    return made;
+}
+
+static int entry_seen(void *ctx, uint64_t index, const struct wire_entry *e)
+{
+    sim_raft_entry_seen(ctx, index, e->term,
+                        crc32c((uint32_t)e->kind, e->payload.data, e->payload.len));
+    return 0;
+}
+
+static void raft_message_leaves(struct sim *s, struct sim_server *v, const struct wire_frame *f)
+{
+    struct raft_msg m;
+    struct promise *made;
+
+    if (wire_raft_get(f->body, &m, entry_seen, s))
+        return;
+    if (m.kind == RAFT_MSG_VOTE_RES && m.granted) {
+        sim_raft_vote_seen(s, v->at, m.term, m.to);
+        made = promise_note(s, PROMISE_VOTE, v);
+        if (made) {
+            made->term = m.term;
+            made->candidate = m.to;
+        }
+    }
+    if (m.kind == RAFT_MSG_APPEND_RES && m.granted && m.log_index > 0) {
+        made = promise_note(s, PROMISE_APPEND, v);
+        if (made) {
+            made->index = m.log_index;
+            made->index_term = raft_term_at(node_raft(v->node), m.log_index);
+        }
+    }
+}
+
+static struct wire_tap *tap_of(struct sim_promises *p, struct sim_server *v, uint64_t connection)
+{
+    for (struct wire_tap *t = p->taps; t; t = t->next)
+        if (t->connection == connection && t->server == v->at)
+            return t;
+    struct wire_tap *t = calloc(1, sizeof(*t));
+    t->connection = connection;
+    t->server = v->at;
+    t->next = p->taps;
+    p->taps = t;
+    buf_init(&t->bytes, 1U << 30);
+    return t;
+}
+
+/* The tap's buffers are the simulator's own: not of the pool of whoever happens to run. */
+static void tap_append(struct buf *b, const uint8_t *data, size_t len)
+{
+    if (b->cap - b->end < len) {
+        size_t used = b->end - b->start;
+        size_t cap = (used + len) * 2;
+        uint8_t *grown = malloc(cap);
+        if (used)
+            memcpy(grown, b->data + b->start, used);
+        free(b->data);
+        b->data = grown;
+        b->cap = cap;
+        b->start = 0;
+        b->end = used;
+    }
+    memcpy(b->data + b->end, data, len);
+    b->end += len;
+}
+
+static void peer_bytes_leave(struct sim *s, struct sim_server *v, const struct world_bytes *b)
+{
+    struct wire_tap *t = tap_of(s->promises, v, b->connection);
+    struct wire_frame f;
+    size_t used, need;
+
+    tap_append(&t->bytes, b->data, b->len);
+    while (wire_frame_get(buf_slice(&t->bytes), &f, &used, &need) == 0) {
+        if (f.kind == WIRE_RAFT && v->open)
+            raft_message_leaves(s, v, &f);
+        buf_consume(&t->bytes, used);
+    }
+}
+
+static bool find_text(const uint8_t *data, size_t len, const char *text, size_t *after)
+{
+    size_t n = strlen(text);
+    for (size_t i = 0; i + n <= len; i++) {
+        if (memcmp(data + i, text, n) == 0) {
+            *after = i + n;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Clients of the simulator always ask for raft_index, so a successful write names its entry. */
+static void http_bytes_leave(struct sim *s, struct sim_server *v, const struct world_bytes *b)
+{
+    size_t at;
+
+    if (b->len < 12 || memcmp(b->data, "HTTP/1.1 200", 12) != 0 ||
+        !find_text(b->data, b->len, "\"raft_index\":", &at))
+        return;
+    uint64_t index = 0;
+    while (at < b->len && b->data[at] >= '0' && b->data[at] <= '9')
+        index = index * 10 + (uint64_t)(b->data[at++] - '0');
+    struct promise *made = index ? promise_note(s, PROMISE_WRITE, v) : NULL;
+    if (made)
+        made->index = index;
+}
+
+static void on_bytes(void *ctx, const struct world_bytes *b)
+{
+    struct sim *s = ctx;
+    struct sim_server *v = sim_server_of(s, b->host);
+
+    if (!v)
+        return;
+    const char *served = strrchr(b->dialed ? b->remote : b->local, ':');
+    if (served && strcmp(served, ":4002") == 0)
+        peer_bytes_leave(s, v, b);
+    else if (served && !b->dialed && strcmp(served, ":4001") == 0)
+        http_bytes_leave(s, v, b);
+}
+
+static void on_stream_end(void *ctx, struct host *host, uint64_t connection)
+{
+    struct sim *s = ctx;
+    struct sim_server *v = sim_server_of(s, host);
+
+    for (struct wire_tap **at = &s->promises->taps; v && *at; at = &(*at)->next) {
+        struct wire_tap *t = *at;
+        if (t->connection != connection || t->server != v->at)
+            continue;
+        *at = t->next;
+        free(t->bytes.data);
+        free(t);
+        return;
+    }
+}
+
+/* ---- judgement -------------------------------------------------------------------------------------------- */
+
+static void judge_vote(struct sim *s, const struct promise *p, const struct sim_shadow *x)
+{
+    sim_evaluated(s, SIM_P1);
+    bool kept = x->rc == 0 && (x->hard.term > p->term ||
+                               (x->hard.term == p->term && x->hard.vote == p->candidate));
+    if (!kept)
+        sim_violate(
+            s, SIM_P1,
+            "%s promised its vote of term %llu; after power loss it would know term %llu (%s)",
+            p->server->name, (unsigned long long)p->term, (unsigned long long)x->hard.term,
+            err_text_of(x->rc));
+}
+
+static void judge_append(struct sim *s, const struct promise *p, const struct sim_shadow *x)
+{
+    sim_evaluated(s, SIM_P2);
+    bool kept = x->rc == 0 && x->last_index >= p->index && x->terms[p->index] == p->index_term;
+    if (!kept)
+        sim_violate(s, SIM_P2,
+                    "%s acknowledged entry %llu of term %llu; after power loss its log would end "
+                    "at %llu (%s)",
+                    p->server->name, (unsigned long long)p->index,
+                    (unsigned long long)p->index_term, (unsigned long long)x->last_index,
+                    err_text_of(x->rc));
+}
+
+static void judge_write(struct sim *s, const struct promise *p)
+{
+    uint32_t have = 0, need = s->plan.node_count / 2 + 1;
+    uint64_t term = sim_raft_committed_term(s, p->index);
+
+    sim_evaluated(s, SIM_P3);
+    for (uint32_t i = 0; term && i < s->plan.node_count; i++) {
+        struct sim_shadow x;
+        if (s->servers[i].damaged) { /* within the fault budget: the others hold it */
+            have++;
+            continue;
+        }
+        sim_shadow_take(s, &s->servers[i], &x);
+        have += x.rc == 0 && x.last_index >= p->index && x.terms[p->index] == term;
+        sim_shadow_fini(&x);
+    }
+    if (have < need)
+        sim_violate(s, SIM_P3,
+                    "%s answered success for entry %llu, which %u of %u nodes would keep%s",
+                    p->server->name, (unsigned long long)p->index, have, s->plan.node_count,
+                    term ? "" : " (nobody has committed it)");
+}
+
+void sim_promises_check(struct sim *s)
+{
+    struct sim_promises *p = s->promises;
+
+    for (uint32_t i = 0; i < p->count; i++) {
+        struct promise *made = &p->made[i];
+        struct sim_shadow x;
+        if (made->kind == PROMISE_WRITE) {
+            judge_write(s, made);
+            continue;
+        }
+        shadow_recover(made->disk, s->plan.seed, &x);
+        if (made->server->damaged)
+            (void)0; /* its recovery refuses, rightly */
+        else if (made->kind == PROMISE_VOTE)
+            judge_vote(s, made, &x);
+        else
+            judge_append(s, made, &x);
+        sim_shadow_fini(&x);
+        sim_disk_destroy(made->disk);
+    }
+    p->count = 0;
+}
+
+void sim_promises_create(struct sim *s)
+{
+    s->promises = calloc(1, sizeof(*s->promises));
+    world_stream_init(s->world, &s->promises->pick, "promises", 0);
+    world_on_stream_bytes(s->world, on_bytes, s);
+    world_on_stream_end(s->world, on_stream_end, s);
+}
+
+void sim_promises_destroy(struct sim *s)
+{
+    struct sim_promises *p = s->promises;
+
+    for (uint32_t i = 0; i < p->count; i++)
+        if (p->made[i].disk)
+            sim_disk_destroy(p->made[i].disk);
+    for (struct wire_tap *t = p->taps; t;) {
+        struct wire_tap *next = t->next;
+        free(t->bytes.data);
+        free(t);
+        t = next;
+    }
+    free(p);
+}

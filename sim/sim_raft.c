@@ -1,0 +1,369 @@
+/* sim_raft.c — oracles R1–R11 (simulation.md §18.2), looked at after every event.
+ *
+ * Tables that outlive incarnations: leader of each term, vote of each node and term, the term of each
+ * committed index, the term before each (index, term), a checksum of each (index, term)'s bytes, the
+ * digest after each applied index. A node's log is mirrored as terms by index, so that truncation is seen
+ * and compared without scanning: by R3 two logs that agree at an index agree below it. */
+#include "sim_run.h"
+#include <rq/util/assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Open-addressing map from two words to one; never shrinks. */
+struct map {
+    uint64_t (*rows)[3];
+    size_t cap, count;
+};
+
+static uint64_t *map_find(struct map *m, uint64_t a, uint64_t b, bool *fresh);
+
+static void map_grow(struct map *m)
+{
+    struct map bigger = {.cap = m->cap ? m->cap * 2 : 1024};
+    bigger.rows = calloc(bigger.cap, sizeof(*bigger.rows));
+    for (size_t i = 0; i < m->cap; i++) {
+        bool fresh;
+        if (m->rows[i][0])
+            *map_find(&bigger, m->rows[i][0], m->rows[i][1], &fresh) = m->rows[i][2];
+    }
+    free(m->rows);
+    *m = bigger;
+}
+
+/* a is never 0. The value's place; zero when fresh. */
+static uint64_t *map_find(struct map *m, uint64_t a, uint64_t b, bool *fresh)
+{
+    if (m->count * 2 >= m->cap)
+        map_grow(m);
+    size_t at = prng_mix(a, b) & (m->cap - 1);
+    while (m->rows[at][0] && (m->rows[at][0] != a || m->rows[at][1] != b))
+        at = (at + 1) & (m->cap - 1);
+    *fresh = m->rows[at][0] == 0;
+    if (*fresh) {
+        m->rows[at][0] = a;
+        m->rows[at][1] = b;
+        m->count++;
+    }
+    return &m->rows[at][2];
+}
+
+struct mirror {      /* what a node's log was when last looked at */
+    uint64_t *terms; /* by index; 0 unused */
+    uint64_t cap, last;
+    uint64_t term, commit; /* R6, within the incarnation */
+    uint64_t term_ever;    /* R6, across incarnations: as promised by votes */
+    uint64_t applied;
+    enum raft_role role;
+    uint64_t role_term;
+    uint64_t looks;
+};
+
+struct sim_raft_watch {
+    struct mirror nodes[SIM_NODES_MAX];
+    struct map leaders;  /* term → server + 1 */
+    struct map votes;    /* (server + 1, term) → candidate */
+    struct map previous; /* (index, term) → term of index - 1, plus 1 */
+    struct map entries;  /* (index, term) → checksum, plus 1 */
+    struct map digests;  /* index → digest */
+    uint64_t *committed; /* term by index */
+    uint64_t committed_cap, committed_last;
+};
+
+void sim_raft_watch_create(struct sim *s)
+{
+    s->watch = calloc(1, sizeof(*s->watch));
+}
+
+void sim_raft_watch_destroy(struct sim *s)
+{
+    struct sim_raft_watch *w = s->watch;
+
+    for (int i = 0; i < SIM_NODES_MAX; i++)
+        free(w->nodes[i].terms);
+    free(w->leaders.rows);
+    free(w->votes.rows);
+    free(w->previous.rows);
+    free(w->entries.rows);
+    free(w->digests.rows);
+    free(w->committed);
+    free(w);
+}
+
+static void reserve(uint64_t **array, uint64_t *cap, uint64_t index)
+{
+    if (index < *cap)
+        return;
+    uint64_t grown = *cap ? *cap : 256;
+    while (grown <= index)
+        grown *= 2;
+    *array = realloc(*array, grown * sizeof(**array));
+    memset(*array + *cap, 0, (grown - *cap) * sizeof(**array));
+    *cap = grown;
+}
+
+void sim_raft_restarted(struct sim *s, struct sim_server *v)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+    m->term = 0;
+    m->commit = 0;
+    m->last = 0;
+    m->applied = 0;
+    m->role = RAFT_FOLLOWER;
+}
+
+uint64_t sim_raft_committed(const struct sim *s)
+{
+    return s->watch->committed_last;
+}
+
+uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index)
+{
+    return index <= s->watch->committed_last ? s->watch->committed[index] : 0;
+}
+
+/* ---- R1, R4 ---------------------------------------------------------------------------------------------- */
+
+static void check_new_leader(struct sim *s, struct sim_server *v, const struct raft *r,
+                             const struct raft_view *view)
+{
+    struct sim_raft_watch *w = s->watch;
+    bool fresh;
+
+    sim_evaluated(s, SIM_R1);
+    s->result->elections++;
+    uint64_t *leader = map_find(&w->leaders, view->hard.term, 0, &fresh);
+    if (fresh)
+        *leader = v->at + 1;
+    else if (*leader != v->at + 1)
+        sim_violate(s, SIM_R1, "n%llu and %s both lead in term %llu", (unsigned long long)*leader,
+                    v->name, (unsigned long long)view->hard.term);
+    sim_evaluated(s, SIM_R4);
+    for (uint64_t i = 1; i <= w->committed_last; i++) {
+        if (i > view->snapshot_index && raft_term_at(r, i) != w->committed[i]) {
+            sim_violate(s, SIM_R4, "%s leads term %llu without committed entry %llu of term %llu",
+                        v->name, (unsigned long long)view->hard.term, (unsigned long long)i,
+                        (unsigned long long)w->committed[i]);
+            return;
+        }
+    }
+}
+
+/* ---- R2, R3, R9: the log changed ---------------------------------------------------------------------------- */
+
+static void check_entry(struct sim *s, struct sim_server *v, uint64_t index, uint64_t term,
+                        uint64_t previous)
+{
+    bool fresh;
+    uint64_t *known = map_find(&s->watch->previous, index, term, &fresh);
+
+    sim_evaluated(s, SIM_R3);
+    if (fresh)
+        *known = previous + 1;
+    else if (*known != previous + 1)
+        sim_violate(s, SIM_R3, "%s: entry %llu of term %llu follows term %llu, elsewhere %llu",
+                    v->name, (unsigned long long)index, (unsigned long long)term,
+                    (unsigned long long)previous, (unsigned long long)(*known - 1));
+}
+
+/* Entries of the old log that the new one does not have: none of them may be committed. */
+static void check_removed(struct sim *s, struct sim_server *v, const struct mirror *m,
+                          uint64_t from)
+{
+    struct sim_raft_watch *w = s->watch;
+
+    for (uint64_t i = from; i <= m->last; i++) {
+        sim_evaluated(s, SIM_R9);
+        if (i <= w->committed_last && m->terms[i] == w->committed[i])
+            sim_violate(s, SIM_R9, "%s removed committed entry %llu of term %llu", v->name,
+                        (unsigned long long)i, (unsigned long long)m->terms[i]);
+    }
+}
+
+static void check_log(struct sim *s, struct sim_server *v, const struct raft *r,
+                      const struct raft_view *view)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+
+    if (m->last == view->last_index && (m->last == 0 || m->terms[m->last] == view->last_term))
+        return;
+    reserve(&m->terms, &m->cap, view->last_index + 1);
+    uint64_t same = m->last < view->last_index ? m->last : view->last_index;
+    while (same > 0 && m->terms[same] != raft_term_at(r, same))
+        same--;
+    bool own =
+        m->role == RAFT_LEADER && view->role == RAFT_LEADER && m->role_term == view->hard.term;
+    sim_evaluated(s, SIM_R2);
+    if (own && same < m->last)
+        sim_violate(s, SIM_R2, "leader %s removed its own entry %llu", v->name,
+                    (unsigned long long)(same + 1));
+    check_removed(s, v, m, same + 1);
+    for (uint64_t i = same + 1; i <= view->last_index; i++) {
+        uint64_t term = raft_term_at(r, i);
+        check_entry(s, v, i, term, i > 1 ? raft_term_at(r, i - 1) : 0);
+        m->terms[i] = term;
+    }
+    m->last = view->last_index;
+}
+
+/* ---- R8, R10, commit ------------------------------------------------------------------------------------------ */
+
+/* A leader moved its commit index: the entry is of its own term, and by the simulator's knowledge of the
+ * disks a quorum would keep it (its own copy counts only when its own disk has it). */
+static void check_commit_rule(struct sim *s, struct sim_server *v, const struct raft *r,
+                              const struct raft_view *view)
+{
+    struct prng pick;
+    uint32_t have = 0, voters = 0;
+    uint64_t term = raft_term_at(r, view->commit_index);
+
+    sim_evaluated(s, SIM_R8);
+    if (term != view->hard.term) {
+        sim_violate(s, SIM_R8,
+                    "leader %s of term %llu committed entry %llu of term %llu by counting", v->name,
+                    (unsigned long long)view->hard.term, (unsigned long long)view->commit_index,
+                    (unsigned long long)term);
+        return;
+    }
+    prng_init(&pick, prng_mix(view->commit_index, s->plan.seed));
+    if (!prng_chance_ppm(&pick, s->plan.shadow_ppm))
+        return;
+    for (uint32_t i = 0; i < view->conf->count; i++) {
+        if (!view->conf->members[i].voter)
+            continue;
+        voters++;
+        for (uint32_t j = 0; j < s->plan.node_count; j++) {
+            struct sim_server *o = &s->servers[j];
+            struct sim_shadow shadow;
+            if (wire_member_id(slice_str(o->name)) != view->conf->members[i].id)
+                continue;
+            if (o->damaged) {
+                have++;
+                continue;
+            }
+            sim_shadow_take(s, o, &shadow);
+            have += shadow.rc == 0 && shadow.last_index >= view->commit_index &&
+                    shadow.terms[view->commit_index] == term;
+            sim_shadow_fini(&shadow);
+        }
+    }
+    if (have < voters / 2 + 1)
+        sim_violate(s, SIM_R8, "leader %s committed entry %llu that only %u of %u would keep",
+                    v->name, (unsigned long long)view->commit_index, have, voters);
+}
+
+static void note_committed(struct sim *s, struct sim_server *v, const struct raft *r, uint64_t upto)
+{
+    struct sim_raft_watch *w = s->watch;
+
+    reserve(&w->committed, &w->committed_cap, upto + 1);
+    for (uint64_t i = w->committed_last + 1; i <= upto; i++) {
+        w->committed[i] = raft_term_at(r, i);
+        s->result->commits++;
+    }
+    if (upto > w->committed_last)
+        w->committed_last = upto;
+    sim_evaluated(s, SIM_R5);
+    if (upto && raft_term_at(r, upto) != w->committed[upto])
+        sim_violate(s, SIM_R5, "%s commits entry %llu of term %llu, elsewhere it is of term %llu",
+                    v->name, (unsigned long long)upto, (unsigned long long)raft_term_at(r, upto),
+                    (unsigned long long)w->committed[upto]);
+}
+
+static void check_commit(struct sim *s, struct sim_server *v, const struct raft *r,
+                         const struct raft_view *view)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+
+    sim_evaluated(s, SIM_R10);
+    if (view->applied_index > view->commit_index || view->commit_index > view->last_index)
+        sim_violate(s, SIM_R10, "%s: applied %llu, commit %llu, last %llu", v->name,
+                    (unsigned long long)view->applied_index, (unsigned long long)view->commit_index,
+                    (unsigned long long)view->last_index);
+    sim_evaluated(s, SIM_R6);
+    if (view->hard.term < m->term || view->commit_index < m->commit)
+        sim_violate(s, SIM_R6, "%s went back: term %llu after %llu, commit %llu after %llu",
+                    v->name, (unsigned long long)view->hard.term, (unsigned long long)m->term,
+                    (unsigned long long)view->commit_index, (unsigned long long)m->commit);
+    if (view->commit_index > m->commit) {
+        if (view->role == RAFT_LEADER)
+            check_commit_rule(s, v, r, view);
+        note_committed(s, v, r, view->commit_index);
+    }
+    m->term = view->hard.term;
+    m->commit = view->commit_index;
+}
+
+static void look_at(struct sim *s, struct sim_server *v)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+    const struct raft *r = v->node ? node_raft(v->node) : NULL;
+    struct raft_view view;
+
+    if (!r || !v->open)
+        return;
+    raft_look(r, &view);
+    if (m->looks++ % 64 == 0)
+        node_check(v->node);
+    check_log(s, v, r, &view);
+    check_commit(s, v, r, &view);
+    if (view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term))
+        check_new_leader(s, v, r, &view);
+    m->role = view.role;
+    m->role_term = view.hard.term;
+}
+
+void sim_raft_look(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->plan.node_count; i++)
+        look_at(s, &s->servers[i]);
+}
+
+/* ---- told by others ------------------------------------------------------------------------------------------ */
+
+void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint64_t digest)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+    bool fresh;
+
+    sim_evaluated(s, SIM_R11);
+    if (index <= m->applied)
+        sim_violate(s, SIM_R11, "%s applied %llu after %llu", v->name, (unsigned long long)index,
+                    (unsigned long long)m->applied);
+    m->applied = index;
+    uint64_t *known = map_find(&s->watch->digests, index, 0, &fresh);
+    if (fresh) {
+        *known = digest;
+        return;
+    }
+    sim_evaluated(s, SIM_S1);
+    if (*known != digest)
+        sim_violate(s, SIM_S1, "%s has digest %016llx at index %llu, elsewhere it is %016llx",
+                    v->name, (unsigned long long)digest, (unsigned long long)index,
+                    (unsigned long long)*known);
+}
+
+void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t crc)
+{
+    bool fresh;
+    uint64_t *known = map_find(&s->watch->entries, index, term, &fresh);
+
+    sim_evaluated(s, SIM_R3);
+    if (fresh)
+        *known = (uint64_t)crc + 1;
+    else if (*known != (uint64_t)crc + 1)
+        sim_violate(s, SIM_R3, "entry %llu of term %llu travels with two contents",
+                    (unsigned long long)index, (unsigned long long)term);
+}
+
+void sim_raft_vote_seen(struct sim *s, uint32_t voter, uint64_t term, uint64_t candidate)
+{
+    bool fresh;
+    uint64_t *known = map_find(&s->watch->votes, voter + 1, term, &fresh);
+
+    sim_evaluated(s, SIM_R7);
+    if (fresh)
+        *known = candidate;
+    else if (*known != candidate)
+        sim_violate(s, SIM_R7, "n%u voted for two candidates in term %llu", voter + 1,
+                    (unsigned long long)term);
+}

@@ -1,0 +1,146 @@
+/* sim_report.c — see sim_report.h. */
+#include "sim_report.h"
+#include <string.h>
+
+static const char *const level_names[SIM_LEVEL_COUNT] = {"none", "weak", "linearizable", "strong"};
+
+static void print_counts(FILE *out, const char *title, const char *(*name)(int i),
+                         const uint64_t *counts, int n)
+{
+    bool any = false;
+    (void)fprintf(out, " %s=", title);
+    for (int i = 0; i < n; i++) {
+        if (counts[i] == 0)
+            continue;
+        (void)fprintf(out, "%s%s:%llu", any ? "," : "", name(i), (unsigned long long)counts[i]);
+        any = true;
+    }
+    if (!any)
+        (void)fputs("-", out);
+}
+
+static const char *fault_name(int i)
+{
+    return world_fault_name((enum world_fault)i);
+}
+
+static const char *oracle_name(int i)
+{
+    return sim_oracle_name((enum sim_oracle)i);
+}
+
+static const char *level_name(int i)
+{
+    return level_names[i];
+}
+
+void sim_report_line(FILE *out, const struct sim_plan *p, const struct sim_result *r)
+{
+    (void)fprintf(out, "seed=%llu profile=%s nodes=%u virtual=%.1fs events=%llu",
+                  (unsigned long long)p->seed, sim_profile_name(p->profile), p->node_count,
+                  (double)r->virtual_ns / 1e9, (unsigned long long)r->events);
+    print_counts(out, "faults", fault_name, r->faults, WORLD_FAULT_COUNT);
+    (void)fprintf(out, " ok=%llu fail=%llu unknown=%llu writes=%llu", (unsigned long long)r->ok,
+                  (unsigned long long)r->fail, (unsigned long long)r->info,
+                  (unsigned long long)r->writes_ok);
+    print_counts(out, "reads", level_name, r->reads_ok, SIM_LEVEL_COUNT);
+    print_counts(out, "oracles", oracle_name, r->evaluations, SIM_ORACLE_COUNT);
+    (void)fprintf(out, " hash=%016llx%016llx", (unsigned long long)r->hash.a,
+                  (unsigned long long)r->hash.b);
+    if (r->violated)
+        (void)fprintf(out, " VIOLATION %s (%s): %s\n", sim_oracle_name(r->oracle),
+                      sim_oracle_text(r->oracle), r->text);
+    else
+        (void)fputs(" verdict=ok\n", out);
+}
+
+void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct sim_result *r)
+{
+    struct sim_result *t = &sums->total;
+
+    sums->seeds++;
+    sums->violations += r->violated;
+    t->virtual_ns += r->virtual_ns;
+    t->events += r->events;
+    t->ok += r->ok;
+    t->fail += r->fail;
+    t->info += r->info;
+    t->writes_ok += r->writes_ok;
+    t->elections += r->elections;
+    t->commits += r->commits;
+    for (int i = 0; i < SIM_LEVEL_COUNT; i++)
+        t->reads_ok[i] += r->reads_ok[i];
+    for (int i = 0; i < SIM_ORACLE_COUNT; i++)
+        t->evaluations[i] += r->evaluations[i];
+    for (int i = 0; i < WORLD_FAULT_COUNT; i++)
+        t->faults[i] += r->faults[i];
+    for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
+        t->families[i] += r->families[i];
+        sums->family_on[i] += p->family[i];
+    }
+}
+
+/* Lower limits per 1 000 seeds. A rare family is counted per seed in which it is enabled. */
+enum {
+    LEAST_READS = 10000,
+    LEAST_WRITES = 20000,
+    LEAST_EVALUATIONS = 1000,
+    LEAST_N4 = 20,
+    LEAST_FAMILY_PER_10_SEEDS = 5,
+    LEAST_ROT_PER_10_SEEDS = 1,
+};
+
+static bool print_limit(FILE *out, const char *what, uint64_t count, uint64_t least)
+{
+    bool enough = count >= least;
+    (void)fprintf(out, "  %-28s %12llu  least %10llu%s\n", what, (unsigned long long)count,
+                  (unsigned long long)least, enough ? "" : "  TOO FEW");
+    return enough;
+}
+
+static uint64_t scaled(const struct sim_sums *sums, uint64_t per_thousand)
+{
+    return per_thousand * sums->seeds / 1000;
+}
+
+static bool oracle_applies(enum sim_oracle o, enum sim_profile profile)
+{
+    bool halts = profile == SIM_DISK_ONLY || profile == SIM_SWARM;
+    return o != SIM_N4 || halts;
+}
+
+bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile profile)
+{
+    const struct sim_result *t = &sums->total;
+    bool enough = true;
+    char what[64];
+
+    (void)fprintf(
+        out,
+        "%s: %llu seeds, %llu violations, %llu mismatches, %.0f virtual seconds, %llu events, "
+        "%llu elections, %llu commits; requests ok %llu, failed %llu, unknown %llu\n",
+        sim_profile_name(profile), (unsigned long long)sums->seeds,
+        (unsigned long long)sums->violations, (unsigned long long)sums->mismatches,
+        (double)t->virtual_ns / 1e9, (unsigned long long)t->events,
+        (unsigned long long)t->elections, (unsigned long long)t->commits, (unsigned long long)t->ok,
+        (unsigned long long)t->fail, (unsigned long long)t->info);
+    enough &= print_limit(out, "writes", t->writes_ok, scaled(sums, LEAST_WRITES));
+    for (int i = 0; i < SIM_LEVEL_COUNT; i++) {
+        (void)snprintf(what, sizeof(what), "reads %s", level_names[i]);
+        enough &= print_limit(out, what, t->reads_ok[i], scaled(sums, LEAST_READS));
+    }
+    for (int i = 0; i < SIM_ORACLE_COUNT; i++) {
+        (void)snprintf(what, sizeof(what), "oracle %s", oracle_name(i));
+        uint64_t least = !oracle_applies((enum sim_oracle)i, profile) ? 0
+                         : i == SIM_N4                                ? LEAST_N4
+                                                                      : LEAST_EVALUATIONS;
+        enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));
+    }
+    for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
+        (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
+        uint64_t least = i == SIM_FAMILY_ROT ? LEAST_ROT_PER_10_SEEDS : LEAST_FAMILY_PER_10_SEEDS;
+        if (sums->family_on[i])
+            enough &= print_limit(out, what, t->families[i], sums->family_on[i] * least / 10);
+    }
+    return enough;
+}

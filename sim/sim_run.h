@@ -1,0 +1,194 @@
+/* sim_run — one seed from start to verdict: the cluster, its clients, its enemies, its judges. Private to
+ * the simulator; main.c is the only outside caller of sim_run.
+ *
+ *   sim_run.c      form ─► faults ─► heal ─► quiet ─► final judgement
+ *   sim_cluster.c  hosts that run node + api (the shipped object code), boot, restart
+ *   sim_client.c   HTTP clients: operations, histories
+ *   sim_nemesis.c  when and what to break, within the fault budget
+ *   sim_raft.c     oracles R1–R11, looked at after every event
+ *   sim_promise.c  oracles P1–P3: bytes that promise, against a shadow power cut
+ *   sim_state.c    oracles S1, S4, C1–C4, C8 and liveness */
+#ifndef SIM_RUN_H
+#define SIM_RUN_H
+
+#include "env/env_sim.h"
+#include "sim_history.h"
+#include "sim_plan.h"
+#include <rq/api.h>
+#include <rq/node.h>
+
+/* ---- oracles ------------------------------------------------------------------------------------- */
+
+#define SIM_ORACLE_TABLE(X)                                                                        \
+    X(P1, "a vote leaves only when it survives power loss")                                        \
+    X(P2, "an append is acknowledged only when it survives power loss")                            \
+    X(P3, "a write succeeds only when a quorum would keep it")                                     \
+    X(R1, "one leader per term")                                                                   \
+    X(R2, "a leader never removes its own entries")                                                \
+    X(R3, "same index and term, same entry and same prefix")                                       \
+    X(R4, "a leader has every committed entry")                                                    \
+    X(R5, "no two nodes apply different entries at one index")                                     \
+    X(R6, "term and commit never go back")                                                         \
+    X(R7, "one vote per node and term")                                                            \
+    X(R8, "only entries of the own term commit by counting, durable on a quorum")                  \
+    X(R9, "a committed entry is never removed")                                                    \
+    X(R10, "applied <= commit <= last")                                                            \
+    X(R11, "each index applied once, in order")                                                    \
+    X(S1, "equal digests at equal indexes")                                                        \
+    X(S4, "equal content on all nodes")                                                            \
+    X(C1, "per-key histories are linearizable")                                                    \
+    X(C2, "acknowledged writes are there, exactly once")                                           \
+    X(C3, "weaker reads return something that was written, within their bound")                    \
+    X(C8, "each answer belongs to its question")                                                   \
+    X(N4, "a node stops only for a listed reason")                                                 \
+    X(L1, "after healing the cluster serves again in bounded time")
+enum sim_oracle {
+#define SIM_ORACLE_ENUM_(name, text) SIM_##name,
+    SIM_ORACLE_TABLE(SIM_ORACLE_ENUM_)
+#undef SIM_ORACLE_ENUM_
+        SIM_ORACLE_COUNT
+};
+const char *sim_oracle_name(enum sim_oracle o);
+const char *sim_oracle_text(enum sim_oracle o);
+
+enum sim_level { SIM_NONE, SIM_WEAK, SIM_LINEARIZABLE, SIM_STRONG, SIM_LEVEL_COUNT };
+
+/* ---- the outcome of a seed -------------------------------------------------------------------------- */
+
+struct sim_result {
+    bool violated;
+    enum sim_oracle oracle; /* the first one */
+    char text[400];
+    uint64_t virtual_ns, events;
+    uint64_t ok, fail, info; /* requests */
+    uint64_t reads_ok[SIM_LEVEL_COUNT], writes_ok;
+    uint64_t evaluations[SIM_ORACLE_COUNT];
+    uint64_t faults[WORLD_FAULT_COUNT];
+    uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
+    uint64_t elections, commits;
+    struct world_hash hash;
+};
+
+/* Run one seed. trace: NULL or a file that gets a line per event. */
+void sim_run(const struct sim_plan *plan, struct sim_result *out);
+
+/* ---- inside ------------------------------------------------------------------------------------------- */
+
+struct sim;
+
+/* A server: a host, and what runs on it while an incarnation lives. */
+struct sim_server {
+    struct sim *sim;
+    struct host *host;
+    uint32_t at;
+    const struct sim_node_plan *plan;
+    char name[8], raft_addr[24], api_addr[24], api_url[32];
+    bool bootstrap;
+    bool
+        dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */
+    bool damaged;      /* bits of its durable log were flipped: recovery may refuse, rightly */
+    bool halt_expected;     /* its disk was made to fail: a halt is the right answer */
+    uint64_t restart_at_ns; /* 0: none planned */
+    /* of the living incarnation (in the host's pool; NULL when down) */
+    struct node *node;
+    struct api *api;
+    struct env_timer *join_timer;
+    bool open;
+    uint32_t join_at;
+};
+
+struct sim_raft_watch; /* sim_raft.c */
+struct sim_promises;   /* sim_promise.c */
+struct sim_client;     /* sim_client.c */
+struct sim_nemesis;    /* sim_nemesis.c */
+struct clients_shared; /* sim_client.c */
+
+struct sim {
+    struct sim_plan plan;
+    struct world *world;
+    struct sim_server servers[SIM_NODES_MAX];
+    struct sim_client *clients[SIM_CLIENTS_MAX];
+    struct sim_raft_watch *watch;
+    struct sim_promises *promises;
+    struct sim_nemesis *nemesis;
+    struct clients_shared *shared;
+    struct sim_history *histories[SIM_KEYS_MAX];
+    struct sim_result *result;
+    bool faults_over;
+    bool stop_clients;
+};
+
+/* First violation wins; the run stops at the end of the event. */
+void sim_violate(struct sim *s, enum sim_oracle o, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* After every event: oracles that look at state. False: violated, stop. */
+bool sim_after_event(struct sim *s);
+/* Run for `ns` virtual time with the oracles looking on; or until met(s) holds (NULL: never). */
+bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s));
+static inline void sim_evaluated(struct sim *s, enum sim_oracle o)
+{
+    s->result->evaluations[o]++;
+}
+
+/* sim_cluster.c */
+void sim_cluster_create(struct sim *s);
+void sim_server_start(struct sim_server *v);
+struct sim_server *sim_server_of(struct sim *s, const struct host *h); /* NULL: a client's host */
+struct sim_server *
+sim_leader(struct sim *s); /* the one with the highest term that believes so; NULL */
+uint32_t sim_servers_up(const struct sim *s);
+
+/* sim_client.c */
+void sim_clients_create(struct sim *s);
+void sim_clients_destroy(struct sim *s);
+/* One request outside of any history, for the final judgement: answered with status and body, or not.
+ * body: NUL-terminated, malloc'ed, the caller's; NULL if nothing came in time. */
+char *sim_ask(struct sim *s, struct sim_server *v, const char *method, const char *target,
+              const char *body, uint64_t timeout_ns, int *status);
+/* Operations of the ledger and what became of them (sim_state.c judges). */
+enum sim_fate { SIM_OP_NONE, SIM_OP_OK, SIM_OP_FAIL, SIM_OP_INFO };
+struct sim_ledger {
+    enum sim_fate *fate; /* by operation number, from 1 */
+    uint64_t count, cap;
+    uint64_t last_ok_ns;
+};
+struct sim_ledger *sim_clients_ledger(struct sim *s);
+
+/* sim_nemesis.c */
+void sim_nemesis_create(struct sim *s);
+void sim_nemesis_begin(struct sim *s);
+void sim_nemesis_heal(
+    struct sim *s); /* stop, mend what can be mended, restart who is not dead for good */
+void sim_nemesis_destroy(struct sim *s);
+void sim_nemesis_ended(struct sim *s, struct sim_server *v,
+                       const char *reason); /* an incarnation ended */
+
+/* sim_raft.c */
+void sim_raft_watch_create(struct sim *s);
+void sim_raft_watch_destroy(struct sim *s);
+void sim_raft_look(struct sim *s);                            /* after every event */
+void sim_raft_restarted(struct sim *s, struct sim_server *v); /* a new incarnation begins */
+void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint64_t digest);
+void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t crc);
+void sim_raft_vote_seen(struct sim *s, uint32_t voter, uint64_t term, uint64_t candidate);
+uint64_t sim_raft_committed(const struct sim *s); /* highest index known to anyone */
+uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index); /* 0: not committed */
+
+/* sim_promise.c */
+void sim_promises_create(struct sim *s);
+void sim_promises_destroy(struct sim *s);
+void sim_promises_check(struct sim *s); /* those made during the last event */
+/* What recovery would find on this server's disk if the power went now and all that is pending were lost. */
+struct sim_shadow {
+    int rc; /* of rlog_open */
+    struct raft_hard hard;
+    uint64_t last_index;
+    uint64_t terms_cap;
+    uint64_t *terms; /* by index, malloc'ed: sim_shadow_fini */
+};
+void sim_shadow_take(struct sim *s, struct sim_server *v, struct sim_shadow *out);
+void sim_shadow_fini(struct sim_shadow *x);
+
+/* sim_state.c */
+void sim_state_final(struct sim *s);
+
+#endif

@@ -1,0 +1,171 @@
+/* sim_state.c — the final judgement, after healing: does it serve again (L1), is everything acknowledged
+ * there exactly once (C2), is it the same on all nodes (S4), and were the histories possible (C1). */
+#include "sim_run.h"
+#include <rq/util/assert.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SERVE_LIMIT_S = 90, LEDGER_FIRST = 64 };
+
+static bool alive(const struct sim_server *v)
+{
+    return !v->dead_for_good;
+}
+
+/* ---- L1 ------------------------------------------------------------------------------------------------- */
+
+/* A write through this server succeeds within the limit; refusals in between are fine. */
+static bool serves(struct sim *s, struct sim_server *v)
+{
+    static const char body[] = "[\"UPDATE kv SET v=v WHERE k=-1\"]";
+    uint64_t until = world_now_ns(s->world) + SERVE_LIMIT_S * ENV_S_NS;
+
+    while (world_now_ns(s->world) < until && !s->result->violated) {
+        int status = 0;
+        char *answer =
+            sim_ask(s, v, "POST", "/db/execute?raft_index&timeout=3s", body, 5 * ENV_S_NS, &status);
+        bool ok = answer && status == 200 && !strstr(answer, "\"error\"");
+        free(answer);
+        if (ok)
+            return true;
+        (void)sim_go(s, 100 * ENV_MS_NS, NULL);
+    }
+    return false;
+}
+
+static bool converged(struct sim *s)
+{
+    uint64_t applied = 0;
+
+    for (uint32_t i = 0; i < s->plan.node_count; i++) {
+        struct sim_server *v = &s->servers[i];
+        struct node_status status;
+        if (!alive(v))
+            continue;
+        if (!v->node || !v->open)
+            return false;
+        node_status_get(v->node, &status);
+        if (status.applied_index != status.last_log_index ||
+            (applied && applied != status.applied_index))
+            return false;
+        applied = status.applied_index;
+    }
+    return true;
+}
+
+static void judge_liveness(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->plan.node_count; i++) {
+        struct sim_server *v = &s->servers[i];
+        if (!alive(v))
+            continue;
+        sim_evaluated(s, SIM_L1);
+        if (!serves(s, v) && !s->result->violated && alive(v))
+            sim_violate(s, SIM_L1, "%s answers no write within %d s after everything was healed",
+                        v->name, SERVE_LIMIT_S);
+    }
+    sim_evaluated(s, SIM_L1);
+    if (!sim_go(s, SERVE_LIMIT_S * ENV_S_NS, converged))
+        sim_violate(s, SIM_L1, "the nodes did not converge within %d s", SERVE_LIMIT_S);
+}
+
+/* ---- S4 --------------------------------------------------------------------------------------------------- */
+
+static char *dump(struct sim *s, struct sim_server *v, const char *query)
+{
+    int status = 0;
+    char target[256];
+
+    (void)snprintf(target, sizeof(target), "/db/query?level=none&q=%s", query);
+    char *answer = sim_ask(s, v, "GET", target, "", 20 * ENV_S_NS, &status);
+    if (answer && status == 200 && !strstr(answer, "\"error\""))
+        return answer;
+    free(answer);
+    return NULL;
+}
+
+static char *judge_equal(struct sim *s, const char *query)
+{
+    char *first = NULL;
+    const char *first_name = "";
+
+    for (uint32_t i = 0; i < s->plan.node_count && !s->result->violated; i++) {
+        struct sim_server *v = &s->servers[i];
+        if (!alive(v))
+            continue;
+        char *answer = dump(s, v, query);
+        sim_evaluated(s, SIM_S4);
+        if (!answer)
+            sim_violate(s, SIM_L1, "%s does not answer a local read at rest", v->name);
+        else if (first && strcmp(first, answer) != 0)
+            sim_violate(s, SIM_S4, "%s and %s differ in: %s", first_name, v->name, query);
+        if (first) {
+            free(answer);
+        } else {
+            first = answer;
+            first_name = v->name;
+        }
+    }
+    return first;
+}
+
+/* ---- C2 ------------------------------------------------------------------------------------------------------- */
+
+static void judge_ledger(struct sim *s, const char *answer)
+{
+    const struct sim_ledger *l = sim_clients_ledger(s);
+    uint32_t *seen = calloc(l->count + 2, sizeof(*seen));
+    const char *at = strstr(answer, "\"values\":[");
+
+    for (at = at ? at + 10 : NULL; at && *at == '['; at++) {
+        unsigned long long op = strtoull(at + 1, NULL, 10);
+        if (op == 0 || op > l->count)
+            sim_violate(s, SIM_C2, "the ledger holds operation %llu, which nobody sent", op);
+        else
+            seen[op]++;
+        at = strchr(at, ']');
+        if (at && at[1] == ',')
+            at++;
+    }
+    for (uint64_t op = 1; op <= l->count; op++) {
+        sim_evaluated(s, SIM_C2);
+        uint32_t least = l->fate[op] == SIM_OP_OK, most = l->fate[op] != SIM_OP_FAIL;
+        if (seen[op] < least || seen[op] > most)
+            sim_violate(s, SIM_C2, "operation %llu %s and is in the ledger %u times",
+                        (unsigned long long)op,
+                        l->fate[op] == SIM_OP_OK     ? "was acknowledged"
+                        : l->fate[op] == SIM_OP_FAIL ? "failed for certain"
+                                                     : "had an unknown outcome",
+                        seen[op]);
+    }
+    free(seen);
+}
+
+static void judge_histories(struct sim *s)
+{
+    for (uint32_t k = 0; k < s->plan.key_count && !s->result->violated; k++) {
+        struct err_text why = {""};
+        enum sim_verdict verdict = sim_history_check(s->histories[k], 20 * 1000 * 1000, &why);
+        s->result->evaluations[SIM_C1] += sim_history_count(s->histories[k]);
+        if (verdict != SIM_LINEARIZABLE_YES)
+            sim_violate(s, SIM_C1, "key %u: %s%s", k,
+                        verdict == SIM_LINEARIZABLE_UNKNOWN ? "undecided within the limit: " : "",
+                        why.text);
+    }
+}
+
+void sim_state_final(struct sim *s)
+{
+    judge_liveness(s);
+    if (s->result->violated)
+        return;
+    free(judge_equal(s, "SELECT+rowid,*+FROM+ledger+ORDER+BY+rowid"));
+    free(judge_equal(s, "SELECT+*+FROM+kv+ORDER+BY+k"));
+    free(judge_equal(s, "SELECT+*+FROM+sqlite_master"));
+    char *ledger = s->result->violated ? NULL : judge_equal(s, "SELECT+op+FROM+ledger");
+    if (ledger)
+        judge_ledger(s, ledger);
+    free(ledger);
+    judge_histories(s);
+}
