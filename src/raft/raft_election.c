@@ -44,11 +44,19 @@ void election_follow(struct raft *r, uint64_t term, raft_id leader)
     r->vote_count = 0;
 }
 
-/* Only a voter, and only with room for the no-op it would have to append. */
+/* Voters campaign; and those who would be, were it not for a change that is not committed as far as we
+ * know: nobody else may hold the entry that removes us (§4.2.2). Such a leader commits the change
+ * without counting itself, and leaves. There must be room for the no-op. */
 static bool may_campaign(const struct raft *r)
 {
-    return conf_has_voter(conf_active(r), r->config.id) &&
-           trail_has_room(&r->trail, r->hard.term + 1);
+    const struct confs *c = &r->confs;
+    bool voter = conf_has_voter(&c->base.conf, r->config.id);
+
+    if (c->pending_count == 0 && !voter)
+        return false;
+    for (uint32_t i = 0; i < c->pending_count; i++)
+        voter = voter || conf_has_voter(&c->pending[i].conf, r->config.id);
+    return voter && trail_has_room(&r->trail, r->hard.term + 1);
 }
 
 static void ask_voters(struct raft *r, enum raft_msg_kind kind, bool transfer)
