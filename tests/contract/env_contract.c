@@ -111,9 +111,12 @@ int contract_main(const struct contract_driver *driver, const char *only)
 {
     unsigned count = 0;
 
+    if (driver->own_cases)
+        run_cases(driver, driver->own_cases, only, &count);
     run_cases(driver, contract_time_cases, only, &count);
     run_cases(driver, contract_file_cases, only, &count);
     run_cases(driver, contract_stream_cases, only, &count);
+    run_cases(driver, contract_end_cases, only, &count);
     (void)printf("%s: %u cases passed\n", driver->name, count);
     return count ? 0 : 1;
 }

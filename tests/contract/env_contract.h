@@ -10,6 +10,12 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct contract;
+struct contract_case {
+    const char *name; /* NULL ends a list */
+    void (*run)(struct contract *c);
+};
+
 struct contract_driver {
     const char *name;
     /* A fresh environment, and a folder in it that does not exist yet but may be created. */
@@ -24,6 +30,7 @@ struct contract_driver {
     bool (*on_loop)(void);
     bool resolves_localhost; /* to whatever listen_addr names */
     void (*destroy)(void);
+    const struct contract_case *own_cases; /* of this environment alone; may be NULL */
 };
 
 struct contract {
@@ -32,13 +39,10 @@ struct contract {
     bool inside; /* a call into env is on the stack: no callback may run now */
 };
 
-struct contract_case {
-    const char *name;
-    void (*run)(struct contract *c);
-};
-extern const struct contract_case contract_time_cases[]; /* each ends with a NULL name */
+extern const struct contract_case contract_time_cases[];
 extern const struct contract_case contract_file_cases[];
 extern const struct contract_case contract_stream_cases[];
+extern const struct contract_case contract_end_cases[];
 
 /* Run all cases, or those whose name contains `only`. Exit status for main. */
 int contract_main(const struct contract_driver *driver, const char *only);
