@@ -26,12 +26,12 @@ enum { HTTP_HEADERS_MAX = 100 };
 
 /* One message; slices live in the parser until its next http_parser_next / reset. */
 struct http_message {
-    enum http_method method;  /* request */
+    enum http_method method; /* request */
     struct slice method_text;
-    struct slice target;      /* request: "/db/query?q=…" as sent */
-    int status;               /* response */
-    int minor;                /* HTTP/1.minor: 0 or 1 */
-    bool keep_alive;          /* may the connection be used again after this message */
+    struct slice target; /* request: "/db/query?q=…" as sent */
+    int status;          /* response */
+    int minor;           /* HTTP/1.minor: 0 or 1 */
+    bool keep_alive;     /* may the connection be used again after this message */
     bool expect_continue;
     struct http_header headers[HTTP_HEADERS_MAX];
     uint32_t header_count;
@@ -47,27 +47,32 @@ struct http_parser_limits {
 };
 
 struct http_conn_parser; /* one per connection and direction */
-int http_parser_create(enum http_side side, const struct http_parser_limits *limits, struct http_conn_parser **out) MUST_USE;
+int http_parser_create(enum http_side side, const struct http_parser_limits *limits,
+                       struct http_conn_parser **out) MUST_USE;
 void http_parser_destroy(struct http_conn_parser *p);
 
 enum http_progress {
     HTTP_NEED_MORE = 0, /* all given bytes were taken; no message yet */
-    HTTP_MESSAGE,       /* *message is whole; *used bytes were taken, feed the rest after http_parser_next */
-    HTTP_HEADERS_DONE,  /* once per message with Expect: 100-continue and a body to come: answer 100, go on feeding */
-    HTTP_BAD            /* *refusal says what to answer; then close. Every later call gives it again */
+    HTTP_MESSAGE, /* *message is whole; *used bytes were taken, feed the rest after http_parser_next */
+    HTTP_HEADERS_DONE, /* once per message with Expect: 100-continue and a body to come: answer 100, go on feeding */
+    HTTP_BAD /* *refusal says what to answer; then close. Every later call gives it again */
 };
 struct http_refusal {
-    int status;       /* 400, 413, 414, 431, 501 (unknown transfer coding), 505 */
+    int status;       /* 400, 413, 414, 431, 501 (unknown transfer coding), 503 (memory), 505 */
     const char *text; /* static words */
 };
 /* Feed bytes as they came, any segmentation; the outcome does not depend on it. Refuses: bare LF line
- * ends, both Content-Length and Transfer-Encoding, differing repeated Content-Length, space before the
+ * ends, both Content-Length and Transfer-Encoding, repeated Content-Length, space before the
  * colon, obs-fold, missing or repeated Host (1.1), raw space or control bytes in the target, chunk
- * extensions beyond a limit. *message lent until http_parser_next. Client side: a response without length
+ * extensions beyond a limit. *message is set with HTTP_MESSAGE and HTTP_HEADERS_DONE, lent until
+ * http_parser_next. Interim responses (1xx but 101) are passed over. Client side: a response without length
  * ends with the connection: call http_parser_eof. For HEAD responses set http_parser_no_body first. */
 enum http_progress http_parser_feed(struct http_conn_parser *p, struct slice bytes, size_t *used,
-                                    const struct http_message **message, struct http_refusal *refusal);
+                                    const struct http_message **message,
+                                    struct http_refusal *refusal);
 void http_parser_next(struct http_conn_parser *p); /* done with the message; storage is reused */
+/* The connection ended. HTTP_MESSAGE: a response that ends with it; HTTP_NEED_MORE: nothing was lost;
+ * HTTP_BAD: cut off inside a message. */
 enum http_progress http_parser_eof(struct http_conn_parser *p, const struct http_message **message);
 void http_parser_no_body(struct http_conn_parser *p);
 /* Nothing of a next message was received yet (an idle connection may be closed silently). */
@@ -77,18 +82,19 @@ bool http_parser_in_body(const struct http_conn_parser *p);
 
 /* ---- URLs -------------------------------------------------------------------------------------------- */
 
-/* Split at the first '?'. */
+/* Split at the first '?'. An absolute-form target loses its scheme and authority. */
 void http_target_split(struct slice target, struct slice *path, struct slice *query);
-/* %XX decoded into the arena; 0, ERR_INVALID (bad escape; *bad is the escape, at most 3 bytes), ERR_NOMEM. */
-int http_percent_decode(struct slice in, bool plus_is_space, struct arena *a, struct slice *out, struct slice *bad) MUST_USE;
+/* %XX decoded into the arena (or `in` itself, if there is nothing to decode); 0, ERR_INVALID (bad escape; *bad is the escape, at most 3 bytes), ERR_NOMEM. */
+int http_percent_decode(struct slice in, bool plus_is_space, struct arena *a, struct slice *out,
+                        struct slice *bad) MUST_USE;
 struct http_param {
     struct slice key, value; /* decoded */
     bool has_value;          /* "key=" or "key=v" (false: bare "key") */
 };
 /* Parse a query string. 0; ERR_INVALID with words as http-api.md §2.1 ("invalid semicolon separator in
  * query", "invalid URL escape \"%zz\""); ERR_TOO_BIG over max; ERR_NOMEM. */
-int http_query_parse(struct slice query, struct arena *a, struct http_param *out, uint32_t max, uint32_t *count,
-                     struct err_text *why) MUST_USE;
+int http_query_parse(struct slice query, struct arena *a, struct http_param *out, uint32_t max,
+                     uint32_t *count, struct err_text *why) MUST_USE;
 /* Go duration (http-api.md §2.2) to nanoseconds. 0, ERR_INVALID. */
 int http_duration_parse(struct slice text, int64_t *out_ns) MUST_USE;
 /* Go duration text: "1m30s", "50ms", "19.479µs", "0s". dst >= 32 bytes; returns length. */
