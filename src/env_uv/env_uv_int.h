@@ -73,6 +73,7 @@ struct uv_env {
     struct uv_lane lanes[ENV_LANE_COUNT];
     uv_async_t finished_async;
     _Atomic(struct env_job *) finished; /* any thread pushes; the loop takes all */
+    atomic_bool asleep;                 /* in a poll, or about to be: finished jobs must ring */
     struct env_job *held_head;          /* finished within the turn that submitted them */
     struct env_job *held_tail;
 
@@ -114,6 +115,8 @@ void uv_env_timer_disarm(struct env_timer *t);
 int uv_env_jobs_start(struct uv_env *u, unsigned read_threads);
 void uv_env_jobs_stop(struct uv_env *u); /* waits for jobs in run(), drops the others */
 void uv_env_jobs_release_held(struct uv_env *u);
+void uv_env_jobs_before_sleep(struct uv_env *u); /* last thing before each poll */
+void uv_env_jobs_deliver(struct uv_env *u);      /* after each poll: done() of what finished */
 void uv_env_job_submit(struct env *e, enum env_lane lane, struct env_job *j);
 
 /* file.c — blocking; lanes only. */

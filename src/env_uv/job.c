@@ -39,22 +39,30 @@ static struct env_job *lane_pop(struct uv_lane *lane)
     return j;
 }
 
+/* Either we see that the loop sleeps, or the loop, having said so, sees our job before it does: both
+ * sides write first and look then, in one total order (memory_order_seq_cst throughout). */
 static void finished_push(struct uv_env *u, struct env_job *j)
 {
-    struct env_job *top = atomic_load_explicit(&u->finished, memory_order_relaxed);
+    struct env_job *top = atomic_load(&u->finished);
 
-    do {
+    do
         j->next = top;
-    } while (!atomic_compare_exchange_weak_explicit(&u->finished, &top, j, memory_order_release,
-                                                    memory_order_relaxed));
-    if (!top)
+    while (!atomic_compare_exchange_weak(&u->finished, &top, j));
+    if (!top && atomic_load(&u->asleep))
         (void)uv_async_send(&u->finished_async);
+}
+
+void uv_env_jobs_before_sleep(struct uv_env *u)
+{
+    atomic_store(&u->asleep, true);
+    if (atomic_load(&u->finished))
+        uv_env_turn_again(u);
 }
 
 /* All finished jobs, oldest first. */
 static struct env_job *finished_take(struct uv_env *u)
 {
-    struct env_job *stack = atomic_exchange_explicit(&u->finished, NULL, memory_order_acquire);
+    struct env_job *stack = atomic_exchange(&u->finished, NULL);
     struct env_job *oldest = NULL;
 
     while (stack) {
@@ -112,11 +120,18 @@ void uv_env_jobs_release_held(struct uv_env *u)
     }
 }
 
-/* Held jobs finished earlier than those on the stack, so they go first: a lane's order is kept. */
-static void on_finished(uv_async_t *async)
+/* The poll returned, and that is all: on_check delivers. */
+static void on_rung(uv_async_t *async)
 {
     struct uv_env *u = async->data;
 
+    atomic_store(&u->asleep, false);
+}
+
+/* Held jobs finished earlier than those on the stack, so they go first: a lane's order is kept. */
+void uv_env_jobs_deliver(struct uv_env *u)
+{
+    atomic_store(&u->asleep, false);
     uv_env_jobs_release_held(u);
     struct env_job *j = finished_take(u);
     while (j) {
@@ -155,7 +170,8 @@ int uv_env_jobs_start(struct uv_env *u, unsigned read_threads)
     int rc = 0;
 
     atomic_init(&u->finished, NULL);
-    if (uv_async_init(&u->loop, &u->finished_async, on_finished) != 0)
+    atomic_init(&u->asleep, false);
+    if (uv_async_init(&u->loop, &u->finished_async, on_rung) != 0)
         env_halt(&u->base, "no descriptor to wake the loop");
     u->finished_async.data = u;
     for (int i = 0; i < ENV_LANE_COUNT; i++) {

@@ -40,10 +40,12 @@ static void on_prepare(uv_prepare_t *handle)
         uv_env_turn_again(u);
     else
         (void)uv_idle_stop(&u->idle);
+    uv_env_jobs_before_sleep(u);
 }
 
 static void on_check(uv_check_t *handle)
 {
+    uv_env_jobs_deliver(handle->data);
     uv_env_turn_end(handle->data);
 }
 
