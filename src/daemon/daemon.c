@@ -1,0 +1,335 @@
+/* daemon — the order of starting and stopping.
+ *
+ *   HTTP up ─► look for state (job) ─► node opens ─► join or found or continue ─► ready
+ *      └────────────┴───────┬─────────────┴───────────────┴──► stop: HTTP ─► node ─► finished(status)
+ *
+ * A failure takes the same way down, with status 1. */
+#include "daemon.h"
+
+#include "join.h"
+
+#include <rq/limits.h>
+#include <rq/util/assert.h>
+#include <rq/util/mem.h>
+
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    STOP_GRACE_MS = 10 * 1000,
+    BATCH_MAX = 1000,
+    STATEMENT_CACHE = 256,
+    CACHE_PAGES = 4000,
+    PATH_MAX_BYTES = 1024
+};
+static const uint64_t wal_limit_bytes = 64 * 1024 * 1024;
+
+struct daemon {
+    struct env *env;
+    const struct flags *flags;
+    const char *version, *dir;
+    uint32_t reader_count;
+    struct api *api;
+    struct node *node;
+    struct join *join;
+    struct env_job state_job;
+    bool state_found; /* by the job */
+    bool looking;     /* the job is under way */
+    bool opened, clustering, stopping;
+    int status;
+    struct env_turn stop_turn;
+    void (*finished)(void *ctx, int status);
+    void *ctx;
+    char api_url[300];
+};
+
+static void daemon_stop_begin(struct daemon *d);
+
+/* Fatal after the flags phase: a log line, then the way down. */
+static void daemon_fail(struct daemon *d, const char *what, const char *why)
+{
+    env_log(d->env, "rqlited", "%s%s", what, why);
+    d->status = 1;
+    daemon_stop_begin(d);
+}
+
+/* ---- the way down --------------------------------------------------------------------------------------- */
+
+static void daemon_finish(struct daemon *d)
+{
+    if (d->node)
+        node_destroy(d->node);
+    d->node = NULL;
+    api_destroy(d->api);
+    d->api = NULL;
+    if (d->status == 0)
+        env_log(d->env, "rqlited", "rqlite server stopped");
+    d->finished(d->ctx, d->status);
+}
+
+static void node_stopped(void *ctx)
+{
+    daemon_finish(ctx);
+}
+
+static void api_stopped(void *ctx)
+{
+    struct daemon *d = ctx;
+    api_node_set(d->api, NULL);
+    if (d->node)
+        node_stop(d->node, node_stopped, d);
+    else
+        daemon_finish(d);
+}
+
+static void daemon_stop_run(struct env_turn *t)
+{
+    struct daemon *d = t->ctx;
+    if (!d->looking) /* else its done() comes back here */
+        api_stop(d->api, STOP_GRACE_MS, api_stopped, d);
+}
+
+static void daemon_stop_begin(struct daemon *d)
+{
+    if (d->stopping)
+        return;
+    d->stopping = true;
+    join_cancel(d->join);
+    d->join = NULL;
+    env_turn_schedule(&d->stop_turn);
+}
+
+void daemon_stop(struct daemon *d)
+{
+    if (d->clustering && !d->stopping) {
+        daemon_fail(d, "clustering failure: failed to join cluster: join operation canceled", "");
+        return;
+    }
+    daemon_stop_begin(d);
+}
+
+/* ---- the cluster ------------------------------------------------------------------------------------------ */
+
+static void daemon_ready(struct daemon *d)
+{
+    const struct flags *f = d->flags;
+    const char *host = f->http_adv_host[0] != '\0' ? f->http_adv_host : "localhost";
+    env_log(d->env, "rqlited", "node HTTP API available at %s", d->api_url);
+    env_log(d->env, "rqlited", "connect using the command-line tool via 'rqlite -H %s -p %s'", host,
+            f->http_adv_port);
+    env_log(d->env, "rqlited", "visit the rqlite console for this node at %s/console/", d->api_url);
+}
+
+static void daemon_joined(void *ctx, int rc, const char *addr)
+{
+    struct daemon *d = ctx;
+    d->join = NULL;
+    d->clustering = false;
+    if (rc != 0) {
+        daemon_fail(d, "clustering failure: failed to join cluster: ", "failed to join cluster");
+        return;
+    }
+    env_log(d->env, "rqlited", "successfully joined cluster at %s", addr);
+    daemon_ready(d);
+}
+
+static void daemon_join(struct daemon *d)
+{
+    const struct flags *f = d->flags;
+    const struct join_config config = {
+        .addrs = f->joins,
+        .count = f->join_count,
+        .attempts = f->join_attempts,
+        .interval_ns = f->join_interval,
+        .connect_timeout_ms =
+            f->cluster_connect_timeout > 0 ? (uint64_t)(f->cluster_connect_timeout / FLAGS_MS) : 1,
+    };
+    const int rc = join_start(d->env, d->node, &config, daemon_joined, d, &d->join);
+    if (rc != 0)
+        daemon_fail(d, "clustering failure: ", err_text_of(rc));
+    else
+        d->clustering = true;
+}
+
+/* daemon.md §3.1. */
+static void daemon_cluster(struct daemon *d)
+{
+    struct node_status status;
+    node_status_get(d->node, &status);
+    const bool member = status.member_count > 0;
+    if (d->flags->join_count > 0) {
+        if (status.member_count == 1 && status.members[0].self)
+            daemon_fail(d, "clustering failure: ",
+                        "node is the only node in a single-node cluster, joining other clusters "
+                        "not supported");
+        else
+            daemon_join(d);
+        return;
+    }
+    if (!member) {
+        daemon_fail(
+            d, "clustering failure: ",
+            d->flags->raft_non_voter
+                ? "cannot create a new non-voting node without joining it to an existing cluster"
+                : "this node never became a member of its cluster, give -join again");
+        return;
+    }
+    if (!d->state_found)
+        env_log(d->env, "rqlited", "bootstrapping single new node");
+    daemon_ready(d);
+}
+
+/* ---- the node ---------------------------------------------------------------------------------------------- */
+
+static void node_opened(void *ctx, int rc, const char *why)
+{
+    struct daemon *d = ctx;
+    struct err_text words;
+    d->opened = true;
+    if (d->stopping)
+        return;
+    if (rc == ERR_ADDRESS) {
+        err_set(&words, rc, "failed to listen on %s: %s", d->flags->raft_addr, why);
+        daemon_fail(d, words.text, "");
+    } else if (rc != 0) {
+        daemon_fail(d, "failed to open store: ", why && why[0] != '\0' ? why : err_text_of(rc));
+    } else {
+        env_log(d->env, "cluster", "service listening on %s", d->flags->raft_adv_addr);
+        env_log(d->env, "mux", "mux serving on %s, advertising %s", d->flags->raft_addr,
+                d->flags->raft_adv_addr);
+        daemon_cluster(d);
+    }
+}
+
+static uint64_t ms_of(int64_t ns)
+{
+    return ns <= 0 ? 0 : ns < FLAGS_MS ? 1 : (uint64_t)(ns / FLAGS_MS);
+}
+
+static void daemon_open_node(struct daemon *d)
+{
+    const struct flags *f = d->flags;
+    struct err_text why = {""};
+    const struct node_config config = {
+        .name = f->node_id,
+        .dir = d->dir,
+        .raft_bind = f->raft_addr,
+        .raft_addr = f->raft_adv_addr,
+        .api_url = d->api_url,
+        .version = d->version,
+        .codec = api_codec(),
+        .non_voter = f->raft_non_voter,
+        .bootstrap = f->join_count == 0 && !f->raft_non_voter && !d->state_found,
+        .db = {.path = f->on_disk_path[0] != '\0' ? f->on_disk_path : NULL,
+               .on_disk = f->on_disk,
+               .foreign_keys = f->fk,
+               .statement_cache = STATEMENT_CACHE,
+               .batch_max = BATCH_MAX,
+               .cache_pages = CACHE_PAGES,
+               .wal_limit_bytes = f->raft_snap_wal_size ? f->raft_snap_wal_size : wal_limit_bytes},
+        .heartbeat_timeout_ms = ms_of(f->raft_heartbeat_timeout),
+        .election_timeout_ms = ms_of(f->raft_election_timeout),
+        .lease_timeout_ms = ms_of(f->raft_leader_lease_timeout),
+        .apply_timeout_ms = ms_of(f->raft_apply_timeout),
+        .reader_count = d->reader_count,
+    };
+    env_log(d->env, "store", "opening store with node ID %s, listening on %s", f->node_id,
+            f->raft_adv_addr);
+    const int rc = node_create(d->env, &config, node_opened, d, &d->node, &why);
+    if (rc != 0)
+        daemon_fail(d, "failed to open store: ", why.text[0] != '\0' ? why.text : err_text_of(rc));
+    else
+        api_node_set(d->api, d->node);
+}
+
+/* ---- is there state? ----------------------------------------------------------------------------------------- */
+
+static void state_entry(void *ctx, const char *name)
+{
+    struct daemon *d = ctx;
+    (void)name;
+    d->state_found = true;
+}
+
+static void state_run(struct env_job *job)
+{
+    struct daemon *d = (struct daemon *)(void *)((char *)job - offsetof(struct daemon, state_job));
+    char path[PATH_MAX_BYTES];
+    (void)snprintf(path, sizeof path, "%s/raft", d->dir);
+    if (env_dir_list(d->env, path, state_entry, d) != 0)
+        d->state_found = false; /* node says what is wrong with the directory */
+}
+
+static void state_done(struct env_job *job)
+{
+    struct daemon *d = (struct daemon *)(void *)((char *)job - offsetof(struct daemon, state_job));
+    d->looking = false;
+    if (d->stopping) {
+        env_turn_schedule(&d->stop_turn);
+        return;
+    }
+    if (d->state_found)
+        env_log(d->env, "rqlited", "preexisting node state detected in %s", d->dir);
+    else
+        env_log(d->env, "rqlited",
+                "no preexisting node state detected in %s, node may be bootstrapping", d->dir);
+    daemon_open_node(d);
+}
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
+                           struct err_text *why)
+{
+    const struct flags *f = config->flags;
+    const struct api_config api = {
+        .bind_addr = f->http_addr,
+        .adv_addr = f->http_adv_addr,
+        .raft_addr = f->raft_adv_addr,
+        .version = config->version,
+        .allow_origin = f->http_allow_origin,
+        .facts = *config->facts,
+    };
+    struct err_text reason = {""};
+    const int rc = api_create(d->env, &api, &d->api, &reason);
+    if (rc != 0)
+        err_set(why, rc, "failed to start HTTP server: %s",
+                reason.text[0] != '\0' ? reason.text : err_text_of(rc));
+    return rc;
+}
+
+int daemon_start(struct env *e, const struct daemon_config *config,
+                 void (*finished)(void *ctx, int status), void *ctx, struct daemon **out,
+                 struct err_text *why)
+{
+    ASSERT(config->flags != NULL && finished != NULL);
+    struct daemon *d = mem_zalloc(sizeof *d);
+    if (!d)
+        return err_set(why, ERR_NOMEM, "out of memory");
+    d->env = e;
+    d->flags = config->flags;
+    d->version = config->version;
+    d->dir = config->dir;
+    d->reader_count = config->reader_count;
+    d->finished = finished;
+    d->ctx = ctx;
+    env_turn_init(&d->stop_turn, e, daemon_stop_run, d);
+    (void)snprintf(d->api_url, sizeof d->api_url, "http://%s", d->flags->http_adv_addr);
+    const int rc = daemon_open_api(d, config, why);
+    if (rc != 0) {
+        mem_free(d);
+        return rc;
+    }
+    d->state_job.run = state_run;
+    d->state_job.done = state_done;
+    d->looking = true;
+    env_job_submit(e, ENV_LANE_LOG, &d->state_job);
+    *out = d;
+    return 0;
+}
+
+void daemon_destroy(struct daemon *d)
+{
+    ASSERT(d->node == NULL && d->api == NULL);
+    mem_free(d);
+}

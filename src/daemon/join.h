@@ -1,0 +1,26 @@
+/* join — become a member through nodes that may know the cluster (daemon.md §3.3, P-1). Uses env, node
+ * and api doors only, so that it runs in any environment. LOOP. */
+#ifndef RQ_DAEMON_JOIN_H
+#define RQ_DAEMON_JOIN_H
+
+#include <rq/api.h>
+
+struct join;
+
+struct join_config {
+    const char *const
+        *addrs; /* lent until done(): Raft "host:port", or "http://host:port" of an API */
+    uint32_t count;
+    int64_t attempts; /* rounds over all of them */
+    int64_t interval_ns;
+    uint64_t connect_timeout_ms;
+};
+
+/* done() exactly once, later, unless join_cancel comes first. addr: through which it worked. */
+int join_start(struct env *e, struct node *n, const struct join_config *config,
+               void (*done)(void *ctx, int rc, const char *addr), void *ctx,
+               struct join **out) MUST_USE;
+/* done() will not run. Harmless on NULL. Before the node is stopped. */
+void join_cancel(struct join *j);
+
+#endif
