@@ -24,7 +24,8 @@ struct recovery {
     struct err_text *why;
     uint64_t *numbers; /* of .seg files, ascending */
     size_t number_count, number_cap;
-    bool leftover[RLOG_SPARES_MAX]; /* spare.N is there */
+    bool leftover[RLOG_SPARES_MAX]; /* spare.N is there, with this size and number in its head */
+    uint64_t spare_bytes[RLOG_SPARES_MAX], spare_number[RLOG_SPARES_MAX];
     struct rlog_hard_found hard;
     uint32_t *offsets; /* / 8, of the entries of the batch at hand */
     uint64_t *terms;
@@ -78,6 +79,41 @@ static void name_seen(void *ctx, const char *name)
     for (; at > 0 && r->numbers[at - 1] > number; at--)
         r->numbers[at] = r->numbers[at - 1];
     r->numbers[at] = number;
+}
+
+/* Looked at before the segments are opened: a spare may turn out to be one of them under a second
+ * name, and a file is open once. */
+static int spare_look(struct recovery *r, uint32_t slot)
+{
+    struct rlog *l = r->l;
+    char name[RLOG_NAME_MAX];
+    uint8_t sector[RLOG_SECTOR];
+    struct rlog_seg_head h;
+    struct env_file *f = NULL;
+    size_t got = 0;
+
+    rlog_spare_name(name, slot);
+    char *path = rlog_path(l, name);
+    int rc = env_file_open(l->env, path, ENV_FILE_READONLY, &f);
+    mem_free(path);
+    if (rc == 0)
+        rc = env_file_size(f, &r->spare_bytes[slot]);
+    if (rc == 0)
+        rc = env_file_read(f, sector, sizeof(sector), 0, &got);
+    env_file_close(f);
+    if (rc == 0 && got == sizeof(sector) && rlog_seg_head_get(sector, &h) == 0)
+        r->spare_number[slot] = h.number;
+    return rc ? err_set(r->why, rc, "%s/%s: cannot be read", l->dir, name) : 0;
+}
+
+static int spares_look(struct recovery *r)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < RLOG_SPARES_MAX; i++)
+        if (r->leftover[i])
+            rc = spare_look(r, i);
+    return rc;
 }
 
 /* ---- hard state -------------------------------------------------------------------------------------------- */
@@ -399,34 +435,6 @@ static int tail_judge(struct recovery *r)
 
 /* ---- mending --------------------------------------------------------------------------------------------------- */
 
-/* A spare is as good as its size, and must not be another name of a live segment (a rename that a
- * power cut left half done). */
-static int spare_judge(struct recovery *r, uint32_t slot, bool *good)
-{
-    struct rlog *l = r->l;
-    char name[RLOG_NAME_MAX];
-    uint8_t sector[RLOG_SECTOR];
-    struct rlog_seg_head h;
-    struct env_file *f = NULL;
-    uint64_t size = 0;
-    size_t got = 0;
-
-    rlog_spare_name(name, slot);
-    char *path = rlog_path(l, name);
-    int rc = env_file_open(l->env, path, 0, &f);
-    mem_free(path);
-    if (rc)
-        return rc;
-    rc = env_file_size(f, &size);
-    if (rc == 0)
-        rc = env_file_read(f, sector, sizeof(sector), 0, &got);
-    env_file_close(f);
-    *good = rc == 0 && size == l->segment_bytes && slot < l->spare_max;
-    if (*good && rlog_seg_head_get(sector, &h) == 0)
-        *good = h.number < l->segments[0]->head.number || h.number > rlog_tail(l)->head.number;
-    return rc;
-}
-
 static int leftovers_mend(struct recovery *r)
 {
     struct rlog *l = r->l;
@@ -436,9 +444,13 @@ static int leftovers_mend(struct recovery *r)
         char name[RLOG_NAME_MAX];
         if (!r->leftover[i])
             continue;
-        rc = spare_judge(r, i, &l->spare[i]);
+        /* As good as its size; but it must not be another name of a live segment (a rename that a
+         * power cut left half done). */
+        l->spare[i] = i < l->spare_max && r->spare_bytes[i] == l->segment_bytes &&
+                      (r->spare_number[i] < l->segments[0]->head.number ||
+                       r->spare_number[i] > rlog_tail(l)->head.number);
         rlog_spare_name(name, i);
-        if (rc == 0 && !l->spare[i])
+        if (!l->spare[i])
             rc = rlog_file_remove(l, name);
     }
     return rc;
@@ -472,12 +484,14 @@ static int directory_create(struct recovery *r, uint64_t store_id)
 static int directory_mend(struct recovery *r, struct rlog_recovered *found)
 {
     struct rlog *l = r->l;
-    int rc = rlog_hard_settle(l, &r->hard, &found->hard_repaired);
+    /* Names first: without the name of the first segment the hard copies must still look as a
+     * creation left them, so none of them may be half written. */
+    int rc = rlog_dir_sync(l);
 
     if (rc == 0)
-        rc = tail_mend(r);
+        rc = rlog_hard_settle(l, &r->hard, &found->hard_repaired);
     if (rc == 0)
-        rc = rlog_dir_sync(l); /* the last segment's name, and spares' old names gone */
+        rc = tail_mend(r);
     if (rc == 0)
         rc = leftovers_mend(r);
     found->torn_tail_cut = r->torn;
@@ -488,6 +502,8 @@ static int directory_read(struct recovery *r)
 {
     int rc = hard_choose(r);
 
+    if (rc == 0)
+        rc = spares_look(r);
     if (rc == 0)
         rc = segments_read(r);
     return rc ? rc : tail_judge(r);
