@@ -156,7 +156,9 @@ int env_stream_write(struct env_stream *s, const struct slice *parts, size_t cou
 size_t env_stream_pending(const struct env_stream *s); /* bytes not yet taken by the transport */
 /* Address of the other end as text "ip:port" ("?" if unknown); lent until closed. */
 const char *env_stream_peer(const struct env_stream *s);
-/* Send what is pending, then FIN, then close. The owner bounds it with a timer and env_stream_close. */
+/* Send what is pending, then FIN, then close. Input that still comes is dropped and does not turn the
+ * FIN into a reset (env_uv reads on for up to a second, so closed() may be that late). No callback but
+ * closed() from now on. The owner bounds it with a timer and env_stream_close. */
 void env_stream_finish(struct env_stream *s);
 /* Drop pending output, close at once. Harmless after finish; a second close is a bug. */
 void env_stream_close(struct env_stream *s);
