@@ -1,0 +1,1 @@
+PRAGMA main.journal_mode = 'wal'; PRAGMA foreign_keys(1); PRAGMA "cache_size" = - 5; PRAGMA table_info([a])
