@@ -25,17 +25,31 @@ void sim_disk_pending_at(const struct sim_disk *d, size_t at, struct sim_disk_pe
     out->path = it->path;
 }
 
+/* Garbage where the write would have changed something; bytes around it stay what they were, unless the
+ * disk lacks powersafe overwrite (SQLite, atomiccommit.html §2). */
+static void garble(struct sim_disk *d, uint8_t *bytes, const uint8_t *old)
+{
+    size_t first = 0, end = SIM_SECTOR_BYTES;
+
+    while (!d->config.unsafe_overwrite && first < end && bytes[first] == old[first])
+        first++;
+    while (!d->config.unsafe_overwrite && end > first && bytes[end - 1] == old[end - 1])
+        end--;
+    prng_fill(&d->prng, bytes + first, end - first);
+}
+
 static void tear_sector(struct sim_disk *d, struct sim_item *it)
 {
     struct sim_image *m = &it->inode->platter;
     size_t page = (size_t)(it->value / SIM_PAGE_BYTES),
            in_page = (size_t)(it->value % SIM_PAGE_BYTES);
 
+    const uint8_t *old = image_page(m, page) + in_page;
+
     if (d->config.profile == SIM_DISK_WEIRD && prng_below(&d->prng, 2)) {
-        prng_fill(&d->prng, it->bytes, SIM_SECTOR_BYTES);
+        garble(d, it->bytes, old);
     } else {
         size_t at = (size_t)prng_range(&d->prng, 1, SIM_SECTOR_BYTES - 1);
-        const uint8_t *old = image_page(m, page) + in_page;
         if (prng_below(&d->prng, 2))
             memcpy(it->bytes, old, at);
         else
