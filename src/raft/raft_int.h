@@ -111,15 +111,17 @@ struct peer {
     raft_id id;
     bool voter;
     enum peer_state state;
-    uint64_t match;        /* durable there */
-    uint64_t next;         /* > match; first entry of the next message */
-    uint64_t received;     /* known to have arrived there, durable or not; >= match */
-    uint64_t heard_ms;     /* last answer in this term; 0: none */
-    uint64_t contact_ms;   /* same for check-quorum: starts at the time it became a peer */
-    uint64_t acked_round;  /* newest read round it answered */
-    uint64_t min_round;    /* answers to older rounds are from an earlier life of this id */
-    uint64_t probe_round;  /* rejections of older rounds are from before this probing began */
-    bool probe_sent;       /* PROBE: one message outstanding */
+    uint64_t match;       /* durable there */
+    uint64_t next;        /* > match; first entry of the next message */
+    uint64_t received;    /* known to have arrived there, durable or not; >= match */
+    uint64_t heard_ms;    /* last answer in this term; 0: none */
+    uint64_t contact_ms;  /* same for check-quorum: starts at the time it became a peer */
+    uint64_t acked_round; /* newest read round it answered */
+    uint64_t min_round;   /* answers to older rounds are from an earlier life of this id */
+    uint64_t probe_round; /* rejections of older rounds are from before this probing began */
+    bool probe_sent;      /* PROBE: one message outstanding */
+    uint64_t probe_last;  /* PROBE: last entry of that message */
+    uint32_t probe_bytes;
     uint64_t moved_ms;     /* when probe_sent was set, or the window last moved */
     uint64_t commit_sent;  /* newest commit index it was told */
     uint64_t offered;      /* SNAPSHOT: index offered */

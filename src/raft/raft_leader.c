@@ -142,6 +142,7 @@ static void peer_probe(struct raft *r, struct peer *p, uint64_t next)
     p->state = PEER_PROBE;
     p->next = min_u64(next, r->trail.last_index + 1);
     p->probe_sent = false;
+    p->probe_last = 0;
     p->probe_round = ++r->reads.round;
     p->flight_count = 0;
     p->flight_bytes = 0;
@@ -155,8 +156,11 @@ static void peer_pump_probe(struct raft *r, struct peer *p)
         peer_offer_snapshot(r, p, true);
         return;
     }
-    peer_send(r, p, peer_batch(r, p, &bytes));
+    uint32_t count = peer_batch(r, p, &bytes);
+    peer_send(r, p, count);
     p->probe_sent = true;
+    p->probe_last = p->next - 1 + count;
+    p->probe_bytes = bytes;
     p->moved_ms = r->now_ms;
 }
 
@@ -166,21 +170,28 @@ static bool window_is_open(const struct raft *r, const struct peer *p)
            (p->flight_count < r->config.window_msgs && p->flight_bytes < r->config.window_bytes);
 }
 
+static void window_push(struct raft *r, struct peer *p, uint64_t last_index, uint32_t bytes)
+{
+    uint32_t at = (p->flight_head + p->flight_count) % r->config.window_msgs;
+
+    ASSERT(p->flight_count < r->config.window_msgs && last_index >= p->next);
+    if (p->flight_count == 0)
+        p->moved_ms = r->now_ms;
+    p->window[at].last_index = last_index;
+    p->window[at].bytes = bytes;
+    p->flight_count++;
+    p->flight_bytes += bytes;
+    p->next = last_index + 1;
+}
+
 static void peer_pump_window(struct raft *r, struct peer *p)
 {
     while (p->next <= r->trail.last_index && window_is_open(r, p) && orders_have_room(r)) {
         uint32_t bytes = 0;
         uint32_t count = peer_batch(r, p, &bytes);
-        uint32_t at = (p->flight_head + p->flight_count) % r->config.window_msgs;
 
         peer_send(r, p, count);
-        if (p->flight_count == 0)
-            p->moved_ms = r->now_ms;
-        p->next += count;
-        p->window[at].last_index = p->next - 1;
-        p->window[at].bytes = bytes;
-        p->flight_count++;
-        p->flight_bytes += bytes;
+        window_push(r, p, p->next - 1 + count, bytes);
     }
 }
 
@@ -227,6 +238,9 @@ static void peer_accepted(struct raft *r, struct peer *p, const struct raft_msg 
         p->state = PEER_REPLICATE;
         p->next = received + 1;
         p->moved_ms = r->now_ms;
+        if (p->probe_sent &&
+            p->probe_last > received) /* a heartbeat was answered before the probe */
+            window_push(r, p, p->probe_last, p->probe_bytes);
     } else if (p->state == PEER_SNAPSHOT && p->match >= p->offered) {
         peer_probe(r, p, p->match + 1);
     }
