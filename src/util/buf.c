@@ -35,7 +35,7 @@ static int buf_make_room(struct buf *b, size_t len)
 {
     size_t used = b->end - b->start;
 
-    if (b->start >= used && b->cap - used >= len) {
+    if (b->data && b->start >= used && b->cap - used >= len) {
         if (used)
             memmove(b->data, b->data + b->start, used);
         b->start = 0;
