@@ -38,7 +38,7 @@ bool http_body_done(const struct http_body *b)
 
 static bool put(struct buf *out, struct slice bytes, struct http_refusal *refusal)
 {
-    if (buf_append_slice(out, bytes) == 0)
+    if (bytes.len == 0 || buf_append_slice(out, bytes) == 0)
         return true;
     return out->failed == ERR_TOO_BIG ? refuse(refusal, 413, "body larger than the limit")
                                       : refuse(refusal, 503, "out of memory");
