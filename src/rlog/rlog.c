@@ -22,7 +22,6 @@ static struct rlog *rlog_create(struct env *e, const struct rlog_config *config)
     memcpy(l->dir, config->dir, len);
     l->segment_bytes = (uint32_t)rlog_align(config->segment_bytes, 4096);
     l->spare_max = config->spare_count;
-    l->out = mem_must_alloc(RLOG_CHUNK_BYTES);
     return l;
 }
 

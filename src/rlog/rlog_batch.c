@@ -30,7 +30,7 @@ static int writer_put(struct writer *w, const void *src, size_t len)
 
     while (len > 0) {
         size_t room = RLOG_CHUNK_BYTES - w->len, take = len < room ? len : room;
-        memcpy(w->l->out + w->len, p, take);
+        memcpy(rlog_out(w->l) + w->len, p, take);
         w->len += take;
         p += take;
         len -= take;

@@ -15,8 +15,8 @@
 
 enum {
     RLOG_SPARES_MAX = 8,
-    RLOG_CHUNK_BYTES = 256 * 1024, /* one write at most, but for large payloads */
-    RLOG_DIRECT_BYTES = 64 * 1024, /* payloads from here on are written without a copy */
+    RLOG_CHUNK_BYTES = 64 * 1024, /* one write at most, but for large payloads */
+    RLOG_DIRECT_BYTES = 16 * 1024, /* payloads from here on are written without a copy */
     RLOG_WINDOW_BYTES = 64 * 1024, /* read ahead */
     RLOG_NAME_MAX = 32,
 };
@@ -60,7 +60,7 @@ struct rlog {
     struct rlog_mark_rec mark;
     unsigned mark_turn; /* copy that takes the next mark */
 
-    uint8_t *out; /* RLOG_CHUNK_BYTES: batches are encoded here */
+    uint8_t *out; /* RLOG_CHUNK_BYTES, from the first write on: batches are encoded here */
     struct window window;
     uint64_t sync_count, batch_count;
 };
@@ -75,6 +75,7 @@ static inline struct segment *rlog_tail(const struct rlog *l)
 char *rlog_path(const struct rlog *l, const char *name);
 void rlog_segment_name(char out[RLOG_NAME_MAX], uint64_t number);
 void rlog_spare_name(char out[RLOG_NAME_MAX], uint32_t slot);
+uint8_t *rlog_out(struct rlog *l); /* l->out, made when first wanted */
 /* Takes trust away for good; returns rc. */
 int rlog_poison(struct rlog *l, int rc);
 /* Counted; a failure poisons. */

@@ -75,11 +75,18 @@ static int name_change(struct rlog *l, const char *from, const char *to)
     return rc;
 }
 
+uint8_t *rlog_out(struct rlog *l)
+{
+    if (l->out == NULL)
+        l->out = mem_must_alloc(RLOG_CHUNK_BYTES);
+    return l->out;
+}
+
 /* ---- making ------------------------------------------------------------------------------------------ */
 
 static int zeros_fill(struct rlog *l, struct env_file *f, uint64_t bytes)
 {
-    memset(l->out, 0, RLOG_CHUNK_BYTES);
+    memset(rlog_out(l), 0, RLOG_CHUNK_BYTES);
     for (uint64_t at = 0; at < bytes; at += RLOG_CHUNK_BYTES) {
         uint64_t left = bytes - at;
         int rc = env_file_write(f, l->out,
@@ -315,7 +322,9 @@ int rlog_window_get(struct rlog *l, const struct segment *s, uint64_t offset, si
         *out = w->buf + (offset - w->offset);
         return 0;
     }
-    size_t want = len > RLOG_WINDOW_BYTES ? len : RLOG_WINDOW_BYTES;
+    uint64_t left = s->head.file_bytes > offset ? s->head.file_bytes - offset : 0;
+    size_t want = left < RLOG_WINDOW_BYTES ? (size_t)left : RLOG_WINDOW_BYTES;
+    want = want < len ? len : want;
     if (w->cap < want) {
         mem_free(w->buf);
         w->buf = mem_must_alloc(want);
