@@ -301,6 +301,9 @@ static inline void world_watch_promise(struct world *w, const struct world_node 
     if (m->kind == RAFT_MSG_VOTE_REQ)
         ASSERT(n->disk_hard.term > m->term ||
                (n->disk_hard.term == m->term && n->disk_hard.vote == n->id));
+    if (m->kind == RAFT_MSG_TIMEOUT_NOW && n->view.role == RAFT_LEADER)
+        ASSERT(world_disk_has(&w->nodes[m->to], n->last, n->log[n->last].chain) &&
+               "the heir has everything");
     bool ack = m->kind == RAFT_MSG_APPEND_RES || m->kind == RAFT_MSG_SNAPSHOT_RES;
     if (!ack || !m->granted)
         return;
