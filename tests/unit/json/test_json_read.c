@@ -191,6 +191,7 @@ static void test_undecodable_becomes_the_replacement_character(void **state)
     EXPECT("\"\\udc00x\"", "\"" BAD "x\".");
     EXPECT("\"\\ud800\\u0041\"", "\"" BAD "A\".");
     EXPECT("\"\\ud800\\ud83d\\ude00\"", "\"" BAD "\xf0\x9f\x98\x80\".");
+    EXPECT("\"\\udc00\\udc00\"", "\"" BAD BAD "\".");
     EXPECT("\"\\ud800\\n\"", "\"" BAD "\n\".");
     EXPECT("\"a\x80z\"", "\"a" BAD "z\".");
     EXPECT("\"\xc0\xaf\"", "\"" BAD BAD "\".");                 /* overlong */
