@@ -231,7 +231,7 @@ static void run_accept(struct world *w, const struct event *ev)
         end_reset_peer(en);
         return;
     }
-    l->waiting--;
+    l->waiting -= l->waiting > 0; /* it may have been opened anew in between */
     en->state = ES_OPEN;
     l->accepted(l->ctx, &en->base);
     ASSERT(en->base.events != NULL); /* env.h: attach before returning */
@@ -400,7 +400,7 @@ void end_forget(struct end *en)
         en->kernel_gone = true;
         return;
     }
-    if (in->arrived > in->delivered || prng_below(&w->net_prng, 16) == 0) {
+    if (in->arrived > in->delivered) {
         end_reset_peer(en);
         return;
     }

@@ -45,6 +45,7 @@ void world_destroy(struct world *w)
     ASSERT(!w->running);
     w->on_halt = NULL;
     w->on_end = NULL;
+    world_on_stream_end(w, NULL, NULL);
     for (size_t i = 0; i < w->host_count; i++)
         host_crash(w->hosts[i], HOST_CRASH_PROCESS);
     while (w->heap_count)

@@ -59,8 +59,7 @@ enum world_end {
 /* Run events due up to until_ns (virtual, since creation); TIME: the clock stands at until_ns. */
 enum world_end world_run(struct world *w, uint64_t until_ns);
 enum world_end world_run_for(struct world *w, uint64_t ns);
-/* Run until cond(ctx) holds (asked after each event); true: it holds, false: `ns` passed or a cap
- * was hit. */
+/* Run while unmet(ctx) says true (asked before each event), at most `ns`; true: it says false now. */
 bool world_run_while(struct world *w, uint64_t ns, bool (*unmet)(void *ctx), void *ctx);
 bool world_step(struct world *w); /* one event; false: none */
 void world_stop(struct world *w); /* from a callback: world_run returns after this event */
@@ -184,11 +183,11 @@ void host_alloc_fail_at(struct host *h,
     X(HALT, "halt")                                                                                \
     X(PAUSE, "pause")                                                                              \
     X(PARTITION, "partition")                                                                      \
-    X(RESET, "reset") X(HALF_OPEN, "half_open") X(BLACK_HOLE, "black_hole") X(REFUSE, "refuse")    \
-        X(HANG, "hang") X(LOSS, "loss") X(FLIP, "flip") X(WALL_JUMP, "wall_jump")                  \
-            X(ALLOC, "alloc") X(ROT, "rot") X(READ_EIO, "read_eio") X(WRITE_EIO, "write_eio")      \
-                X(SYNC_EIO, "sync_eio") X(NOSPC, "nospc") X(STALL, "stall") X(TORN, "torn")        \
-                    X(DROPPED, "dropped")
+    X(RESET, "reset")                                                                              \
+    X(HALF_OPEN, "half_open") X(BLACK_HOLE, "black_hole") X(REFUSE, "refuse") X(HANG, "hang")      \
+        X(LOSS, "loss") X(FLIP, "flip") X(WALL_JUMP, "wall_jump") X(ALLOC, "alloc") X(ROT, "rot")  \
+            X(READ_EIO, "read_eio") X(WRITE_EIO, "write_eio") X(SYNC_EIO, "sync_eio")              \
+                X(NOSPC, "nospc") X(STALL, "stall") X(TORN, "torn") X(DROPPED, "dropped")
 enum world_fault {
 #define WORLD_FAULT_ENUM_(name, text) WORLD_FAULT_##name,
     WORLD_FAULT_TABLE(WORLD_FAULT_ENUM_)
