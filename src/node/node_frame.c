@@ -274,6 +274,8 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
         return;
     case WIRE_HELLO:
     case WIRE_BYE:
+    case WIRE_PING: /* peer's own */
+    case WIRE_PONG:
     case WIRE_KIND_MAX_:
         return;
     }

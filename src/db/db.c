@@ -1,0 +1,225 @@
+/* db.c — open, close, facts.
+ *
+ * The database starts empty whatever a file held: the log is the truth. SQLite runs in WAL mode without
+ * syncs. cache_spill is off, so that frames are written at commit only: SQLite draws from its generator when
+ * it begins a WAL, and a draw in the middle of a statement would shift what the statement draws. */
+#include "db_int.h"
+
+int db_machine_code(int sqlite_rc)
+{
+    switch (sqlite_rc & 0xFF) {
+    case SQLITE_NOMEM:
+        return ERR_NOMEM;
+    case SQLITE_FULL:
+        return ERR_NOSPC;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+        return ERR_CORRUPT;
+    default:
+        return ERR_IO;
+    }
+}
+
+int db_exec(sqlite3 *conn, const char *sql, struct err_text *why)
+{
+    int rc = sqlite3_exec(conn, sql, NULL, NULL, NULL);
+    return rc == SQLITE_OK ? 0
+                           : err_set(why, db_machine_code(rc), "%s: %s", sql, sqlite3_errmsg(conn));
+}
+
+/* Size limits a statement can hit: the same on all nodes, below what the machine bears. */
+static void set_limits(sqlite3 *conn)
+{
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_LENGTH, LIMIT_ENTRY_BYTES * 4);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_SQL_LENGTH, LIMIT_ENTRY_BYTES);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_COLUMN, 2000);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_EXPR_DEPTH, 1000);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_COMPOUND_SELECT, 500);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_VDBE_OP, 250000000);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_FUNCTION_ARG, 100);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_ATTACHED, 1); /* VACUUM needs one */
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50000);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_VARIABLE_NUMBER, LIMIT_PARAMS_PER_STATEMENT);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_TRIGGER_DEPTH, 1000);
+    (void)sqlite3_limit(conn, SQLITE_LIMIT_WORKER_THREADS, 0);
+}
+
+static int set_up(sqlite3 *conn, bool writer, uint32_t cache_pages, bool foreign_keys,
+                  struct err_text *why)
+{
+    char sql[512];
+
+    (void)sqlite3_db_config(conn, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+    (void)sqlite3_db_config(conn, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
+    set_limits(conn);
+    if (db_functions_install(conn))
+        return ERR_NOMEM;
+    (void)sqlite3_extended_result_codes(conn, 1);
+    (void)snprintf(sql, sizeof(sql),
+                   "%sPRAGMA synchronous=OFF;PRAGMA wal_autocheckpoint=0;PRAGMA cache_spill=OFF;"
+                   "PRAGMA temp_store=MEMORY;PRAGMA recursive_triggers=OFF;PRAGMA cache_size=%u;"
+                   "PRAGMA foreign_keys=%s;PRAGMA busy_timeout=5000;%s",
+                   writer ? "PRAGMA journal_mode=WAL;" : "", cache_pages,
+                   foreign_keys ? "ON" : "OFF",
+                   writer ? "PRAGMA user_version=0;" : "PRAGMA query_only=ON;");
+    return db_exec(conn, sql, why);
+}
+
+int db_conn_open(struct db_files *files, bool writer, uint32_t cache_pages, bool foreign_keys,
+                 sqlite3 **out, struct err_text *why)
+{
+    int flags = SQLITE_OPEN_NOMUTEX |
+                (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
+
+    db_vfs_opening(files);
+    int rc =
+        sqlite3_open_v2(files->path, out, flags, writer ? db_vfs_writer_name : db_vfs_reader_name);
+    rc = rc == SQLITE_OK ? set_up(*out, writer, cache_pages, foreign_keys, why)
+                         : err_set(why, db_machine_code(rc), "cannot open the database: %s",
+                                   sqlite3_errstr(rc));
+    db_vfs_opening(NULL);
+    return rc;
+}
+
+/* ---- open ------------------------------------------------------------------------------------------------- */
+
+static int remove_file(struct db *d, const char *suffix, struct err_text *why)
+{
+    char path[DB_PATH_MAX + 16];
+
+    (void)snprintf(path, sizeof(path), "%s%s", d->files.path, suffix);
+    int rc = env_file_remove(d->env, path);
+    return rc && rc != ERR_NOT_FOUND
+               ? err_set(why, rc, "cannot remove %s: %s", path, err_text_of(rc))
+               : 0;
+}
+
+static int remove_old(struct db *d, struct err_text *why)
+{
+    if (!d->config.on_disk)
+        return 0;
+    int rc = remove_file(d, "", why);
+    if (rc == 0)
+        rc = remove_file(d, "-wal", why);
+    if (rc == 0)
+        rc = remove_file(d, "-shm", why);
+    return rc ? rc : remove_file(d, "-journal", why);
+}
+
+static int prepare_controls(struct db *d)
+{
+    static const char *const sql[] = {"BEGIN",
+                                      "COMMIT",
+                                      "ROLLBACK",
+                                      "SAVEPOINT rq_entry",
+                                      "RELEASE rq_entry",
+                                      "ROLLBACK TO rq_entry"};
+    sqlite3_stmt **const at[] = {&d->begin,     &d->commit,  &d->rollback,
+                                 &d->savepoint, &d->release, &d->rollback_to};
+
+    for (size_t i = 0; i < sizeof(sql) / sizeof(sql[0]); i++)
+        if (sqlite3_prepare_v3(d->writer, sql[i], -1, SQLITE_PREPARE_PERSISTENT, at[i], NULL))
+            return ERR_NOMEM;
+    return 0;
+}
+
+static int on_wal_commit(void *ctx, sqlite3 *conn, const char *schema, int frames)
+{
+    struct db *d = ctx;
+
+    (void)conn;
+    if (strcmp(schema, "main") == 0)
+        d->wal_frames = (uint32_t)frames;
+    return SQLITE_OK;
+}
+
+static int open_writer(struct db *d, struct err_text *why)
+{
+    int rc = db_conn_open(&d->files, true, d->config.cache_pages, d->config.foreign_keys,
+                          &d->writer, why);
+    if (rc == 0)
+        rc = prepare_controls(d);
+    if (rc == 0)
+        rc = db_stmts_init(&d->stmts, d->config.statement_cache);
+    if (rc)
+        return rc;
+    d->guard.mode = DB_GUARD_WRITER;
+    db_guard_install(d->writer, &d->guard);
+    (void)sqlite3_wal_hook(d->writer, on_wal_commit, d);
+    return 0;
+}
+
+static int db_init(struct db *d, struct env *e, const struct db_config *config,
+                   struct err_text *why)
+{
+    d->env = e;
+    d->config = *config;
+    if (d->config.batch_max == 0)
+        d->config.batch_max = 1;
+    if (d->config.cache_pages < 10)
+        d->config.cache_pages = 2000;
+    if (d->config.wal_limit_bytes == 0)
+        d->config.wal_limit_bytes = 4 * 1024 * 1024;
+    d->files.env = e;
+    d->files.on_disk = config->on_disk;
+    if (strlen(config->path) >= sizeof(d->files.path))
+        return err_set(why, ERR_INVALID, "the database's path is too long");
+    memcpy(d->files.path, config->path, strlen(config->path) + 1);
+    d->config.path = d->files.path;
+    d->files.mutex = sqlite3_mutex_alloc(SQLITE_MUTEX_FAST); /* NULL in single-thread mode: no-op */
+    return 0;
+}
+
+int db_open(struct env *e, const struct db_config *config, struct db **out, struct err_text *why)
+{
+    struct db *d = mem_zalloc(sizeof(*d));
+
+    if (!d)
+        return ERR_NOMEM;
+    db_now_entry(0, 0, 0);
+    int rc = db_init(d, e, config, why);
+    if (rc == 0)
+        rc = remove_old(d, why);
+    if (rc == 0)
+        rc = open_writer(d, why);
+    db_now_idle();
+    if (rc) {
+        db_close(d);
+        return rc;
+    }
+    *out = d;
+    return 0;
+}
+
+void db_close(struct db *d)
+{
+    sqlite3_stmt *const controls[] = {d->begin,     d->commit,  d->rollback,
+                                      d->savepoint, d->release, d->rollback_to};
+
+    db_stmts_fini(&d->stmts);
+    for (size_t i = 0; i < sizeof(controls) / sizeof(controls[0]); i++)
+        (void)sqlite3_finalize(controls[i]);
+    (void)sqlite3_close(d->writer);
+    for (int i = 0; i < DB_SLOT_COUNT; i++)
+        db_store_drop(&d->files.stores[i]);
+    db_shm_free(&d->files);
+    sqlite3_mutex_free(d->files.mutex);
+    mem_free(d->params.at);
+    mem_free(d);
+}
+
+void db_state(struct db *d, struct db_state *out)
+{
+    memset(out, 0, sizeof(*out));
+    out->applied_index = d->applied_index;
+    out->applied_term = d->applied_term;
+    out->digest = d->digest;
+    out->sticky_last_insert_id = d->sticky_last_insert_id;
+    out->sticky_rows_affected = d->sticky_rows_affected;
+    out->main_bytes = d->files.stores[DB_SLOT_MAIN].size;
+    out->wal_bytes = d->files.stores[DB_SLOT_WAL].size;
+    out->statements_prepared = d->stmts.prepared;
+    out->statements_cached = d->stmts.hits;
+    out->batches = d->batches;
+    out->batches_redone = d->batches_redone;
+}

@@ -1,0 +1,117 @@
+/* db_entry.c — what a statement sees of the world: the time and chance of its entry; and what the world
+ * did to it: failures of files and memory while it ran. One struct per thread, because SQLite's seams
+ * (VFS, allocator, SQL functions) carry no context of ours. */
+#include "db_int.h"
+
+static _Thread_local struct db_now now_of_thread; /* allow-listed: see above */
+
+struct db_now *db_now(void)
+{
+    return &now_of_thread;
+}
+
+void db_now_entry(int64_t wall_ns, uint64_t seed, uint64_t index)
+{
+    struct db_now *n = &now_of_thread;
+
+    n->active = true;
+    n->writer = true;
+    n->wall_ns = wall_ns;
+    n->seed = prng_mix(seed, index);
+    n->statement = 0;
+    n->machine_rc = 0;
+    n->refused = NULL;
+}
+
+/* Before each statement SQLite's generator is made to seed itself anew, from our VFS: whatever it drew
+ * for other purposes (WAL salts) cannot shift what this statement draws. */
+void db_now_statement(void)
+{
+    struct db_now *n = &now_of_thread;
+
+    n->statement++;
+    n->machine_rc = 0;
+    n->refused = NULL;
+    prng_init(&n->chance, prng_mix(n->seed, n->statement));
+    if (n->writer)
+        sqlite3_randomness(0, NULL);
+}
+
+void db_now_query(int64_t wall_ns, uint64_t seed)
+{
+    db_now_entry(wall_ns, seed, 0);
+    now_of_thread.writer = false;
+}
+
+void db_now_idle(void)
+{
+    struct db_now *n = &now_of_thread;
+
+    n->active = false;
+    n->machine_rc = 0;
+    n->refused = NULL;
+    prng_init(&n->chance, 1);
+}
+
+int db_now_failed(int rc)
+{
+    if (now_of_thread.machine_rc == 0)
+        now_of_thread.machine_rc = rc;
+    return rc;
+}
+
+int db_now_machine(int sqlite_rc)
+{
+    switch (sqlite_rc & 0xFF) {
+    case SQLITE_IOERR:
+    case SQLITE_NOMEM:
+    case SQLITE_FULL:
+    case SQLITE_CANTOPEN:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB:
+    case SQLITE_PROTOCOL:
+        return now_of_thread.machine_rc;
+    default:
+        return 0;
+    }
+}
+
+/* ---- SQL functions ------------------------------------------------------------------------------------- */
+
+static void sql_random(sqlite3_context *c, int argc, sqlite3_value **argv)
+{
+    (void)argc;
+    (void)argv;
+    sqlite3_result_int64(c, (sqlite3_int64)prng_u64(&now_of_thread.chance));
+}
+
+static void sql_randomblob(sqlite3_context *c, int argc, sqlite3_value **argv)
+{
+    sqlite3_int64 len = sqlite3_value_int64(argv[0]);
+
+    (void)argc;
+    if (len < 1)
+        len = 1;
+    if (len > sqlite3_limit(sqlite3_context_db_handle(c), SQLITE_LIMIT_LENGTH, -1)) {
+        sqlite3_result_error_toobig(c);
+        return;
+    }
+    void *bytes = sqlite3_malloc64((sqlite3_uint64)len);
+    if (!bytes) {
+        sqlite3_result_error_nomem(c);
+        return;
+    }
+    prng_fill(&now_of_thread.chance, bytes, (size_t)len);
+    sqlite3_result_blob64(c, bytes, (sqlite3_uint64)len, sqlite3_free);
+}
+
+int db_functions_install(sqlite3 *conn)
+{
+    int flags = SQLITE_UTF8 | SQLITE_INNOCUOUS;
+    int rc =
+        sqlite3_create_function_v2(conn, "random", 0, flags, NULL, sql_random, NULL, NULL, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_create_function_v2(conn, "randomblob", 1, flags, NULL, sql_randomblob, NULL,
+                                        NULL, NULL);
+    return rc;
+}

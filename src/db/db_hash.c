@@ -1,0 +1,106 @@
+/* db_hash.c — the content of a database as one number: schema and all rows in order, whatever the pages
+ * look like. */
+#include "db_int.h"
+#include <rq/util/endian.h>
+
+static void fold_bytes(uint64_t *h, const void *bytes, int len)
+{
+    *h = prng_hash(*h, bytes, len > 0 ? (size_t)len : 0);
+}
+
+static void fold_row(uint64_t *h, sqlite3_stmt *s)
+{
+    for (int i = 0; i < sqlite3_column_count(s); i++) {
+        uint8_t bits[8];
+        double real = sqlite3_column_double(s, i);
+        int type = sqlite3_column_type(s, i);
+        db_fold(h, (uint64_t)type);
+        if (type == SQLITE_INTEGER)
+            db_fold(h, (uint64_t)sqlite3_column_int64(s, i));
+        else if (type == SQLITE_FLOAT)
+            memcpy(bits, &real, sizeof(bits)), fold_bytes(h, bits, sizeof(bits));
+        else if (type != SQLITE_NULL)
+            fold_bytes(h, sqlite3_column_blob(s, i), sqlite3_column_bytes(s, i));
+    }
+}
+
+static int fold_select(struct db *d, const char *sql, uint64_t *h)
+{
+    sqlite3_stmt *s = NULL;
+
+    int rc = sqlite3_prepare_v2(d->writer, sql, -1, &s, NULL);
+    while (rc == SQLITE_OK && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        fold_row(h, s);
+        rc = SQLITE_OK;
+    }
+    (void)sqlite3_finalize(s);
+    return rc == SQLITE_DONE ? SQLITE_OK : rc;
+}
+
+/* By rowid where there is one, else in the order of the primary key. */
+static int fold_table(struct db *d, const char *name, uint64_t *h)
+{
+    uint64_t table = *h;
+    char *sql = sqlite3_mprintf("SELECT rowid,* FROM \"%w\" ORDER BY rowid", name);
+
+    if (!sql)
+        return SQLITE_NOMEM;
+    int rc = fold_select(d, sql, &table);
+    sqlite3_free(sql);
+    if (rc == SQLITE_ERROR) {
+        table = *h;
+        sql = sqlite3_mprintf("SELECT * FROM \"%w\" ORDER BY 1,2", name);
+        rc = sql ? fold_select(d, sql, &table) : SQLITE_NOMEM;
+        if (rc == SQLITE_ERROR) { /* a single column */
+            sqlite3_free(sql);
+            table = *h;
+            sql = sqlite3_mprintf("SELECT * FROM \"%w\" ORDER BY 1", name);
+            rc = sql ? fold_select(d, sql, &table) : SQLITE_NOMEM;
+        }
+        sqlite3_free(sql);
+    }
+    *h = table;
+    return rc;
+}
+
+int db_content_hash(struct db *d, uint64_t *out)
+{
+    sqlite3_stmt *tables = NULL;
+    uint64_t h = 1;
+
+    db_now_entry(0, 0, 0);
+    int rc =
+        fold_select(d, "SELECT type,name,tbl_name,sql FROM sqlite_schema ORDER BY type,name", &h);
+    if (rc == SQLITE_OK) /* virtual tables are what their shadow tables hold */
+        rc =
+            sqlite3_prepare_v2(d->writer,
+                               "SELECT name FROM sqlite_schema WHERE type='table' AND sql NOT LIKE "
+                               "'CREATE VIRTUAL%' ORDER BY name",
+                               -1, &tables, NULL);
+    while (rc == SQLITE_OK && (rc = sqlite3_step(tables)) == SQLITE_ROW)
+        rc = fold_table(d, (const char *)sqlite3_column_text(tables, 0), &h);
+    (void)sqlite3_finalize(tables);
+    *out = h;
+    int machine = rc == SQLITE_DONE ? 0 : db_machine_code(rc);
+    db_now_idle();
+    return machine;
+}
+
+int db_integrity_check(struct db *d, struct err_text *why)
+{
+    sqlite3_stmt *s = NULL;
+
+    db_now_entry(0, 0, 0);
+    int rc = sqlite3_prepare_v2(d->writer, "PRAGMA integrity_check(1)", -1, &s, NULL);
+    if (rc == SQLITE_OK)
+        rc = sqlite3_step(s);
+    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
+    int result = 0;
+    if (!text)
+        result = err_set(why, db_machine_code(rc), "%s", sqlite3_errmsg(d->writer));
+    else if (strcmp(text, "ok") != 0)
+        result = err_set(why, ERR_CORRUPT, "%s", text);
+    (void)sqlite3_finalize(s);
+    db_now_idle();
+    return result;
+}

@@ -1,0 +1,144 @@
+/* db_query.c — reads on a connection of their own; afterwards it is as new. */
+#include "db_int.h"
+
+enum { PROGRESS_STEPS = 1000 };
+
+static int on_progress(void *ctx)
+{
+    struct db_reader *r = ctx;
+    return r->deadline_ns && env_now_ns(r->db->env) >= r->deadline_ns;
+}
+
+int db_reader_open(struct db *d, struct db_reader **out, struct err_text *why)
+{
+    struct db_reader *r = mem_zalloc(sizeof(*r));
+
+    if (!r)
+        return ERR_NOMEM;
+    db_now_query(env_wall_ns(d->env), 1);
+    r->db = d;
+    r->guard.mode = DB_GUARD_READER;
+    int rc = db_conn_open(&d->files, false, d->config.cache_pages, d->config.foreign_keys, &r->conn,
+                          why);
+    if (rc == 0)
+        rc = db_stmts_init(&r->stmts, d->config.statement_cache);
+    db_now_idle();
+    if (rc) {
+        (void)sqlite3_close(r->conn);
+        mem_free(r);
+        return rc;
+    }
+    db_guard_install(r->conn, &r->guard);
+    sqlite3_progress_handler(r->conn, PROGRESS_STEPS, on_progress, r);
+    *out = r;
+    return 0;
+}
+
+void db_reader_close(struct db_reader *r)
+{
+    db_stmts_fini(&r->stmts);
+    int rc = sqlite3_close(r->conn);
+    ASSERT(rc == SQLITE_OK);
+    mem_free(r->params.at);
+    mem_free(r);
+}
+
+static int run_all(struct db_reader *r, const struct db_query *q, struct wire_cmd *c)
+{
+    struct db_run run = {
+        .conn = r->conn,
+        .stmts = &r->stmts,
+        .guard = &r->guard,
+        .env = r->db->env,
+        .mode = DB_RUN_QUERY,
+        .qualify = q->qualify_columns,
+        .sink = q->sink,
+        .timeout_text = "query timeout",
+    };
+    struct slice sql;
+    uint32_t params;
+    int rc = 0;
+
+    while (rc == 0 && wire_cmd_next(c, &sql, &params) == 0) {
+        bool ok;
+        run.params = r->params;
+        rc = db_params_read(&run.params, c, params);
+        r->params = run.params;
+        if (rc == 0)
+            rc = db_run_text(&run, sql, &ok);
+    }
+    return rc;
+}
+
+/* Whatever the statements did to the connection is undone. Settings cannot have been changed (the guard
+ * refuses that on a reader); a transaction may be open. */
+static void make_as_new(struct db_reader *r)
+{
+    r->deadline_ns = 0;
+    if (!sqlite3_get_autocommit(r->conn))
+        (void)sqlite3_exec(r->conn, "ROLLBACK", NULL, NULL, NULL);
+    ASSERT(sqlite3_get_autocommit(r->conn));
+}
+
+int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why)
+{
+    struct wire_cmd c;
+    struct env *e = r->db->env;
+
+    int rc = wire_cmd_open(q->payload, false, &c);
+    if (rc)
+        return err_set(why, rc, "the request is malformed");
+    if (q->deadline_ns && env_now_ns(e) >= q->deadline_ns) {
+        q->sink->ops->request_error(q->sink, slice_str("context deadline exceeded"));
+        return 0;
+    }
+    db_now_query(env_wall_ns(e), prng_mix(env_now_ns(e), ++r->queries));
+    r->deadline_ns = q->deadline_ns;
+    if (q->transaction)
+        rc = db_exec(r->conn, "BEGIN", why);
+    if (rc == 0)
+        rc = run_all(r, q, &c);
+    make_as_new(r);
+    db_now_idle();
+    return rc ? err_set(why, rc, "the query could not be run: %s", err_text_of(rc)) : 0;
+}
+
+/* ---- classification ---------------------------------------------------------------------------------------- */
+
+static bool text_reads(struct db_reader *r, struct slice sql)
+{
+    struct sql_pragma p;
+    struct slice tail;
+    struct db_stmt *s;
+
+    if (sql_classify_all(sql) == SQL_CLASS_PRAGMA) /* preparing would execute it */
+        return sql_pragma_parse(sql, &p) && db_guard_pragma_reads(&p);
+    s = db_stmts_find(&r->stmts, sql);
+    if (!s && db_stmts_prepare(&r->stmts, r->conn, sql, &s, &tail) != SQLITE_OK)
+        return false; /* cannot be prepared: counts as a write */
+    if (!s)
+        return true; /* blank */
+    bool reads = s->read_only || s->is_explain;
+    db_stmt_release(s);
+    return reads;
+}
+
+int db_classify(struct db_reader *r, struct slice payload, bool *read_only)
+{
+    struct wire_cmd c;
+    struct wire_param p;
+    struct slice sql;
+    uint32_t params;
+
+    *read_only = true;
+    int rc = wire_cmd_open(payload, false, &c);
+    db_now_query(0, 1);
+    while (rc == 0 && *read_only && wire_cmd_next(&c, &sql, &params) == 0) {
+        db_now_statement();
+        *read_only = sql.len == 0 || text_reads(r, sql);
+        while (rc == 0 && params--)
+            rc = wire_cmd_next_param(&c, &p);
+    }
+    db_now_idle();
+    return rc;
+}

@@ -1,0 +1,147 @@
+/* db_stmt.c — prepared statements by SQL text, the least recently used forgotten first. Results do not
+ * depend on what is cached: PRAGMAs (preparing executes them) and statements of the ALONE class are
+ * prepared anew each time; everything else is a function of text and schema, and SQLite prepares it
+ * again by itself when the schema changed. */
+#include "db_int.h"
+
+int db_stmts_init(struct db_stmts *c, uint32_t max)
+{
+    memset(c, 0, sizeof(*c));
+    list_init(&c->lru);
+    c->max = max;
+    if (max == 0)
+        return 0;
+    c->bucket_count = 64;
+    while (c->bucket_count < max)
+        c->bucket_count *= 2;
+    c->buckets = mem_zalloc(c->bucket_count * sizeof(struct db_stmt *));
+    return c->buckets ? 0 : ERR_NOMEM;
+}
+
+static struct db_stmt **bucket_of(struct db_stmts *c, uint64_t hash)
+{
+    return &c->buckets[hash & (c->bucket_count - 1)];
+}
+
+static void stmt_free(struct db_stmt *s)
+{
+    (void)sqlite3_finalize(s->stmt);
+    mem_free(s);
+}
+
+static void cache_drop(struct db_stmts *c, struct db_stmt *s)
+{
+    struct db_stmt **at = bucket_of(c, s->hash);
+
+    while (*at != s)
+        at = &(*at)->bucket_next;
+    *at = s->bucket_next;
+    list_remove(&s->link);
+    c->count--;
+    stmt_free(s);
+}
+
+void db_stmts_fini(struct db_stmts *c)
+{
+    while (!list_empty(&c->lru))
+        cache_drop(c, LIST_ENTRY(c->lru.next, struct db_stmt, link));
+    mem_free(c->buckets);
+    c->buckets = NULL;
+    c->max = 0;
+}
+
+struct db_stmt *db_stmts_find(struct db_stmts *c, struct slice sql)
+{
+    if (c->count == 0)
+        return NULL;
+    uint64_t hash = prng_hash(0, sql.data, sql.len);
+    for (struct db_stmt *s = *bucket_of(c, hash); s; s = s->bucket_next) {
+        if (s->hash == hash && slice_equal(sql, slice_of(s->sql, s->sql_len))) {
+            list_remove(&s->link);
+            list_push_back(&c->lru, &s->link);
+            c->hits++;
+            return s;
+        }
+    }
+    return NULL;
+}
+
+static void cache_add(struct db_stmts *c, struct db_stmt *s)
+{
+    if (c->count == c->max) {
+        struct db_stmt *oldest = LIST_ENTRY(c->lru.next, struct db_stmt, link);
+        ASSERT(oldest != s);
+        cache_drop(c, oldest);
+    }
+    s->cached = true;
+    s->bucket_next = *bucket_of(c, s->hash);
+    *bucket_of(c, s->hash) = s;
+    list_push_back(&c->lru, &s->link);
+    c->count++;
+}
+
+static void stmt_describe(struct db_stmt *s, struct slice sql)
+{
+    struct sql_tokens t;
+
+    s->read_only = sqlite3_stmt_readonly(s->stmt) != 0;
+    s->is_explain = sqlite3_stmt_isexplain(s->stmt) != 0;
+    s->param_count = sqlite3_bind_parameter_count(s->stmt);
+    s->column_count = sqlite3_column_count(s->stmt);
+    sql_tokens_init(&t, sql);
+    struct sql_token first = sql_tokens_next(&t);
+    s->is_dml = !s->read_only && !s->is_explain &&
+                (sql_token_is(first, "INSERT") || sql_token_is(first, "REPLACE") ||
+                 sql_token_is(first, "UPDATE") || sql_token_is(first, "DELETE") ||
+                 sql_token_is(first, "WITH"));
+}
+
+int db_stmts_prepare(struct db_stmts *c, sqlite3 *conn, struct slice sql, struct db_stmt **out,
+                     struct slice *tail)
+{
+    const char *rest = NULL;
+
+    *out = NULL;
+    *tail = slice_of(sql.data + sql.len, 0);
+    if (sql.len > LIMIT_ENTRY_BYTES)
+        return SQLITE_TOOBIG;
+    struct db_stmt *s = mem_alloc(sizeof(*s) + sql.len);
+    if (!s) {
+        (void)db_now_failed(ERR_NOMEM);
+        return SQLITE_NOMEM;
+    }
+    memset(s, 0, sizeof(*s));
+    list_init(&s->link);
+    enum sql_class class = sql_classify(sql);
+    bool keep = c->max > 0 && class == SQL_CLASS_ORDINARY;
+    int rc = sqlite3_prepare_v3(conn, (const char *)sql.data, (int)sql.len,
+                                keep ? SQLITE_PREPARE_PERSISTENT : 0, &s->stmt, &rest);
+    c->prepared++;
+    if (rc != SQLITE_OK || !s->stmt) {
+        if (rest && rc == SQLITE_OK)
+            *tail = slice_of(rest, (size_t)((const char *)(sql.data + sql.len) - rest));
+        mem_free(s);
+        return rc;
+    }
+    *tail = slice_of(rest, (size_t)((const char *)(sql.data + sql.len) - rest));
+    stmt_describe(s, sql);
+    if (keep && tail->len == 0) {
+        s->sql_len = sql.len;
+        s->hash = prng_hash(0, sql.data, sql.len);
+        memcpy(s->sql, sql.data, sql.len);
+        cache_add(c, s);
+    }
+    *out = s;
+    return SQLITE_OK;
+}
+
+void db_stmt_release(struct db_stmt *s)
+{
+    (void)sqlite3_reset(s->stmt);
+    if (!s->cached) {
+        stmt_free(s);
+        return;
+    }
+    if (s->param_count)
+        (void)sqlite3_clear_bindings(s->stmt);
+}

@@ -1,0 +1,103 @@
+/* db_store.c — the bytes of one file of SQLite's: in memory as chunks that never move, or an env file.
+ * The caller holds the files' mutex. */
+#include "db_int.h"
+
+static int store_reserve(struct db_store *s, uint64_t size)
+{
+    size_t need = (size_t)((size + STORE_CHUNK_BYTES - 1) / STORE_CHUNK_BYTES);
+
+    if (need > s->chunk_count) {
+        uint8_t **grown = mem_realloc(s->chunks, (need + need / 2) * sizeof(uint8_t *));
+        if (!grown)
+            return ERR_NOMEM;
+        s->chunks = grown;
+    }
+    while (s->chunk_count < need) {
+        uint8_t *chunk = mem_zalloc(STORE_CHUNK_BYTES);
+        if (!chunk)
+            return ERR_NOMEM;
+        s->chunks[s->chunk_count++] = chunk;
+    }
+    return 0;
+}
+
+static void store_copy(struct db_store *s, uint8_t *bytes, size_t len, uint64_t offset, bool out)
+{
+    while (len) {
+        size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
+        size_t n = STORE_CHUNK_BYTES - at < len ? STORE_CHUNK_BYTES - at : len;
+        uint8_t *chunk = s->chunks[offset / STORE_CHUNK_BYTES];
+        if (out)
+            memcpy(bytes, chunk + at, n);
+        else
+            memcpy(chunk + at, bytes, n);
+        bytes += n;
+        offset += n;
+        len -= n;
+    }
+}
+
+int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got)
+{
+    *got = 0;
+    if (s->file)
+        return env_file_read(s->file, dst, len, offset, got);
+    if (offset >= s->size)
+        return 0;
+    *got = s->size - offset < len ? (size_t)(s->size - offset) : len;
+    store_copy(s, dst, *got, offset, true);
+    return 0;
+}
+
+int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t offset)
+{
+    int rc;
+
+    if (s->file)
+        rc = env_file_write(s->file, src, len, offset);
+    else
+        rc = store_reserve(s, offset + len);
+    if (rc)
+        return rc;
+    if (!s->file)
+        store_copy(s, (uint8_t *)(uintptr_t)src, len, offset, false);
+    if (offset + len > s->size)
+        s->size = offset + len;
+    return 0;
+}
+
+int db_store_truncate(struct db_store *s, uint64_t size)
+{
+    if (s->file) {
+        int rc = env_file_truncate(s->file, size);
+        if (rc == 0)
+            s->size = size;
+        return rc;
+    }
+    if (size > s->size) {
+        int rc = store_reserve(s, size);
+        if (rc)
+            return rc;
+        s->size = size;
+        return 0;
+    }
+    size_t keep = (size_t)((size + STORE_CHUNK_BYTES - 1) / STORE_CHUNK_BYTES);
+    while (s->chunk_count > keep)
+        mem_free(s->chunks[--s->chunk_count]);
+    if (keep &&
+        size % STORE_CHUNK_BYTES) /* what lies behind the end reads as zeros when it grows again */
+        memset(s->chunks[keep - 1] + size % STORE_CHUNK_BYTES, 0,
+               STORE_CHUNK_BYTES - size % STORE_CHUNK_BYTES);
+    s->size = size;
+    return 0;
+}
+
+void db_store_drop(struct db_store *s)
+{
+    if (s->file)
+        env_file_close(s->file);
+    for (size_t i = 0; i < s->chunk_count; i++)
+        mem_free(s->chunks[i]);
+    mem_free(s->chunks);
+    memset(s, 0, sizeof(*s));
+}
