@@ -58,7 +58,7 @@ int peer_set_listen(struct peer_set *s, const char *bind_addr, struct err_text *
 const char *peer_set_bound_addr(const struct peer_set *s); /* numeric; "" when not listening */
 void peer_self_set(struct peer_set *s, const struct peer_self *self); /* for later greetings; copied */
 /* Say BYE everywhere, close all; no event from now on, but stopped() on a later turn once everything is
- * closed (bounded by hello_timeout_ms). Then destroy. */
+ * closed (about a second at most). Then destroy. */
 void peer_set_stop(struct peer_set *s, void (*stopped)(void *ctx), void *ctx);
 /* Stopped, or never listened nor dialled. s may be NULL. */
 void peer_set_destroy(struct peer_set *s);

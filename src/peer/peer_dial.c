@@ -116,27 +116,15 @@ static struct peer_dest *dest_new(struct peer_set *s, const struct peer_member *
     return d;
 }
 
-/* The same member at the same place, taken out of the former list. NULL: none. */
-static struct peer_dest *dest_keep(struct peer_set *s, const struct peer_member *m)
+/* Where in the list the same member at the same place is. NULL: nowhere. */
+static struct peer_dest **dest_find(struct peer_set *s, const struct peer_member *m)
 {
     for (uint32_t i = 0; i < s->dest_count; i++) {
         struct peer_dest *d = s->dests[i];
-        if (d && d->id == m->id && d->store_id == m->store_id && strcmp(d->addr, m->addr) == 0) {
-            s->dests[i] = NULL;
-            return d;
-        }
+        if (d && d->id == m->id && d->store_id == m->store_id && strcmp(d->addr, m->addr) == 0)
+            return &s->dests[i];
     }
     return NULL;
-}
-
-static bool dest_known(const struct peer_set *s, const struct peer_member *m)
-{
-    for (uint32_t i = 0; i < s->dest_count; i++) {
-        const struct peer_dest *d = s->dests[i];
-        if (d->id == m->id && d->store_id == m->store_id && strcmp(d->addr, m->addr) == 0)
-            return true;
-    }
-    return false;
 }
 
 /* A new dest for each member that is not known yet, in place; ERR_NOMEM: none at all. */
@@ -144,7 +132,7 @@ static int dests_make(struct peer_set *s, const struct peer_member *members, uin
                       struct peer_dest **made)
 {
     for (uint32_t i = 0; i < count; i++) {
-        if (members[i].id == s->self.id || dest_known(s, &members[i]))
+        if (members[i].id == s->self.id || dest_find(s, &members[i]))
             continue;
         made[i] = dest_new(s, &members[i]);
         if (made[i])
@@ -169,12 +157,14 @@ int peer_members_set(struct peer_set *s, const struct peer_member *members, uint
         return rc;
     for (uint32_t i = 0; i < count; i++) { /* close the gaps as we go: next_count <= i */
         struct peer_dest *made = next[i];
-        struct peer_dest *d = made ? made : dest_keep(s, &members[i]);
+        struct peer_dest **kept = made ? NULL : dest_find(s, &members[i]);
         next[i] = NULL;
-        if (d)
-            next[next_count++] = d;
         if (made)
             dest_dial_later(made, 0);
+        if (made || kept)
+            next[next_count++] = made ? made : *kept;
+        if (kept)
+            *kept = NULL; /* taken out of the former list */
     }
     for (uint32_t i = 0; i < s->dest_count; i++)
         if (s->dests[i])

@@ -14,11 +14,15 @@
 enum {
     PEER_HELLO_BYTES_MAX = 4096, /* before the greeting nobody may make us hold more */
     PEER_BUF_KEEP_BYTES = 64 * 1024,
+    PEER_LEAVING_MS = 1000, /* how long a BYE may take */
 };
 
-/*   CONNECTING ─opened(0)─► GREETING ─hello fits, kept─► OPEN ─► CLOSING ─closed─► freed
- *        └────────────────────────┴─── any failure ──────────────►┘              */
-enum peer_state { PEER_CONNECTING, PEER_GREETING, PEER_OPEN, PEER_CLOSING };
+/*   CONNECTING ─opened(0)─► GREETING ─hello fits, kept─► OPEN ─our BYE─► LEAVING
+ *        └───────────────────────┴──── any failure ─────────┴────────────────┴──► CLOSING ─closed─► freed
+ *
+ * LEAVING goes on reading until the other end has closed on our BYE: closing with unread bytes would
+ * reset the connection, and the reset would overtake the BYE. */
+enum peer_state { PEER_CONNECTING, PEER_GREETING, PEER_OPEN, PEER_LEAVING, PEER_CLOSING };
 
 struct peer_line {
     struct peer_set *set;

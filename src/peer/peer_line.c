@@ -11,11 +11,8 @@
 
 /* ---- the end ---------------------------------------------------------------------------------- */
 
-static void closing_begin(struct peer_line *line, int rc)
+static void output_drop(struct peer_line *line)
 {
-    line->state = PEER_CLOSING;
-    line->end_rc = rc;
-    env_timer_disarm(&line->timer);
     buf_reset(&line->out, 0);
     line->out_ready = 0;
 }
@@ -24,26 +21,25 @@ void peer_line_end(struct peer_line *line, int rc)
 {
     if (line->state == PEER_CLOSING)
         return;
-    closing_begin(line, rc);
+    line->end_rc = line->state == PEER_LEAVING ? 0 : rc;
+    line->state = PEER_CLOSING;
+    env_timer_disarm(&line->timer);
+    output_drop(line);
     env_stream_close(line->stream);
 }
 
 void peer_line_bye(struct peer_line *line)
 {
-    struct peer_set *s = line->set;
-
-    if (line->state != PEER_OPEN) {
+    if (line->state == PEER_LEAVING)
+        return;
+    if (line->state != PEER_OPEN || peer_output_frame(line, WIRE_BYE, 0, slice_of(NULL, 0)) ||
+        peer_output_flush(line)) {
         peer_line_end(line, 0);
         return;
     }
-    if (peer_output_frame(line, WIRE_BYE, 0, slice_of(NULL, 0)) || peer_output_flush(line)) {
-        peer_line_end(line, 0);
-        return;
-    }
-    closing_begin(line, 0);
-    env_stream_read_stop(line->stream);
-    env_stream_finish(line->stream);
-    env_timer_arm(&line->timer, s->config.hello_timeout_ms * ENV_MS_NS);
+    line->state = PEER_LEAVING;
+    output_drop(line);
+    env_timer_arm(&line->timer, PEER_LEAVING_MS * ENV_MS_NS);
 }
 
 static void line_closed(void *ctx)
@@ -91,14 +87,14 @@ static void timer_fired(struct env_timer *t)
     switch (line->state) {
     case PEER_CONNECTING:
     case PEER_GREETING:
+    case PEER_LEAVING: /* a BYE that nobody takes */
         peer_line_end(line, ERR_TIMEOUT);
         break;
     case PEER_OPEN:
         idle_check(line);
         break;
-    case PEER_CLOSING: /* a BYE that nobody takes */
-        env_stream_close(line->stream);
-        break;
+    case PEER_CLOSING:
+        UNREACHABLE();
     }
 }
 
@@ -150,19 +146,22 @@ static int greeting_take(struct peer_line *line, struct slice body)
 
 /* ---- frames ----------------------------------------------------------------------------------- */
 
-/* 0, or why the line ends. It may be CLOSING afterwards in either case. */
+/* 0, or why the line ends. It may be LEAVING or CLOSING afterwards in either case. */
 static int frame_take(struct peer_line *line, const struct wire_frame *f)
 {
     struct peer_set *s = line->set;
 
     if (line->state == PEER_GREETING)
         return f->kind == WIRE_HELLO ? greeting_take(line, f->body) : ERR_PROTOCOL;
+    if (f->kind == WIRE_BYE) {
+        line->said_bye = true;
+        return ERR_EOF;
+    }
+    if (line->state == PEER_LEAVING)
+        return 0; /* read so that our BYE is */
     switch ((int)f->kind) {
     case WIRE_HELLO:
         return ERR_PROTOCOL;
-    case WIRE_BYE:
-        line->said_bye = true;
-        return ERR_EOF;
     case WIRE_PING:
         if (peer_output_pending(line) > s->config.output_bytes_max)
             return ERR_FULL; /* asks, and never reads the answers */

@@ -36,6 +36,7 @@ struct app {
     peer_conn last_greeted, last_lost;
     uint64_t refused_ns, lost_ns;
     raft_id writable_id;
+    size_t writable_pending;
     uint32_t next_in; /* the frame expected next: bodies are numbered */
     uint32_t out_of_order;
     size_t body_bytes; /* received */
@@ -123,6 +124,8 @@ static inline void app_writable(void *ctx, raft_id member)
     struct app *a = ctx;
     a->writable++;
     a->writable_id = member;
+    a->writable_pending = peer_pending(a->set, peer_conn_of(a->set, member));
+    assert_true(a->writable_pending < a->config.output_bytes_max / 2);
 }
 
 static const struct peer_events app_events = {app_greeted, app_frame, app_lost, app_refused,

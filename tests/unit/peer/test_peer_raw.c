@@ -9,7 +9,7 @@ struct raw {
     bool hang_up; /* close what is accepted at once */
     uint32_t accepted, closed, ended;
     uint64_t accepted_ns[512];
-    const void *bytes; /* what a dialler sends */
+    const void *bytes; /* sent at the beginning */
     size_t len;
     size_t received;
     const char *to;
@@ -66,8 +66,11 @@ static void raw_accepted(void *ctx, struct env_stream *s)
     raw.accepted_ns[i] = world_now_ns(host_world(raw.host));
     raw_streams[i] = s;
     env_stream_attach(s, &raw_events, &raw_streams[i]);
+    struct slice part = slice_of(raw.bytes, raw.len);
+    if (part.len)
+        assert_int_equal(env_stream_write(s, &part, 1, SIZE_MAX), 0);
     if (raw.hang_up)
-        env_stream_close(s);
+        env_stream_finish(s);
     else
         env_stream_read_start(s);
 }
@@ -139,6 +142,57 @@ static void test_listener_that_says_nothing_is_left_after_the_hello_timeout(void
     world_destroy(t.world);
 }
 
+/* n2 answers whatever comes with this greeting. */
+static void raw_hello(struct buf *b, uint64_t id, uint64_t store_id)
+{
+    const struct wire_hello h = {
+        .cluster_id = 7, .store_id = store_id, .id = id, .name = slice_str("n2")};
+
+    buf_init(b, 1 << 20);
+    size_t begun = wire_frame_begin(b, WIRE_HELLO, 0);
+    (void)wire_hello_put(b, &h);
+    assert_int_equal(wire_frame_end(b, begun), 0);
+    raw.bytes = buf_slice(b).data;
+    raw.len = buf_len(b);
+}
+
+static void test_answer_of_another_than_the_one_called_is_not_taken(void **state)
+{
+    (void)state;
+    for (uint32_t wrong = 0; wrong < 3; wrong++) {
+        struct town t;
+        struct buf b;
+        struct app *a = raw_town(&t, 34);
+        raw_hello(&b, wrong == 1 ? 3 : 2, wrong == 2 ? 103 : 102);
+        host_start(raw.host, raw_listen_boot, t.apps[1].addr);
+        app_start(a);
+        town_run(&t, SEC(1));
+        assert_int_equal(a->greeted, wrong == 0);
+        assert_true(wrong == 0 || raw.ended > 1);
+        world_destroy(t.world);
+        buf_fini(&b);
+    }
+}
+
+static void test_member_that_greets_and_hangs_up_is_not_dialled_without_pause(void **state)
+{
+    (void)state;
+    struct town t;
+    struct buf b;
+    struct app *a = raw_town(&t, 35);
+
+    raw_hello(&b, 2, 102);
+    raw.hang_up = true;
+    host_start(raw.host, raw_listen_boot, t.apps[1].addr);
+    app_start(a);
+    town_run(&t, SEC(60));
+    assert_in_range(raw.accepted, 60, 130);
+    assert_true(a->greeted > 40); /* the end sometimes overtakes the greeting */
+    assert_in_range(a->lost, a->greeted - 1, a->greeted);
+    world_destroy(t.world);
+    buf_fini(&b);
+}
+
 /* A raw dialler sends these bytes and is dropped within `ns`, without a byte of answer. */
 static void dialler_is_dropped(const void *bytes, size_t len, uint64_t ns, uint64_t not_before)
 {
@@ -193,6 +247,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dialling_backs_off_with_jitter_and_never_gives_up),
         cmocka_unit_test(test_listener_that_says_nothing_is_left_after_the_hello_timeout),
+        cmocka_unit_test(test_answer_of_another_than_the_one_called_is_not_taken),
+        cmocka_unit_test(test_member_that_greets_and_hangs_up_is_not_dialled_without_pause),
         cmocka_unit_test(test_dialler_that_sends_no_greeting_is_dropped),
         cmocka_unit_test(test_greeting_larger_than_any_is_dropped_before_it_is_kept),
     };
