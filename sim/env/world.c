@@ -120,20 +120,26 @@ static void heap_remove(struct world *w, struct event *ev)
         heap_down(w, at, last);
 }
 
-void event_push(struct world *w, struct event *ev)
+static void heap_insert(struct world *w, struct event *ev)
 {
     if (w->heap_count == w->heap_cap) {
         w->heap_cap = w->heap_cap ? 2 * w->heap_cap : 256;
         w->heap = realloc((void *)w->heap, w->heap_cap * sizeof(struct event *));
         ASSERT(w->heap);
     }
-    uint64_t draw = prng_u64(&w->schedule);
+    heap_up(w, ++w->heap_count, ev);
+}
+
+void event_push(struct world *w, struct event *ev)
+{
+    uint64_t draw = prng_u64(&w->schedule); /* in every mode: the stream stays the same */
+
     ev->seq = w->seq++;
     if (w->config.tie == WORLD_TIE_RANDOM)
         ev->tie = draw;
     else
         ev->tie = w->config.tie == WORLD_TIE_OLDEST ? ev->seq : UINT64_MAX - ev->seq;
-    heap_up(w, ++w->heap_count, ev);
+    heap_insert(w, ev);
 }
 
 struct event *event_post(struct world *w, uint64_t after_ns, const char *kind,
@@ -324,7 +330,7 @@ bool world_step(struct world *w)
     w->now_ns = ev->due_ns;
     if (w->delay_event && --w->delay_event == 0) {
         ev->due_ns++;
-        event_push(w, ev);
+        heap_insert(w, ev); /* nothing is drawn: only time differs */
         return true;
     }
     w->events++;
