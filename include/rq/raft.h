@@ -95,8 +95,10 @@ struct raft_msg {
     /* Read confirmation (§6.4): APPEND_REQ carries the leader's newest round, APPEND_RES echoes it. */
     uint64_t read_round;
 
-    /* APPEND_RES rejected: the follower's last index, and the term it has at hint_index with the first
-     * index of that term (fast back-up, end of §3.5). 0 when it has nothing there. */
+    /* APPEND_RES accepted: hint_index = last index that has arrived and is known to match, durable or
+     * not; a heartbeat's answer may say more than log_index. Counts for nothing but flow control.
+     * APPEND_RES rejected: the last index at or below which the follower's terms can agree with the
+     * leader's, and its term there (fast back-up, end of §3.5). 0 when it has nothing there. */
     uint64_t hint_index;
     uint64_t hint_term;
 };
@@ -114,7 +116,9 @@ enum raft_in_kind {
     RAFT_IN_TRANSFER, /* leader only: hand over to transfer_to, 0: the most up-to-date voter (§3.10) */
     RAFT_IN_SUSPECT,  /* `suspect` refused an immediate redial: if it is our leader, forget its contact */
     RAFT_IN_SNAPSHOT, /* a snapshot up to snapshot.index is durable here (taken or installed); drop the log below */
-    RAFT_IN_SNAPSHOT_SENT, /* transfer to snapshot_sent.to ended (ok or not); probe it again */
+    RAFT_IN_SNAPSHOT_SENT, /* transfer to snapshot_sent.to ended (ok or not); probe it again. Also good
+                            * for a peer whose connection was lost and is back: finds out at once what
+                            * was lost with it, instead of after three heartbeats */
     RAFT_IN_CAMPAIGN, /* start a pre-vote now (tests, single node start) */
 };
 
@@ -169,7 +173,8 @@ struct raft_snapshot_order {
  * batch. Durable orders are 1 and 2: when both are empty for this batch, it counts as stored with the
  * batch before it (and STORED need not name it). */
 struct raft_out {
-    uint64_t order;               /* 1, 2, 3, …; one per step that gave orders, echoed by STORED */
+    uint64_t order;               /* 1, 2, 3, …; one per step that gave orders, echoed by STORED; a step
+                                   * without any repeats the last */
     const struct raft_hard *hard; /* 1. NULL, or term and vote to make durable */
     struct raft_span append;      /* 2. cut the log from append.first on, then write these (§3.5) */
     /*    kind of all of them when they are the leader's own; when append_from_msg, entry `append.first`
@@ -178,11 +183,12 @@ struct raft_out {
     bool append_from_msg;
     struct raft_msgs send_now;    /* 3. may leave before 1 and 2 finish (§10.2.1) */
     struct raft_msgs send_stored; /* 4. only after STORED(order): votes, append answers (§3.8) */
-    struct raft_span apply;       /* 5. committed: each index once, in order */
+    struct raft_span apply;       /* 5. committed, and on the own disk: each index once, in order */
     struct raft_reads reads;      /* 6. answered reads */
     const struct raft_snapshot_order *snapshots; /* 7. send a snapshot */
     uint32_t snapshot_count;
-    bool install_wanted; /* 8. a leader offers a snapshot we lack: fetch it (from, index, term below) */
+    bool install_wanted; /* 8. a leader offers a snapshot we lack: fetch it (from, index, term below);
+                          *    repeated while it is offered, also when the fetch is under way */
     raft_id install_from;
     uint64_t install_index, install_term;
     bool role_changed;   /* 9. role, term or leader changed: look at raft_view */
@@ -235,10 +241,11 @@ void raft_destroy(struct raft *r);
 
 /* returns 0             out holds the orders
  *         ERR_NOT_LEADER  PROPOSE, CONF, READ, TRANSFER on a non-leader, PROPOSE during a transfer
- *         ERR_FULL      PROPOSE: term runs or log window exhausted; READ: RAFT_READS_MAX waiting
+ *         ERR_FULL      PROPOSE, CONF: term runs exhausted (a snapshot frees them); READ: RAFT_READS_MAX waiting
  *         ERR_BUSY      CONF: a change is uncommitted, or no entry of the own term is committed yet (thesis
- *                       erratum of 2015); TRANSFER: one is under way
- *         ERR_INVALID   CONF: not a change of exactly one member; would leave no voter. TRANSFER: not a voter or self
+ *                       erratum of 2015), or a transfer is under way; TRANSFER: one is under way
+ *         ERR_INVALID   CONF: not a change of exactly one member; would leave no voter. TRANSFER: not a voter or self.
+ *                       SNAPSHOT: beyond what is applied, or contradicts the log it was taken from
  * On an error nothing changed and out holds no orders (wake_ms is valid).
  * Messages: anything that makes no sense is ignored without orders; never an assertion. */
 int raft_step(struct raft *r, const struct raft_in *in, struct raft_out *out) MUST_USE;
@@ -263,7 +270,8 @@ struct raft_view {
     bool committed_in_term; /* leader: an entry of its own term is committed */
     bool transferring;
     bool am_voter, am_member;
-    uint64_t conf_index; /* of the active configuration */
+    uint32_t term_run_count; /* of at most term_runs_max; snapshot before it gets there */
+    uint64_t conf_index; /* of the active configuration; after an install: of the snapshot */
     bool conf_committed;
     const struct raft_conf *conf; /* active: the latest in the log, committed or not (§4.1) */
     uint64_t leader_heard_ms; /* follower: last contact; 0: never */

@@ -424,6 +424,7 @@ void raft_look(const struct raft *r, struct raft_view *out)
     out->term_start_index = r->term_start_index;
     out->committed_in_term = commit_in_term(r);
     out->transferring = r->transfer_to != 0;
+    out->term_run_count = r->trail.run_count;
     out->conf = conf_active(r);
     out->conf_index = conf_active_index(r);
     out->conf_committed = r->confs.pending_count == 0;
