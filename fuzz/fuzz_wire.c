@@ -2,10 +2,9 @@
  *
  * Beyond "does not crash": what a decoder accepts, its encoder must give back byte for byte (the formats
  * have one spelling), and what wire_cmd_open accepts can be walked to its end. */
+#include "fuzz_int.h"
 #include <rq/util/assert.h>
 #include <rq/wire.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { OUT_MAX = 1 << 20 };
 
