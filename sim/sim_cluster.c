@@ -199,9 +199,9 @@ void sim_cluster_create(struct sim *s)
         v->plan = &s->plan.nodes[i];
         v->bootstrap = i == 0;
         (void)snprintf(v->name, sizeof(v->name), "n%u", i + 1);
-        (void)snprintf(v->raft_addr, sizeof(v->raft_addr), "%s:4002", v->name);
-        (void)snprintf(v->api_addr, sizeof(v->api_addr), "%s:4001", v->name);
-        (void)snprintf(v->api_url, sizeof(v->api_url), "http://%s", v->api_addr);
+        (void)snprintf(v->raft_addr, sizeof(v->raft_addr), "n%u:4002", i + 1);
+        (void)snprintf(v->api_addr, sizeof(v->api_addr), "n%u:4001", i + 1);
+        (void)snprintf(v->api_url, sizeof(v->api_url), "http://n%u:4001", i + 1);
         host_config_default(&c);
         c.wall_offset_ns = v->plan->wall_offset_ns;
         c.drift_ppm = v->plan->drift_ppm;

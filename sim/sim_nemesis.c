@@ -309,8 +309,8 @@ static void transfer(struct env *e, void *ctx)
 {
     struct sim_server *v = ctx;
     (void)e;
-    if (v->node && v->open)
-        (void)node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL);
+    if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
+        return; /* it stopped leading meanwhile */
 }
 
 static bool inject_transfer(struct sim *s)

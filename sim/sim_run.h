@@ -82,7 +82,7 @@ struct sim_server {
     struct host *host;
     uint32_t at;
     const struct sim_node_plan *plan;
-    char name[8], raft_addr[24], api_addr[24], api_url[32];
+    char name[16], raft_addr[32], api_addr[32], api_url[48];
     bool bootstrap;
     bool
         dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */

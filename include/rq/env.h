@@ -30,7 +30,7 @@ struct env;
 uint64_t env_now_ns(struct env *e);
 /* Nanoseconds since 1970-01-01 UTC; may jump either way. For people and SQL, never for order. LOOP and run(). */
 int64_t env_wall_ns(struct env *e);
-/* The only source of chance; good enough for ids and secrets in the real world. */
+/* The only source of chance; good enough for ids and secrets in the real world. LOOP and run(). */
 uint64_t env_random_u64(struct env *e);
 
 /* ---- timers ---------------------------------------------------------------------------------- */

@@ -21,6 +21,7 @@ void db_now_entry(int64_t wall_ns, uint64_t seed, uint64_t index)
     n->statement = 0;
     n->machine_rc = 0;
     n->refused = NULL;
+    prng_init(&n->chance, n->seed);
 }
 
 /* Before each statement SQLite's generator is made to seed itself anew, from our VFS: whatever it drew

@@ -27,15 +27,25 @@ static int64_t wall_ns(struct env *e)
     return (int64_t)t.tv_sec * (int64_t)ENV_S_NS + t.tv_nsec;
 }
 
-/* The kernel is asked for many words at once; none is handed out twice or left behind. */
+static void random_fill(struct env *e, void *dst, size_t len)
+{
+    if (uv_random(NULL, NULL, dst, len, 0, NULL) != 0)
+        env_halt(e, "the kernel gives no random bytes");
+}
+
+/* On the LOOP the kernel is asked for many words at once; none is handed out twice or left behind. A
+ * lane asks for one at a time. */
 static uint64_t random_u64(struct env *e)
 {
     struct uv_env *u = uv_env_of(e);
 
-    uv_env_check_loop(u);
+    if (!uv_env_on_loop(u)) {
+        uint64_t one;
+        random_fill(e, &one, sizeof(one));
+        return one;
+    }
     if (u->random_left == 0) {
-        if (uv_random(NULL, NULL, u->random, sizeof(u->random), 0, NULL) != 0)
-            env_halt(e, "the kernel gives no random bytes");
+        random_fill(e, u->random, sizeof(u->random));
         u->random_left = UV_RANDOM_WORDS;
     }
     uint64_t word = u->random[--u->random_left];

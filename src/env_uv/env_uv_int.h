@@ -91,10 +91,14 @@ static inline struct uv_env *uv_env_of(struct env *e)
 {
     return (struct uv_env *)(void *)e;
 }
-static inline void uv_env_check_loop(const struct uv_env *u)
+static inline bool uv_env_on_loop(const struct uv_env *u)
 {
     uv_thread_t self = uv_thread_self();
-    ASSERT(uv_thread_equal(&self, &u->loop_thread));
+    return uv_thread_equal(&self, &u->loop_thread) != 0;
+}
+static inline void uv_env_check_loop(const struct uv_env *u)
+{
+    ASSERT(uv_env_on_loop(u));
 }
 
 /* turn.c — when a turn ends, and what waits for the next one. */
