@@ -72,7 +72,6 @@ class Node:
             return read_answer(s)[:2]
 
     def words(self):
-        self.stderr.flush()
         with open(self.stderr_path, "rb") as f:
             return f.read().decode(errors="replace")
 
