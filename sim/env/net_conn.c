@@ -503,6 +503,33 @@ size_t end_pending(const struct end *en)
     return held > buffer ? (size_t)(held - buffer) : 0;
 }
 
+static void run_linger(struct world *w, const struct event *ev)
+{
+    struct end *en = ev->ctx;
+    (void)w;
+    if (process_alive(en) && en->state == ES_FINISHING)
+        end_post_closed(en);
+}
+
+/* Finishing: input is dropped, so that it cannot turn the FIN into a reset; closed() comes when the other
+ * side has finished too, at the latest a second after the last byte left. */
+void end_finish_progress(struct end *en)
+{
+    struct conn *c = en->conn;
+    struct dir *in = &c->dir[1 - en->side];
+
+    dir_skip(in);
+    conn_pump(c, 1 - en->side);
+    if (end_pending(en) != 0)
+        return;
+    if (in->fin_arrived || en->kernel_gone) {
+        end_post_closed(en);
+    } else if (!en->linger_posted) {
+        en->linger_posted = true;
+        (void)wire(c, ENV_S_NS, "linger", run_linger, en, 0);
+    }
+}
+
 /* The sender's kernel got rid of some bytes. */
 static void sender_progress(struct conn *c, unsigned side)
 {
@@ -512,7 +539,7 @@ static void sender_progress(struct conn *c, unsigned side)
     if (!end_alive(en) || end_pending(en) != 0)
         return;
     if (en->state == ES_FINISHING)
-        end_post_closed(en);
+        end_finish_progress(en);
     else if (d->drain_owed)
         loop(en, "drained", run_drained, 0);
     d->drain_owed = false;
@@ -664,5 +691,7 @@ static void run_wire(struct world *w, const struct event *ev)
     }
     sender_progress(c, side);
     wire_post(c, side);
+    if (end_alive(to) && to->state == ES_FINISHING)
+        end_finish_progress(to);
     end_deliver_later(to); /* last: may run the host */
 }

@@ -31,7 +31,7 @@ struct end {
     bool close_called;
     bool kernel_gone; /* no such connection here: segments meet a reset */
     bool app_gone;    /* nobody reads any more */
-    bool reading, deliver_posted, opened_posted, closed_posted, ended_told;
+    bool reading, deliver_posted, opened_posted, closed_posted, linger_posted, ended_told;
     int broken; /* ERR_*: ended() owed or told */
     char addr[80];
 };
@@ -122,5 +122,6 @@ void end_reset_peer(struct end *en);
 size_t end_pending(const struct end *en);
 void dir_drop(struct dir *d);
 void end_post_closed(struct end *en);
+void end_finish_progress(struct end *en);
 
 #endif

@@ -206,8 +206,7 @@ void net_finish(struct env_stream *s)
     en->state = ES_FINISHING;
     d->fin_wanted = true;
     conn_pump(en->conn, en->side);
-    if (end_pending(en) == 0)
-        end_post_closed(en);
+    end_finish_progress(en);
 }
 
 void net_close(struct env_stream *s)

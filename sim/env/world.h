@@ -184,8 +184,9 @@ void host_alloc_fail_at(struct host *h,
     X(PAUSE, "pause")                                                                              \
     X(PARTITION, "partition")                                                                      \
     X(RESET, "reset")                                                                              \
-    X(HALF_OPEN, "half_open") X(BLACK_HOLE, "black_hole") X(REFUSE, "refuse") X(HANG, "hang")      \
-        X(LOSS, "loss") X(FLIP, "flip") X(WALL_JUMP, "wall_jump") X(ALLOC, "alloc") X(ROT, "rot")  \
+    X(HALF_OPEN, "half_open")                                                                      \
+    X(BLACK_HOLE, "black_hole") X(REFUSE, "refuse") X(HANG, "hang") X(LOSS, "loss")                \
+        X(FLIP, "flip") X(WALL_JUMP, "wall_jump") X(ALLOC, "alloc") X(ROT, "rot")                  \
             X(READ_EIO, "read_eio") X(WRITE_EIO, "write_eio") X(SYNC_EIO, "sync_eio")              \
                 X(NOSPC, "nospc") X(STALL, "stall") X(TORN, "torn") X(DROPPED, "dropped")
 enum world_fault {

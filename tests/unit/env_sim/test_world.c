@@ -632,6 +632,46 @@ static void test_bytes_survive_every_network_fault_or_the_connection_ends(void *
     }
 }
 
+/* ---- finish: the answer arrives although input was never read ---- */
+
+static const struct env_stream_events rude_events = {
+    .data = server_data, .ended = server_ended, .drained = nothing, .closed = client_closed};
+
+static void rude_accepted(void *ctx, struct env_stream *stream)
+{
+    struct slice answer = slice_str("no");
+    (void)ctx;
+    env_stream_attach(stream, &rude_events, NULL);
+    assert_int_equal(env_stream_write(stream, &answer, 1, 100), 0);
+    env_stream_finish(stream);
+}
+
+static void rude_boot(struct env *e, void *ctx)
+{
+    struct env_listener *l;
+    (void)ctx;
+    assert_int_equal(env_listen(e, ":4001", rude_accepted, NULL, &l, NULL), 0);
+}
+
+static void test_finish_is_not_spoilt_by_unread_input(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        struct world_config c;
+        world_config_default(&c, seed);
+        struct world *w = world_create(&c);
+        memset(&seen, 0, sizeof(seen));
+        rounds = 1;
+        host_start(world_host_add(w, "n1", NULL), rude_boot, NULL);
+        host_start(world_host_add(w, "c1", NULL), client_boot, &rounds);
+        (void)world_run(w, 5 * ENV_S_NS);
+        assert_int_equal(seen.echoed_at_end, 2);
+        assert_int_equal((int64_t)seen.last_rc, ERR_EOF);
+        assert_int_equal(seen.closed, 2);
+        world_destroy(w);
+    }
+}
+
 static void test_fault_names_are_there(void **state)
 {
     (void)state;
@@ -658,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_reset_after_k_bytes_delivers_k_at_most),
         cmocka_unit_test(test_dead_process_refuses_and_dead_machine_is_silent),
         cmocka_unit_test(test_bytes_survive_every_network_fault_or_the_connection_ends),
+        cmocka_unit_test(test_finish_is_not_spoilt_by_unread_input),
         cmocka_unit_test(test_fault_names_are_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
