@@ -150,7 +150,7 @@ static void conn_write(struct api_conn *c, const struct slice *parts, uint32_t c
     for (uint32_t i = 0; i < count; i++)
         if (parts[i].len > 0)
             all[n++] = parts[i];
-    if (n == 0 || c->state != API_CONN_OPEN)
+    if (c->state != API_CONN_OPEN || (n == 0 && !c->out.failed))
         return;
     const int rc =
         c->out.failed ? ERR_NOMEM : env_stream_write(c->stream, all, n, CONN_PENDING_MAX);

@@ -202,6 +202,12 @@ static void db_submit(struct api_request *r, const struct ask *ask)
         error_reply(r, "disallowed pragma");
         return;
     }
+    /* §6.9: over before the first statement began; nothing was asked of node. */
+    if (request.f.db_timeout_ns > 0 &&
+        env_now_ns(c->api->env) - r->started_ns >= request.f.db_timeout_ns) {
+        error_reply(r, "context deadline exceeded");
+        return;
+    }
     const int rc = c->api->node ? node_submit(c->api->node, &request, db_replied, c, &r->ticket)
                                 : ERR_NOT_READY;
     if (rc != 0)

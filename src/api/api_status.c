@@ -158,7 +158,7 @@ static void status_sqlite(cJSON *store, const struct api *a, const struct node_s
 static void status_members(cJSON *store, const struct node_status *s)
 {
     cJSON *nodes = cJSON_AddArrayToObject(store, "nodes");
-    for (uint32_t i = 0; i < s->member_count; i++) {
+    for (uint32_t i = 0; nodes && i < s->member_count; i++) {
         cJSON *node = cJSON_CreateObject();
         put_text(node, "id", s->members[i].name);
         put_text(node, "addr", s->members[i].addr);
