@@ -117,6 +117,7 @@ static void conn_closed(void *ctx)
     buf_fini(&c->in);
     buf_fini(&c->out);
     buf_fini(&c->payload);
+    buf_fini(&c->text);
     arena_fini(&c->arena);
     list_remove(&c->link);
     a->conn_count--;
@@ -142,9 +143,9 @@ static void conn_reading_set(struct api_conn *c)
 /* Send what was gathered, then parts. */
 static void conn_write(struct api_conn *c, const struct slice *parts, uint32_t count)
 {
-    struct slice all[API_REPLY_PARTS_MAX + 2];
+    struct slice all[API_REPLY_PARTS_MAX + 1];
     size_t n = 0;
-    ASSERT(count <= API_REPLY_PARTS_MAX + 1);
+    ASSERT(count <= API_REPLY_PARTS_MAX);
     if (buf_len(&c->out) > 0)
         all[n++] = buf_slice(&c->out);
     for (uint32_t i = 0; i < count; i++)
@@ -269,6 +270,7 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
     if (c->state == API_CONN_OPEN) {
         http_parser_next(c->parser);
         buf_reset(&c->payload, KEEP_BYTES);
+        buf_reset(&c->text, KEEP_BYTES);
         arena_reset(&c->arena);
     }
     if (!c->pumping && c->state == API_CONN_OPEN)
@@ -354,6 +356,7 @@ static struct api_conn *conn_new(struct api *a, struct env_stream *s)
     buf_init(&c->in, IN_MAX_BYTES);
     buf_init(&c->out, IN_MAX_BYTES);
     buf_init(&c->payload, LIMIT_ENTRY_BYTES);
+    buf_init(&c->text, IN_MAX_BYTES);
     arena_init(&c->arena, ARENA_MAX_BYTES);
     env_timer_init(&c->timer, a->env, conn_timer_fire, c);
     return c;

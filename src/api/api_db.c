@@ -13,19 +13,19 @@ struct envelope {
     const char *served_by;
 };
 
-/* The object is written around a marker-free split: the head up to the results, the results verbatim
+/* Written in three parts: up to the results, the results verbatim
  * (they may be large), and the tail behind them. */
 static void envelope_reply(struct api_request *r, const struct envelope *v)
 {
     const bool pretty = api_params_has(&r->params, API_FLAG_PRETTY);
-    struct buf text;
+    struct buf *text = &r->conn->text;
     struct json_writer w;
-    buf_init(&text, 64 * 1024);
-    json_writer_init(&w, &text, pretty, 0);
+    buf_reset(text, 64 * 1024);
+    json_writer_init(&w, text, pretty, 0);
     json_object_begin(&w);
     json_key_str(&w, "results");
     json_raw(&w, no_text);
-    const size_t split = buf_len(&text);
+    const size_t split = buf_len(text);
     if (v->error.len > 0) {
         json_key_str(&w, "error");
         json_string(&w, v->error);
@@ -39,7 +39,7 @@ static void envelope_reply(struct api_request *r, const struct envelope *v)
         json_u64(&w, v->raft_index);
     }
     json_object_end(&w);
-    const struct slice all = buf_slice(&text);
+    const struct slice all = buf_slice(text);
     const struct api_reply reply = {
         .status = 200,
         .content_type = API_TYPE_JSON,
@@ -47,11 +47,10 @@ static void envelope_reply(struct api_request *r, const struct envelope *v)
         .parts = {slice_of(all.data, split), v->results.len > 0 ? v->results : slice_str("[]"),
                   slice_of(all.data + split, all.len - split)},
     };
-    if (text.failed)
-        api_reply_text(r, 503, err_text_of(text.failed));
+    if (text->failed)
+        api_reply_text(r, 503, err_text_of(text->failed));
     else
         api_reply(r, &reply);
-    buf_fini(&text);
 }
 
 static void error_reply(struct api_request *r, const char *text)

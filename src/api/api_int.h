@@ -209,6 +209,7 @@ struct api_conn { /* api_conn.c */
     struct buf in;      /* received, waiting for the request in flight */
     struct buf out;     /* answers gathered until the end of the pump */
     struct buf payload; /* of the request being decoded */
+    struct buf text;    /* of the answer being written around the results */
     struct arena arena; /* of the request */
     struct env_timer timer;
     uint64_t deadline_ns; /* the timer may fire earlier and is armed again */
@@ -217,7 +218,8 @@ struct api_conn { /* api_conn.c */
 
 /* A new connection: takes the stream. */
 void api_conn_accept(struct api *a, struct env_stream *s);
-/* The answer's bytes; ends the request in flight. keep: may the connection be used again. */
+/* The head was appended to c->out; these are the body's bytes. Ends the request in flight. keep: may
+ * the connection be used again. */
 void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t count, bool keep);
 /* Close now; a request in flight is forgotten. */
 void api_conn_close(struct api_conn *c);

@@ -46,26 +46,14 @@ void api_reply(struct api_request *r, const struct api_reply *reply)
     for (uint32_t i = 0; i < API_REPLY_PARTS_MAX; i++)
         body_len += reply->parts[i].len;
 
-    struct buf head;
-    buf_init(&head, 64 * 1024);
-    reply_head(&head, a, reply, body_len);
+    struct buf *out = &c->out; /* the head goes straight behind the answers gathered before it */
+    reply_head(out, a, reply, body_len);
     if (!keep)
-        http_put_header(&head, "Connection", slice_str("close"));
+        http_put_header(out, "Connection", slice_str("close"));
     else if (m->minor == 0)
-        http_put_header(&head, "Connection", slice_str("keep-alive"));
-    http_put_end(&head);
-
-    struct slice parts[API_REPLY_PARTS_MAX + 1];
-    parts[0] = buf_slice(&head);
-    uint32_t count = 1;
-    if (m->method != HTTP_METHOD_HEAD)
-        for (uint32_t i = 0; i < API_REPLY_PARTS_MAX; i++)
-            parts[count++] = reply->parts[i];
-    if (head.failed)
-        api_conn_close(c);
-    else
-        api_conn_answer(c, parts, count, keep);
-    buf_fini(&head);
+        http_put_header(out, "Connection", slice_str("keep-alive"));
+    http_put_end(out);
+    api_conn_answer(c, reply->parts, m->method == HTTP_METHOD_HEAD ? 0 : API_REPLY_PARTS_MAX, keep);
 }
 
 void api_reply_text(struct api_request *r, int status, const char *text)
