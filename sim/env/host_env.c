@@ -67,7 +67,7 @@ static int64_t op_wall_ns(struct env *e)
 
 static uint64_t op_random_u64(struct env *e)
 {
-    struct host *h = note_loop(e, "random", 0, 0);
+    struct host *h = note(e, "random", 0, 0);
     uint64_t x = prng_u64(&h->prng);
     world_fold(h->world, x);
     return x;

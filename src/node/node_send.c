@@ -10,11 +10,23 @@ static struct node_link *link_find(struct node *n, raft_id id)
     return NULL;
 }
 
+/* The connection we dialled; else one it dialled (a newcomer knows nobody's address before its first
+ * entries, and must answer all the same). */
+static peer_conn conn_to(struct node *n, raft_id to)
+{
+    peer_conn c = peer_conn_of(n->peers, to);
+
+    for (uint32_t i = 0; i < n->conn_count && c == 0; i++)
+        if (n->conns[i].id == to)
+            c = n->conns[i].conn;
+    return c;
+}
+
 /* Encode straight into the connection's buffer. No connection, or full: dropped, as by a bad
  * network. */
 static void send_encoded(struct node *n, const struct raft_msg *m, const struct wire_entry *entries)
 {
-    peer_conn c = peer_conn_of(n->peers, m->to);
+    peer_conn c = conn_to(n, m->to);
     struct buf *out = c ? peer_out(n->peers, c) : NULL;
 
     if (!out)
