@@ -15,7 +15,7 @@
 
 enum {
     RLOG_SPARES_MAX = 8,
-    RLOG_CHUNK_BYTES = 64 * 1024, /* one write at most, but for large payloads */
+    RLOG_CHUNK_BYTES = 64 * 1024,  /* one write at most, but for large payloads */
     RLOG_DIRECT_BYTES = 16 * 1024, /* payloads from here on are written without a copy */
     RLOG_WINDOW_BYTES = 64 * 1024, /* read ahead */
     RLOG_NAME_MAX = 32,

@@ -397,19 +397,31 @@ static int segments_read(struct recovery *r)
 
 /* ---- torn or damaged ------------------------------------------------------------------------------------------ */
 
+/* Intact marks among len bytes at p; those at the very end are for the next piece. */
+static void remains_look(const struct segment *s, const uint8_t *p, size_t len, uint64_t *highest)
+{
+    const uint8_t tag_first = (uint8_t)(s->head.nonce >> 32); /* spares the rest most of the time */
+    struct rlog_rec m;
+
+    for (size_t at = 0; at + RLOG_MARK_BYTES <= len; at += 8)
+        if (p[at] == tag_first && rlog_rec_get(p + at, &s->head, &m) && m.batch > *highest)
+            *highest = m.batch;
+}
+
 /* The highest batch number of any intact mark from offset on; marks stand at multiples of 8. */
 static int remains_scan(struct recovery *r, struct segment *s, uint64_t offset, uint64_t *highest)
 {
-    struct rlog_rec m;
+    const uint64_t step = RLOG_WINDOW_BYTES - RLOG_SECTOR;
     const uint8_t *p;
 
     *highest = 0;
-    for (; offset + RLOG_MARK_BYTES <= s->head.file_bytes; offset += 8) {
-        int rc = rlog_window_get(r->l, s, offset, RLOG_MARK_BYTES, &p);
+    for (; offset < s->head.file_bytes; offset += step) {
+        uint64_t left = s->head.file_bytes - offset;
+        size_t len = left < RLOG_WINDOW_BYTES ? (size_t)left : RLOG_WINDOW_BYTES;
+        int rc = rlog_window_get(r->l, s, offset, len, &p);
         if (rc)
             return rc;
-        if (rlog_rec_get(p, &s->head, &m) && m.batch > *highest)
-            *highest = m.batch;
+        remains_look(s, p, len, highest);
     }
     return 0;
 }

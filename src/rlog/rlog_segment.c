@@ -86,7 +86,7 @@ uint8_t *rlog_out(struct rlog *l)
 
 static int zeros_fill(struct rlog *l, struct env_file *f, uint64_t bytes)
 {
-    memset(rlog_out(l), 0, RLOG_CHUNK_BYTES);
+    memset(rlog_out(l), 0, bytes < RLOG_CHUNK_BYTES ? (size_t)bytes : RLOG_CHUNK_BYTES);
     for (uint64_t at = 0; at < bytes; at += RLOG_CHUNK_BYTES) {
         uint64_t left = bytes - at;
         int rc = env_file_write(f, l->out,
