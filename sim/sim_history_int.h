@@ -1,0 +1,49 @@
+/* sim_history_int.h — between recording (sim_history.c), the search (sim_history_search.c) and the words
+ * for people (sim_history_why.c). Plain malloc throughout, as all of the simulator. */
+#ifndef SIM_HISTORY_INT_H
+#define SIM_HISTORY_INT_H
+
+#include "sim_history.h"
+
+#define SIM_FOREVER UINT64_MAX
+
+struct sim_history {
+    struct sim_op *ops;
+    size_t count, cap;
+};
+
+/* An operation as the search sees it: only those that may have had an effect, or saw something. */
+struct search_op {
+    const struct sim_op *op;
+    size_t number;      /* in the history */
+    uint64_t invoke_ns; /* takes effect not before … */
+    uint64_t return_ns; /* … and not after this; SIM_FOREVER: at any time, or never */
+    bool junk; /* unknown, and nobody saw its value or asked for it; return_ns is SIM_FOREVER */
+};
+
+struct search_result {
+    enum sim_verdict verdict;
+    uint64_t steps;
+    size_t stuck_on; /* NO: operation of the history behind which nothing fits */
+};
+
+/* The operations worth searching, and the limits that reading them sets. Returns how many; out has room
+ * for count of them. */
+size_t sim_history_prepare(const struct sim_history *h, struct search_op *out);
+/* Is there an order? ignore_compare: let every CAS do what it says it did. */
+struct search_result sim_history_search(const struct search_op *ops, size_t count,
+                                        uint64_t step_limit, bool ignore_compare);
+/* Name the contradiction in the door's words. */
+void sim_history_explain(const struct sim_history *h, const struct search_op *ops, size_t count,
+                         const struct search_result *r, uint64_t step_limit, struct err_text *why);
+
+/* The value an operation certainly saw: an OK read, or an OK CAS that swapped. */
+bool sim_op_saw(const struct sim_op *op, int64_t *value);
+static inline bool sim_op_writes(const struct sim_op *op)
+{
+    return op->kind != SIM_OP_READ;
+}
+/* Writer of a value; NULL: none (or value 0). */
+const struct sim_op *sim_history_writer(const struct sim_history *h, int64_t value);
+
+#endif
