@@ -79,15 +79,15 @@ bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s))
 static bool formed(struct sim *s)
 {
     struct sim_server *v = sim_leader(s);
-    struct node_status status;
+    struct raft_view view;
     uint32_t voters = 0;
 
     if (!v)
         return false;
-    node_status_get(v->node, &status);
-    for (uint32_t i = 0; i < status.member_count; i++)
-        voters += status.members[i].voter;
-    return voters == s->plan.node_count && status.conf_index <= status.commit_index;
+    raft_look(node_raft(v->node), &view);
+    for (uint32_t i = 0; i < view.conf->count; i++)
+        voters += view.conf->members[i].voter;
+    return voters == s->plan.node_count && view.conf_committed;
 }
 
 static void make_tables(struct sim *s)

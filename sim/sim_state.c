@@ -40,16 +40,15 @@ static bool converged(struct sim *s)
 
     for (uint32_t i = 0; i < s->plan.node_count; i++) {
         struct sim_server *v = &s->servers[i];
-        struct node_status status;
+        struct raft_view view;
         if (!alive(v))
             continue;
         if (!v->node || !v->open)
             return false;
-        node_status_get(v->node, &status);
-        if (status.applied_index != status.last_log_index ||
-            (applied && applied != status.applied_index))
+        raft_look(node_raft(v->node), &view);
+        if (view.applied_index != view.last_index || (applied && applied != view.applied_index))
             return false;
-        applied = status.applied_index;
+        applied = view.applied_index;
     }
     return true;
 }
