@@ -245,11 +245,15 @@ enum sim_verdict sim_history_check(const struct sim_history *h, uint64_t step_li
     struct search_op *ops = malloc((h->count + 1) * sizeof(*ops));
     ASSERT(ops);
     size_t count = sim_history_prepare(h, ops);
-    struct search_result r = sim_history_search(ops, count, step_limit, false);
+    struct search_result r = {SIM_LINEARIZABLE_NO, 0, 0};
+    if (sim_history_contradiction(h, ops, count, why))
+        goto out;
+    r = sim_history_search(ops, count, step_limit, false);
     if (r.verdict == SIM_LINEARIZABLE_NO)
         sim_history_explain(h, ops, count, &r, step_limit, why);
     if (r.verdict == SIM_LINEARIZABLE_UNKNOWN)
         err_set(why, ERR_FULL, "undecided after %llu steps", (unsigned long long)r.steps);
+out:
     free(ops);
     return r.verdict;
 }

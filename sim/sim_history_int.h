@@ -33,7 +33,10 @@ size_t sim_history_prepare(const struct sim_history *h, struct search_op *out);
 /* Is there an order? ignore_compare: let every CAS do what it says it did. */
 struct search_result sim_history_search(const struct search_op *ops, size_t count,
                                         uint64_t step_limit, bool ignore_compare);
-/* Name the contradiction in the door's words. */
+/* Two or three operations that cannot go together in any order: true, and why says which. */
+bool sim_history_contradiction(const struct sim_history *h, const struct search_op *ops,
+                               size_t count, struct err_text *why);
+/* Words for what only the search found. */
 void sim_history_explain(const struct sim_history *h, const struct search_op *ops, size_t count,
                          const struct search_result *r, uint64_t step_limit, struct err_text *why);
 

@@ -1,6 +1,6 @@
 /* sim_history_why.c — a refused history in words. The search says that no order exists; a person wants to
- * see the two or three operations that cannot go together. Patterns are tried from the plainest on; the
- * verdict never depends on them. */
+ * see the two or three operations that cannot go together. Values are unique, so the plain patterns are
+ * proofs; they are looked for first, because a search that must fail tries everything before it says so. */
 #include "sim_history_int.h"
 #include <rq/util/assert.h>
 #include <stdio.h>
@@ -126,19 +126,25 @@ static bool explain_old_value(const struct sim_history *h, const struct search_o
     return false;
 }
 
-void sim_history_explain(const struct sim_history *h, const struct search_op *ops, size_t count,
-                         const struct search_result *r, uint64_t step_limit, struct err_text *why)
+bool sim_history_contradiction(const struct sim_history *h, const struct search_op *ops,
+                               size_t count, struct err_text *why)
 {
     int64_t value;
 
-    ASSERT(r->verdict == SIM_LINEARIZABLE_NO);
     for (size_t i = 0; i < h->count; i++)
         if (sim_op_saw(&h->ops[i], &value) && explain_source(h, &h->ops[i], value, why))
-            return;
+            return true;
     for (size_t i = 0; i < h->count; i++)
         if (sim_op_saw(&h->ops[i], &value) &&
             explain_old_value(h, ops, count, &h->ops[i], value, why))
-            return;
+            return true;
+    return false;
+}
+
+void sim_history_explain(const struct sim_history *h, const struct search_op *ops, size_t count,
+                         const struct search_result *r, uint64_t step_limit, struct err_text *why)
+{
+    ASSERT(r->verdict == SIM_LINEARIZABLE_NO);
     struct search_result relaxed = sim_history_search(ops, count, step_limit, true);
     say(why,
         relaxed.verdict == SIM_LINEARIZABLE_YES ? "compare-and-set saw another value"
