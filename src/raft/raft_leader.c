@@ -387,14 +387,17 @@ void leader_end(struct raft *r)
     r->term_start_index = 0;
 }
 
-/* Without a quorum's answers for a lease (check-quorum, §6.2), or once a configuration without us as a
- * voter is committed (§4.2.2). */
+/* A configuration without us as a voter is committed. */
+static bool has_left(const struct raft *r)
+{
+    return r->confs.pending_count == 0 && !conf_has_voter(conf_active(r), r->config.id);
+}
+
+/* Without a quorum's answers for a lease (check-quorum, §6.2), or having left (§4.2.2). */
 bool leader_must_quit(const struct raft *r)
 {
     ASSERT(r->role == RAFT_LEADER);
-    if (r->now_ms - commit_contact_ms(r) >= r->config.lease_ms)
-        return true;
-    return r->confs.pending_count == 0 && !conf_has_voter(conf_active(r), r->config.id);
+    return r->now_ms - commit_contact_ms(r) >= r->config.lease_ms || has_left(r);
 }
 
 static struct peer *best_voter(struct raft *r)
@@ -412,7 +415,7 @@ void leader_farewell(struct raft *r)
 {
     struct peer *heir = best_voter(r);
 
-    if (conf_has_voter(conf_active(r), r->config.id) || !heir)
+    if (!has_left(r) || !heir)
         return;
     for (uint32_t i = 0; i < r->peer_count; i++)
         if (r->peers[i].state == PEER_REPLICATE && r->peers[i].next > r->trail.base_index)

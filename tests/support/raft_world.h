@@ -457,7 +457,9 @@ static inline void world_append(struct world *w, struct world_node *n, const str
         ASSERT((!out->append_from_msg ||
                 e.chain == from_net[index - in->u.msg->log_index - 1].chain) &&
                "log matching");
-        ASSERT((w->committed[index] == 0 || w->committed[index] == e.chain) &&
+        /* A deposed leader may still hand stale entries to a stale follower, but replace none. */
+        ASSERT((index > n->last || w->committed[index] != n->log[index].chain ||
+                w->committed[index] == 0 || e.chain == n->log[index].chain) &&
                "committed entry overwritten");
         world_watch_entry(w, index, &e);
         n->log[index] = e;
