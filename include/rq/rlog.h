@@ -68,7 +68,8 @@ int rlog_identity_save(struct rlog *l, uint64_t cluster_id) MUST_USE;
 int rlog_mark(struct rlog *l, uint64_t commit_index) MUST_USE;
 
 /* Read entries from `first` on: visit() for each until count, bytes_max (at least one) or the end.
- * Checksums are verified again. 0, ERR_CORRUPT (damage appeared), ERR_IO, visit's result. */
+ * Checksums are verified again. 0, ERR_NOT_FOUND (first is compacted away; nothing visited),
+ * ERR_CORRUPT (damage appeared), ERR_IO, visit's result. */
 int rlog_read(struct rlog *l, uint64_t first, uint32_t count, size_t bytes_max,
               int (*visit)(void *ctx, uint64_t index, const struct wire_entry *entry), void *ctx) MUST_USE;
 

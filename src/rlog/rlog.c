@@ -115,7 +115,8 @@ int rlog_read(struct rlog *l, uint64_t first, uint32_t count, size_t bytes_max,
 
     if (l->poisoned)
         return ERR_IO;
-    ASSERT(first > rlog_base(l, &term));
+    if (first <= rlog_base(l, &term))
+        return ERR_NOT_FOUND; /* compacted after the caller had decided to read it */
     for (uint64_t i = first; count > 0 && i <= l->last_index; i++, count--) {
         struct wire_entry e;
         int rc = entry_get(l, i, &e);

@@ -185,6 +185,7 @@ static void test_compact_recycles_segments_and_keeps_the_rest(void **state)
     rlog_check(r->log);
     rlog_stat(r->log, &after);
     assert_int_equal(after.first_index, 8);
+    assert_int_equal(rlog_read(r->log, 7, 1, SIZE_MAX, visit_count, NULL), ERR_NOT_FOUND);
     assert_int_equal(before.disk_bytes - after.disk_bytes,
                      5 * SEGMENT); /* 7 dropped, 2 of them spares */
     for (uint64_t i = 11; i <= 12; i++)
