@@ -5,6 +5,8 @@
  * it begins a WAL, and a draw in the middle of a statement would shift what the statement draws. */
 #include "db_int.h"
 
+enum { BATCH_MAX = 4096 };
+
 int db_machine_code(int sqlite_rc)
 {
     switch (sqlite_rc & 0xFF) {
@@ -44,7 +46,7 @@ static void set_limits(sqlite3 *conn)
     (void)sqlite3_limit(conn, SQLITE_LIMIT_WORKER_THREADS, 0);
 }
 
-static int set_up(sqlite3 *conn, bool writer, uint32_t cache_pages, bool foreign_keys,
+static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *total_shift,
                   struct err_text *why)
 {
     char sql[512];
@@ -52,33 +54,37 @@ static int set_up(sqlite3 *conn, bool writer, uint32_t cache_pages, bool foreign
     (void)sqlite3_db_config(conn, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
     (void)sqlite3_db_config(conn, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
     set_limits(conn);
-    if (db_functions_install(conn))
-        return ERR_NOMEM;
+    if (db_functions_install(conn, total_shift))
+        return err_set(why, ERR_NOMEM, "cannot install functions");
     (void)sqlite3_extended_result_codes(conn, 1);
     (void)snprintf(sql, sizeof(sql),
                    "%sPRAGMA synchronous=OFF;PRAGMA wal_autocheckpoint=0;PRAGMA cache_spill=OFF;"
                    "PRAGMA temp_store=MEMORY;PRAGMA recursive_triggers=OFF;PRAGMA cache_size=%u;"
                    "PRAGMA foreign_keys=%s;PRAGMA busy_timeout=5000;%s",
-                   writer ? "PRAGMA journal_mode=WAL;" : "", cache_pages,
-                   foreign_keys ? "ON" : "OFF",
-                   writer ? "PRAGMA user_version=0;" : "PRAGMA query_only=ON;");
+                   total_shift ? "PRAGMA journal_mode=WAL;" : "", config->cache_pages,
+                   config->foreign_keys ? "ON" : "OFF",
+                   /* Reading the schema fixes the encoding. */
+                   total_shift ? "PRAGMA user_version=0;SELECT 1 FROM sqlite_schema;"
+                               : "PRAGMA query_only=ON;");
     return db_exec(conn, sql, why);
 }
 
-int db_conn_open(struct db_files *files, bool writer, uint32_t cache_pages, bool foreign_keys,
+int db_conn_open(struct db_files *files, const struct db_config *config, const int64_t *total_shift,
                  sqlite3 **out, struct err_text *why)
 {
+    bool writer = total_shift != NULL;
     int flags = SQLITE_OPEN_NOMUTEX |
                 (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
 
     db_vfs_opening(files);
     int rc =
         sqlite3_open_v2(files->path, out, flags, writer ? db_vfs_writer_name : db_vfs_reader_name);
-    rc = rc == SQLITE_OK ? set_up(*out, writer, cache_pages, foreign_keys, why)
+    rc = rc == SQLITE_OK ? set_up(*out, config, total_shift, why)
                          : err_set(why, db_machine_code(rc), "cannot open the database: %s",
                                    sqlite3_errstr(rc));
     db_vfs_opening(NULL);
-    return rc;
+    int machine = db_now()->machine_rc; /* noted by our files: nearer to the cause than SQLite's */
+    return rc && machine ? machine : rc;
 }
 
 /* ---- open ------------------------------------------------------------------------------------------------- */
@@ -108,17 +114,21 @@ static int remove_old(struct db *d, struct err_text *why)
 
 static int prepare_controls(struct db *d)
 {
-    static const char *const sql[] = {"BEGIN",
-                                      "COMMIT",
-                                      "ROLLBACK",
-                                      "SAVEPOINT rq_entry",
-                                      "RELEASE rq_entry",
-                                      "ROLLBACK TO rq_entry"};
-    sqlite3_stmt **const at[] = {&d->begin,     &d->commit,  &d->rollback,
-                                 &d->savepoint, &d->release, &d->rollback_to};
+    static const char *const sql[DB_CONTROL_COUNT] = {
+        [DB_BEGIN] = "BEGIN",
+        [DB_COMMIT] = "COMMIT",
+        [DB_ROLLBACK] = "ROLLBACK",
+        [DB_SAVEPOINT] = "SAVEPOINT rq_entry",
+        [DB_RELEASE] = "RELEASE rq_entry",
+        [DB_ROLLBACK_TO] = "ROLLBACK TO rq_entry",
+        [DB_COOKIE] = "PRAGMA schema_version",
+        [DB_SCHEMA] = "SELECT max(type='table' AND rootpage=0), max(instr(upper(sql),'DEFERRED')>0)"
+                      " FROM sqlite_schema",
+    };
 
-    for (size_t i = 0; i < sizeof(sql) / sizeof(sql[0]); i++)
-        if (sqlite3_prepare_v3(d->writer, sql[i], -1, SQLITE_PREPARE_PERSISTENT, at[i], NULL))
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
+        if (sqlite3_prepare_v3(d->writer, sql[i], -1, SQLITE_PREPARE_PERSISTENT, &d->control[i],
+                               NULL))
             return ERR_NOMEM;
     return 0;
 }
@@ -135,8 +145,7 @@ static int on_wal_commit(void *ctx, sqlite3 *conn, const char *schema, int frame
 
 static int open_writer(struct db *d, struct err_text *why)
 {
-    int rc = db_conn_open(&d->files, true, d->config.cache_pages, d->config.foreign_keys,
-                          &d->writer, why);
+    int rc = db_conn_open(&d->files, &d->config, &d->total_shift, &d->writer, why);
     if (rc == 0)
         rc = prepare_controls(d);
     if (rc == 0)
@@ -146,6 +155,8 @@ static int open_writer(struct db *d, struct err_text *why)
     d->guard.mode = DB_GUARD_WRITER;
     db_guard_install(d->writer, &d->guard);
     (void)sqlite3_wal_hook(d->writer, on_wal_commit, d);
+    if (d->config.row_digest)
+        db_row_digest_install(d);
     return 0;
 }
 
@@ -156,6 +167,8 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
     d->config = *config;
     if (d->config.batch_max == 0)
         d->config.batch_max = 1;
+    if (d->config.batch_max > BATCH_MAX)
+        d->config.batch_max = BATCH_MAX;
     if (d->config.cache_pages < 10)
         d->config.cache_pages = 2000;
     if (d->config.wal_limit_bytes == 0)
@@ -166,6 +179,9 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
         return err_set(why, ERR_INVALID, "the database's path is too long");
     memcpy(d->files.path, config->path, strlen(config->path) + 1);
     d->config.path = d->files.path;
+    d->work = mem_alloc(d->config.batch_max * sizeof(*d->work));
+    if (!d->work)
+        return err_set(why, ERR_NOMEM, "no memory for batches");
     d->files.mutex = sqlite3_mutex_alloc(SQLITE_MUTEX_FAST); /* NULL in single-thread mode: no-op */
     return 0;
 }
@@ -176,6 +192,7 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
 
     if (!d)
         return ERR_NOMEM;
+    list_init(&d->stmts.lru);
     db_now_entry(0, 0, 0);
     int rc = db_init(d, e, config, why);
     if (rc == 0)
@@ -193,18 +210,17 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
 
 void db_close(struct db *d)
 {
-    sqlite3_stmt *const controls[] = {d->begin,     d->commit,  d->rollback,
-                                      d->savepoint, d->release, d->rollback_to};
-
     db_stmts_fini(&d->stmts);
-    for (size_t i = 0; i < sizeof(controls) / sizeof(controls[0]); i++)
-        (void)sqlite3_finalize(controls[i]);
-    (void)sqlite3_close(d->writer);
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
+        (void)sqlite3_finalize(d->control[i]);
+    int rc = sqlite3_close(d->writer);
+    ASSERT(rc == SQLITE_OK); /* else a statement was left behind */
     for (int i = 0; i < DB_SLOT_COUNT; i++)
         db_store_drop(&d->files.stores[i]);
     db_shm_free(&d->files);
     sqlite3_mutex_free(d->files.mutex);
     mem_free(d->params.at);
+    mem_free(d->work);
     mem_free(d);
 }
 
@@ -214,8 +230,8 @@ void db_state(struct db *d, struct db_state *out)
     out->applied_index = d->applied_index;
     out->applied_term = d->applied_term;
     out->digest = d->digest;
-    out->sticky_last_insert_id = d->sticky_last_insert_id;
-    out->sticky_rows_affected = d->sticky_rows_affected;
+    out->sticky_last_insert_id = sqlite3_last_insert_rowid(d->writer);
+    out->sticky_rows_affected = sqlite3_changes64(d->writer);
     out->main_bytes = d->files.stores[DB_SLOT_MAIN].size;
     out->wal_bytes = d->files.stores[DB_SLOT_WAL].size;
     out->statements_prepared = d->stmts.prepared;

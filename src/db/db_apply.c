@@ -2,80 +2,43 @@
  * alone (architecture §3).
  *
  *   batch:  BEGIN ─► entry ─► entry ─► … ─► COMMIT
- *                      │ after every statement: is the transaction still there? deferred violations left?
- *                      └─ no ─► ROLLBACK, restore sticky state and digest, sinks forget ─► one by one
+ *                      │ after every statement: is the transaction still there?
+ *                      └─ no ─► ROLLBACK, restore counters and digest, sinks forget ─► one by one
  *   alone:  transaction control, PRAGMA, VACUUM, …: in autocommit
+ *
+ * Two things in a schema make a batch visible in ways that cannot be seen afterwards, so that with them
+ * every entry runs alone: deferred foreign keys (their counter is one per transaction, and SQLite tells
+ * when it is above zero, not when a repair of old orphans took it below), and virtual tables (full-text
+ * search writes what it gathered at COMMIT: its segments, and changes(), follow the transactions).
  *
  * A machine failure rolls the batch back and is returned: it is never a result. */
 #include "db_int.h"
+#include <rq/util/endian.h>
 
-struct saved { /* what a batch changes besides the database */
-    uint64_t digest;
-    int64_t last_insert_id, rows_affected;
-    int64_t conn_rowid;
-};
-
-static void save(const struct db *d, struct saved *s)
+/* One of our own control statements. 0: it was done, or refused with *refused SQLite's code (NULL: a
+ * refusal is a failure too); else the machine's ERR_*. */
+static int control(struct db *d, enum db_control which, int *refused)
 {
-    s->digest = d->digest;
-    s->last_insert_id = d->sticky_last_insert_id;
-    s->rows_affected = d->sticky_rows_affected;
-    s->conn_rowid = sqlite3_last_insert_rowid(d->writer);
-}
+    int step = sqlite3_step(d->control[which]);
+    int sqlite_rc = sqlite3_reset(d->control[which]);
 
-static void restore(struct db *d, const struct saved *s)
-{
-    d->digest = s->digest;
-    d->sticky_last_insert_id = s->last_insert_id;
-    d->sticky_rows_affected = s->rows_affected;
-    sqlite3_set_last_insert_rowid(d->writer, s->conn_rowid);
-}
-
-/* Our own control statements. 0, or the machine's ERR_*; *refused: SQLite's words for a plain refusal. */
-static int control(struct db *d, sqlite3_stmt *s, int *sqlite_rc)
-{
-    int rc = sqlite3_step(s);
-
-    (void)sqlite3_reset(s);
-    *sqlite_rc = rc == SQLITE_DONE ? SQLITE_OK : rc;
-    if (rc == SQLITE_DONE)
+    if (refused)
+        *refused = step == SQLITE_DONE ? SQLITE_OK : step;
+    if (db_now()->machine_rc)
+        return db_now()->machine_rc;
+    if (step == SQLITE_DONE || refused)
         return 0;
-    int machine = db_now_machine(rc);
-    (void)d;
-    return machine;
+    return db_machine_code(sqlite_rc);
 }
 
-static int must_control(struct db *d, sqlite3_stmt *s)
+/* Back to autocommit, whatever is open. */
+static int roll_back(struct db *d)
 {
-    int sqlite_rc;
-    int rc = control(d, s, &sqlite_rc);
-    return rc ? rc : sqlite_rc ? ERR_IO : 0;
-}
-
-static void roll_back(struct db *d)
-{
-    int ignored;
-    if (!sqlite3_get_autocommit(d->writer))
-        (void)control(d, d->rollback, &ignored);
-}
-
-static bool deferred_violations(const struct db *d)
-{
-    int now = 0, high = 0;
-    (void)sqlite3_db_status(d->writer, SQLITE_DBSTATUS_DEFERRED_FKS, &now, &high, 0);
-    return now != 0;
-}
-
-/* After each statement of a batch: would it have ended otherwise alone? */
-static bool batch_broken(void *ctx)
-{
-    struct db *d = ctx;
-    return sqlite3_get_autocommit(d->writer) != 0;
-}
-
-static bool batch_broken_or_violated(void *ctx)
-{
-    return batch_broken(ctx) || deferred_violations(ctx);
+    if (sqlite3_get_autocommit(d->writer))
+        return 0;
+    if (d->schema_touched)
+        db_stmts_clear(&d->stmts);
+    return control(d, DB_ROLLBACK, NULL);
 }
 
 /* ---- one entry ---------------------------------------------------------------------------------------------- */
@@ -85,35 +48,45 @@ struct entry_run {
     const struct db_entry *e;
     struct wire_cmd cmd;
     struct db_run run;
-    bool in_batch;
     bool failed; /* some statement did */
 };
 
-static int entry_open(struct entry_run *x, struct db *d, const struct db_entry *e, bool in_batch)
+static bool is_query(const struct wire_cmd *c)
 {
+    return c->kind == WIRE_CMD_QUERY;
+}
+
+static enum db_run_mode mode_of(const struct wire_cmd *c)
+{
+    return is_query(c)                   ? DB_RUN_QUERY
+           : c->kind == WIRE_CMD_REQUEST ? DB_RUN_REQUEST
+                                         : DB_RUN_EXECUTE;
+}
+
+static void entry_begin(struct entry_run *x, struct db *d, const struct db_entry *e,
+                        const struct wire_cmd *cmd)
+{
+    bool query = is_query(cmd);
+
     memset(x, 0, sizeof(*x));
     x->d = d;
     x->e = e;
-    x->in_batch = in_batch;
-    int rc = wire_cmd_open(e->payload, true, &x->cmd);
-    if (rc)
-        return ERR_CORRUPT;
-    struct db_run *r = &x->run;
-    r->conn = d->writer;
-    r->stmts = &d->stmts;
-    r->guard = &d->guard;
-    r->env = d->env;
-    r->mode = x->cmd.kind == WIRE_CMD_QUERY     ? DB_RUN_QUERY
-              : x->cmd.kind == WIRE_CMD_REQUEST ? DB_RUN_REQUEST
-                                                : DB_RUN_EXECUTE;
-    r->qualify = (e->sink_flags & DB_QUALIFY_COLUMNS) != 0;
-    r->sink = e->sink;
-    r->timeout_text = r->mode == DB_RUN_QUERY ? "query timeout" : "execute timeout";
-    r->last_insert_id = &d->sticky_last_insert_id;
-    r->rows_affected = &d->sticky_rows_affected;
-    r->digest = r->mode == DB_RUN_QUERY ? NULL : &d->digest;
-    r->params = d->params;
-    return 0;
+    x->cmd = *cmd;
+    x->run = (struct db_run){
+        .conn = d->writer,
+        .stmts = &d->stmts,
+        .guard = &d->guard,
+        .env = d->env,
+        .mode = mode_of(cmd),
+        .qualify = (e->sink_flags & DB_QUALIFY_COLUMNS) != 0,
+        .sink = e->sink,
+        .deadline_ns = query ? e->deadline_ns : 0,
+        .timeout_text = query ? "query timeout" : "execute timeout",
+        .digest = query ? NULL : &d->digest,
+        .schema_touched = &d->schema_touched,
+    };
+    d->guard.mode = query ? DB_GUARD_STRONG : DB_GUARD_WRITER;
+    db_now_entry(cmd->wall_ns, cmd->seed, e->index);
 }
 
 /* The statements, in order. Stops at the first failure when `stop_at_failure`. */
@@ -124,8 +97,8 @@ static int entry_statements(struct entry_run *x, bool stop_at_failure)
 
     while (wire_cmd_next(&x->cmd, &sql, &count) == 0) {
         bool ok;
-        int rc = db_params_read(&x->run.params, &x->cmd, count);
-        x->d->params = x->run.params; /* it may have grown */
+        int rc = db_params_read(&x->d->params, &x->cmd, count);
+        x->run.params = x->d->params; /* it may have moved */
         if (rc == 0)
             rc = db_run_text(&x->run, sql, &ok);
         if (rc)
@@ -141,124 +114,191 @@ static int entry_statements(struct entry_run *x, bool stop_at_failure)
     return 0;
 }
 
-static void tell_request_error(struct entry_run *x, const char *text)
+static void tell_request_error(struct entry_run *x, int sqlite_rc)
 {
-    db_fold(&x->d->digest, 0xE44);
+    db_fold(&x->d->digest, (uint64_t)sqlite_rc & 0xFF);
     if (x->e->sink)
-        x->e->sink->ops->request_error(x->e->sink, slice_str(text));
+        x->e->sink->ops->request_error(x->e->sink, slice_str(sqlite3_errmsg(x->d->writer)));
 }
 
 /* With the transaction flag, inside a batch: a savepoint stands for the transaction. */
-static int transaction_in_batch(struct entry_run *x, bool *redo)
+static int transaction_in_batch(struct entry_run *x)
 {
     struct db *d = x->d;
 
-    x->run.after = batch_broken;
-    x->run.after_ctx = d;
-    int rc = must_control(d, d->savepoint);
+    int rc = control(d, DB_SAVEPOINT, NULL);
     if (rc == 0)
         rc = entry_statements(x, true);
-    if (rc || x->run.stopped) {
-        *redo = rc == 0;
+    if (rc || x->run.stopped)
         return rc;
+    if (x->failed) {
+        if (d->schema_touched)
+            db_stmts_clear(&d->stmts);
+        rc = control(d, DB_ROLLBACK_TO, NULL);
     }
-    if (!x->failed && deferred_violations(d)) { /* its COMMIT would have failed */
-        *redo = true;
-        return 0;
-    }
-    if (x->failed)
-        rc = must_control(d, d->rollback_to);
-    return rc ? rc : must_control(d, d->release);
+    return rc ? rc : control(d, DB_RELEASE, NULL);
 }
 
 /* With the transaction flag, alone. The client may have ended the transaction by itself. */
 static int transaction_alone(struct entry_run *x)
 {
     struct db *d = x->d;
-    int sqlite_rc;
+    int refused = SQLITE_OK;
 
-    int rc = must_control(d, d->begin);
+    int rc = control(d, DB_BEGIN, NULL);
     if (rc == 0)
         rc = entry_statements(x, true);
     if (rc)
         return rc;
-    if (x->failed) {
-        roll_back(d);
-        return 0;
+    if (!x->failed) {
+        db_now_statement();
+        rc = control(d, DB_COMMIT, &refused);
+        if (rc == 0 && refused)
+            tell_request_error(x, refused);
     }
-    db_now_statement();
-    rc = control(d, d->commit, &sqlite_rc);
-    if (rc == 0 && sqlite_rc)
-        tell_request_error(x, sqlite3_errmsg(d->writer));
-    roll_back(d);
     return rc;
 }
 
-static int statements_in_batch(struct entry_run *x, bool *redo)
+static void digest_entry(struct db *d, const struct db_entry *e)
 {
-    x->run.after = batch_broken_or_violated;
-    x->run.after_ctx = x->d;
-    int rc = entry_statements(x, false);
-    *redo = rc == 0 && x->run.stopped;
+    uint32_t checksum =
+        get_u32(e->payload.data + e->payload.len - 4); /* of all that is before it */
+    db_fold(&d->digest, prng_mix(e->term, (uint64_t)checksum << 32 | (uint32_t)e->payload.len));
+}
+
+static int digest_schema(struct db *d)
+{
+    sqlite3_stmt *s = d->control[DB_COOKIE];
+
+    int step = sqlite3_step(s);
+    db_fold(&d->digest, (uint64_t)sqlite3_column_int64(s, 0));
+    (void)sqlite3_reset(s);
+    if (db_now()->machine_rc)
+        return db_now()->machine_rc;
+    return step == SQLITE_ROW ? 0 : db_machine_code(step);
+}
+
+/* Interrupts a read through the log whose client no longer waits. */
+static int on_progress(void *ctx)
+{
+    return db_run_late(ctx);
+}
+
+static int entry_run(struct entry_run *x, bool in_batch)
+{
+    struct db *d = x->d;
+    bool transaction = (x->cmd.flags & WIRE_CMD_TRANSACTION) != 0 && !is_query(&x->cmd);
+
+    x->run.in_batch = in_batch;
+    if (x->run.deadline_ns)
+        sqlite3_progress_handler(d->writer, 1000, on_progress, &x->run);
+    int rc = !transaction ? entry_statements(x, false)
+             : in_batch   ? transaction_in_batch(x)
+                          : transaction_alone(x);
+    if (x->run.deadline_ns)
+        sqlite3_progress_handler(d->writer, 0, NULL, NULL);
     return rc;
 }
 
-static int statements_alone(struct entry_run *x)
-{
-    int rc = entry_statements(x, false);
-    roll_back(x->d); /* an explicit BEGIN left open ends with its request */
-    return rc;
-}
-
-static bool skipped(const struct db_entry *e, const struct entry_run *x)
-{
-    return x->cmd.kind == WIRE_CMD_QUERY && !e->sink; /* pure reads run only where somebody waits */
-}
-
-static int apply_entry(struct db *d, const struct db_entry *e, bool in_batch, bool *redo)
+static int apply_entry(struct db *d, const struct db_entry *e, const struct db_work *w,
+                       bool in_batch, bool *redo)
 {
     struct entry_run x;
-    int rc = 0;
 
     *redo = false;
     db_fold(&d->digest, e->index);
     if (e->kind != RAFT_ENTRY_NORMAL)
         return 0;
-    rc = entry_open(&x, d, e, in_batch);
-    if (rc || skipped(e, &x))
-        return rc;
-    if (x.cmd.kind != WIRE_CMD_QUERY) /* a read runs on one node only: it must leave no mark */
-        db_fold(&d->digest, prng_hash(e->term, e->payload.data, e->payload.len));
-    db_now_entry(x.cmd.wall_ns, x.cmd.seed, e->index);
-    bool transaction = (x.cmd.flags & WIRE_CMD_TRANSACTION) != 0 && x.cmd.kind != WIRE_CMD_QUERY;
-    if (transaction)
-        rc = in_batch ? transaction_in_batch(&x, redo) : transaction_alone(&x);
-    else
-        rc = in_batch ? statements_in_batch(&x, redo) : statements_alone(&x);
+    digest_entry(d, e);
+    if (is_query(&w->cmd) && !e->sink)
+        return 0; /* a read runs only where somebody waits for it */
+    bool touched_before = d->schema_touched;
+    d->schema_touched = false;
+    entry_begin(&x, d, e, &w->cmd);
+    int rc = entry_run(&x, in_batch);
+    *redo = x.run.stopped;
+    if (rc == 0 && d->schema_touched && !*redo && !is_query(&w->cmd))
+        rc = digest_schema(d);
+    if (d->schema_touched)
+        d->schema_known = false;
+    d->schema_touched |= touched_before;
     return rc;
 }
 
 /* ---- batches ------------------------------------------------------------------------------------------------- */
 
-/* Must this entry run in autocommit, by itself? Known from its text. */
-static bool runs_alone(struct db *d, const struct db_entry *e)
+static bool holds_word(struct slice text, const char *word)
 {
-    struct wire_cmd c;
-    struct wire_param p;
+    size_t len = strlen(word);
+
+    for (size_t i = 0; i + len <= text.len; i++)
+        if ((text.data[i] | 0x20) == word[0] &&
+            sqlite3_strnicmp((const char *)text.data + i, word, (int)len) == 0)
+            return true;
+    return false;
+}
+
+/* Must this run in autocommit, by itself? Known from its text. What is cached is plain. */
+static bool text_runs_alone(const struct db *d, struct slice sql)
+{
+    if (d->stmts.count && db_stmts_find(&d->stmts, sql, db_stmts_hash(sql)))
+        return false;
+    return sql_classify_all(sql) > SQL_CLASS_ORDINARY || holds_word(sql, "virtual") ||
+           holds_word(sql, "deferred");
+}
+
+static int work_open(const struct db *d, const struct db_entry *e, struct db_work *w)
+{
     struct slice sql;
     uint32_t params;
 
-    if (e->kind != RAFT_ENTRY_NORMAL || wire_cmd_open(e->payload, true, &c))
-        return false;
-    while (wire_cmd_next(&c, &sql, &params) == 0) {
-        /* What is cached is known to be ordinary. */
-        if (!db_stmts_find(&d->stmts, sql) && sql_classify_all(sql) > SQL_CLASS_ORDINARY)
-            return true;
-        while (params--)
-            if (wire_cmd_next_param(&c, &p))
-                return false;
+    w->alone = d->schema_alone;
+    if (e->kind != RAFT_ENTRY_NORMAL)
+        return 0;
+    if (wire_cmd_open(e->payload, true, &w->cmd))
+        return ERR_CORRUPT;
+    struct wire_cmd c = w->cmd;
+    while (!w->alone && wire_cmd_next(&c, &sql, &params) == 0)
+        w->alone = text_runs_alone(d, sql);
+    return 0;
+}
+
+/* Does the schema hold what makes batches visible? Asked again whenever it may have changed. */
+static int schema_look(struct db *d)
+{
+    sqlite3_stmt *s = d->control[DB_SCHEMA];
+    int enforced = 0;
+
+    if (d->schema_known)
+        return 0;
+    db_now_statement();
+    int step = sqlite3_step(s);
+    bool has_virtual = sqlite3_column_int(s, 0) != 0, has_deferred = sqlite3_column_int(s, 1) != 0;
+    (void)sqlite3_reset(s);
+    if (db_now()->machine_rc || step != SQLITE_ROW)
+        return db_now()->machine_rc ? db_now()->machine_rc : db_machine_code(step);
+    (void)sqlite3_db_config(d->writer, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &enforced);
+    d->schema_alone = has_virtual || (enforced && has_deferred);
+    d->schema_known = true;
+    return 0;
+}
+
+/* Open the entries of the next batch; *n of them, at least one. */
+static int batch_open(struct db *d, const struct db_entry *entries, uint32_t count, uint32_t *n)
+{
+    *n = 0;
+    int rc = schema_look(d);
+    while (rc == 0 && *n < count && *n < d->config.batch_max) {
+        rc = work_open(d, &entries[*n], &d->work[*n]);
+        if (rc && *n > 0)
+            return 0; /* first those in front of it */
+        if (rc || (d->work[*n].alone && *n > 0))
+            return rc;
+        ++*n;
+        if (d->work[0].alone)
+            return 0;
     }
-    return false;
+    return rc;
 }
 
 static void sinks_reset(const struct db_entry *entries, uint32_t count)
@@ -274,77 +314,94 @@ static void advance(struct db *d, const struct db_entry *last)
     d->applied_term = last->term;
 }
 
+/* In autocommit. An explicit BEGIN left open ends with its request, and so does a PRAGMA
+ * defer_foreign_keys, which SQLite would keep until the next transaction ends. */
+static int apply_alone(struct db *d, const struct db_entry *e, const struct db_work *w)
+{
+    struct db_sticky s;
+    bool redo;
+
+    db_sticky_save(d, &s);
+    d->schema_touched = false;
+    int rc = apply_entry(d, e, w, false, &redo);
+    if (rc == 0 && d->schema_touched && sqlite3_get_autocommit(d->writer))
+        rc = control(d, DB_BEGIN, NULL);
+    int back = roll_back(d);
+    if (rc || back) {
+        d->digest = s.digest;
+        return rc ? rc : back;
+    }
+    ASSERT(sqlite3_get_autocommit(d->writer));
+    advance(d, e);
+    return 0;
+}
+
 static int apply_singly(struct db *d, const struct db_entry *entries, uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        bool redo;
-        int rc = apply_entry(d, &entries[i], false, &redo);
-        if (rc) {
-            roll_back(d);
-            return rc;
-        }
-        ASSERT(sqlite3_get_autocommit(d->writer));
-        advance(d, &entries[i]);
-    }
-    return 0;
+    int rc = 0;
+
+    for (uint32_t i = 0; rc == 0 && i < count; i++)
+        rc = apply_alone(d, &entries[i], &d->work[i]);
+    return rc;
 }
 
 static int apply_together(struct db *d, const struct db_entry *entries, uint32_t count, bool *redo)
 {
+    int refused = SQLITE_OK;
+
     *redo = false;
     db_now_statement();
-    int rc = must_control(d, d->begin);
+    int rc = control(d, DB_BEGIN, NULL);
     for (uint32_t i = 0; rc == 0 && !*redo && i < count; i++)
-        rc = apply_entry(d, &entries[i], true, redo);
-    if (rc == 0 && !*redo) {
-        db_now_statement();
-        rc = must_control(d, d->commit);
-    }
+        rc = apply_entry(d, &entries[i], &d->work[i], true, redo);
     if (rc || *redo)
-        roll_back(d);
+        return rc;
+    db_now_statement();
+    rc = control(d, DB_COMMIT, &refused);
+    *redo = rc == 0 && refused;
     return rc;
 }
 
 static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t count)
 {
-    struct saved s;
+    struct db_sticky s;
     bool redo;
 
     d->batches++;
-    save(d, &s);
+    d->schema_touched = false;
+    db_sticky_save(d, &s);
     int rc = apply_together(d, entries, count, &redo);
-    if (rc)
-        return rc;
-    if (redo) {
-        d->batches_redone++;
-        restore(d, &s);
-        sinks_reset(entries, count);
-        return apply_singly(d, entries, count);
+    if (rc == 0 && !redo) {
+        advance(d, &entries[count - 1]);
+        return 0;
     }
-    advance(d, &entries[count - 1]);
-    return 0;
+    int back = roll_back(d);
+    rc = rc ? rc : back;
+    if (rc) {
+        d->digest = s.digest;
+        return rc;
+    }
+    d->batches_redone++;
+    if (d->schema_touched)
+        db_stmts_clear(&d->stmts);
+    sinks_reset(entries, count);
+    rc = db_sticky_restore(d, &s);
+    return rc ? rc : apply_singly(d, entries, count);
 }
 
 /* The WAL would only grow: copy it back when it is long. Nothing on disk is relied on after a start, so
  * nothing is synced. Readers may hold it up; then the next batch tries again. */
-static void limit_wal(struct db *d)
+static int limit_wal(struct db *d)
 {
     if ((uint64_t)d->wal_frames * 4096 < d->config.wal_limit_bytes)
-        return;
+        return 0;
     int log_frames = 0, done_frames = 0;
     db_now_statement();
     int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &log_frames,
                                        &done_frames);
     if (rc == SQLITE_OK && log_frames == done_frames)
         d->wal_frames = 0;
-}
-
-static uint32_t batch_length(struct db *d, const struct db_entry *entries, uint32_t count)
-{
-    uint32_t n = 0;
-    while (n < count && n < d->config.batch_max && !runs_alone(d, &entries[n]))
-        n++;
-    return n;
+    return db_now()->machine_rc;
 }
 
 int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struct err_text *why)
@@ -352,16 +409,14 @@ int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struc
     int rc = 0;
 
     ASSERT(count > 0 && entries[0].index == d->applied_index + 1);
+    db_now_entry(0, 0, d->applied_index);
     while (count && rc == 0) {
-        uint32_t n = batch_length(d, entries, count);
-        if (n > 1) {
-            rc = apply_batch(d, entries, n);
-        } else {
-            n = 1;
-            rc = apply_singly(d, entries, 1);
-        }
+        uint32_t n;
+        rc = batch_open(d, entries, count, &n);
         if (rc == 0)
-            limit_wal(d);
+            rc = n > 1 ? apply_batch(d, entries, n) : apply_singly(d, entries, n);
+        if (rc == 0)
+            rc = limit_wal(d);
         entries += n;
         count -= n;
     }

@@ -52,8 +52,8 @@ static int bind_named(sqlite3_stmt *s, const struct wire_param *p)
     static const char prefixes[] = ":@$";
     char name[260];
 
-    if (p->name.len > 255)
-        return SQLITE_OK;
+    if (p->name.len > 255 || memchr(p->name.data, 0, p->name.len))
+        return SQLITE_OK; /* no slot can have such a name */
     for (int i = 0; i < 3; i++) {
         name[0] = prefixes[i];
         memcpy(name + 1, p->name.data, p->name.len);

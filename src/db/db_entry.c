@@ -61,22 +61,6 @@ int db_now_failed(int rc)
     return rc;
 }
 
-int db_now_machine(int sqlite_rc)
-{
-    switch (sqlite_rc & 0xFF) {
-    case SQLITE_IOERR:
-    case SQLITE_NOMEM:
-    case SQLITE_FULL:
-    case SQLITE_CANTOPEN:
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB:
-    case SQLITE_PROTOCOL:
-        return now_of_thread.machine_rc;
-    default:
-        return 0;
-    }
-}
-
 /* ---- SQL functions ------------------------------------------------------------------------------------- */
 
 static void sql_random(sqlite3_context *c, int argc, sqlite3_value **argv)
@@ -106,13 +90,45 @@ static void sql_randomblob(sqlite3_context *c, int argc, sqlite3_value **argv)
     sqlite3_result_blob64(c, bytes, (sqlite3_uint64)len, sqlite3_free);
 }
 
-int db_functions_install(sqlite3 *conn)
+/* A batch that is done again has counted twice. */
+static void sql_total_changes(sqlite3_context *c, int argc, sqlite3_value **argv)
 {
-    int flags = SQLITE_UTF8 | SQLITE_INNOCUOUS;
-    int rc =
-        sqlite3_create_function_v2(conn, "random", 0, flags, NULL, sql_random, NULL, NULL, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_create_function_v2(conn, "randomblob", 1, flags, NULL, sql_randomblob, NULL,
-                                        NULL, NULL);
+    const int64_t *shift = sqlite3_user_data(c);
+
+    (void)argc;
+    (void)argv;
+    sqlite3_result_int64(c, sqlite3_total_changes64(sqlite3_context_db_handle(c)) + *shift);
+}
+
+static void sql_refused(sqlite3_context *c, int argc, sqlite3_value **argv)
+{
+    (void)argc;
+    (void)argv;
+    sqlite3_result_error(c, "this function is not supported: it shows one node only", -1);
+}
+
+int db_functions_install(sqlite3 *conn, const int64_t *total_shift)
+{
+    static const struct {
+        const char *name;
+        int args;
+        bool writer_only;
+        void (*call)(sqlite3_context *, int, sqlite3_value **);
+    } table[] = {
+        {"random", 0, false, sql_random},
+        {"randomblob", 1, false, sql_randomblob},
+        {"total_changes", 0, true, sql_total_changes},
+        {"sqlite_source_id", 0, true, sql_refused},
+        {"sqlite_compileoption_get", 1, true, sql_refused},
+        {"sqlite_compileoption_used", 1, true, sql_refused},
+        {"sqlite_offset", 1, true, sql_refused},
+    };
+    int rc = SQLITE_OK;
+
+    for (size_t i = 0; rc == SQLITE_OK && i < sizeof(table) / sizeof(table[0]); i++)
+        if (total_shift || !table[i].writer_only)
+            rc = sqlite3_create_function_v2(
+                conn, table[i].name, table[i].args, SQLITE_UTF8 | SQLITE_INNOCUOUS,
+                (void *)(uintptr_t)total_shift, table[i].call, NULL, NULL, NULL);
     return rc;
 }

@@ -7,34 +7,35 @@ struct pragma_rule {
     unsigned allow; /* bits below */
 };
 enum {
-    LOOK = 1, /* without a value: shows something equal on all nodes, or harmless */
-    SET_WRITER =
-        2,   /* with a value, in an entry: kept in the file, or replicated connection state */
-    ARG = 4, /* takes a value that is an argument, and only reads */
+    LOOK = 1, /* without a value: only shows. Its rows cannot flow into a table */
+    SET = 2,  /* with a value, in an entry: kept in the file, or replicated connection state */
+    ARG = 4,  /* takes a value that is an argument, and only reads */
+    ACT = 8,  /* works without a value too: in an entry only */
+    SKIP = 16 /* accepted without effect: what it does depends on one node's history */
 };
 
 /* Everything not listed is refused. */
 static const struct pragma_rule pragma_rules[] = {
-    {"application_id", LOOK | SET_WRITER},
+    {"application_id", LOOK | SET},
     {"analysis_limit", LOOK},
-    {"auto_vacuum", LOOK | SET_WRITER},
+    {"auto_vacuum", LOOK | SET},
     {"automatic_index", LOOK},
     {"busy_timeout", LOOK},
     {"cache_size", LOOK},
     {"cache_spill", LOOK},
-    {"case_sensitive_like", SET_WRITER},
+    {"case_sensitive_like", SET},
     {"collation_list", LOOK},
     {"count_changes", LOOK},
-    {"data_version", 0},
-    {"defer_foreign_keys", LOOK | SET_WRITER},
-    {"encoding", LOOK | SET_WRITER},
+    {"data_version", LOOK},
+    {"defer_foreign_keys", LOOK | SET},
+    {"encoding", LOOK | SKIP},
     {"foreign_key_check", LOOK | ARG},
     {"foreign_key_list", LOOK | ARG},
-    {"foreign_keys", LOOK | SET_WRITER},
+    {"foreign_keys", LOOK | SET},
     {"freelist_count", LOOK},
     {"function_list", LOOK},
-    {"ignore_check_constraints", LOOK | SET_WRITER},
-    {"incremental_vacuum", LOOK | SET_WRITER},
+    {"ignore_check_constraints", LOOK | SET},
+    {"incremental_vacuum", ACT | SET},
     {"index_info", LOOK | ARG},
     {"index_list", LOOK | ARG},
     {"index_xinfo", LOOK | ARG},
@@ -42,13 +43,13 @@ static const struct pragma_rule pragma_rules[] = {
     {"journal_mode", LOOK},
     {"legacy_alter_table", LOOK},
     {"module_list", LOOK},
-    {"optimize", LOOK | SET_WRITER},
+    {"optimize", SKIP},
     {"page_count", LOOK},
     {"page_size", LOOK},
     {"pragma_list", LOOK},
     {"query_only", LOOK},
     {"quick_check", LOOK | ARG},
-    {"recursive_triggers", LOOK | SET_WRITER},
+    {"recursive_triggers", LOOK | SET},
     {"reverse_unordered_selects", LOOK},
     {"schema_version", LOOK},
     {"secure_delete", LOOK},
@@ -58,36 +59,25 @@ static const struct pragma_rule pragma_rules[] = {
     {"table_xinfo", LOOK | ARG},
     {"temp_store", LOOK},
     {"trusted_schema", LOOK},
-    {"user_version", LOOK | SET_WRITER},
+    {"user_version", LOOK | SET},
     {"wal_autocheckpoint", LOOK},
 };
 
-/* Functions and tables that show the node, or its build, rather than the data. */
+/* Functions and tables that show the node, or its build, rather than the data; in entries only. */
 static const char *const refused_functions[] = {
-    "load_extension", "sqlite_source_id", "sqlite_compileoption_get", "sqlite_compileoption_used",
-    "sqlite_offset",  "fts3_tokenizer",
+    "sqlite_source_id",
+    "sqlite_compileoption_get",
+    "sqlite_compileoption_used",
+    "sqlite_offset",
 };
 static const char *const refused_tables[] = {
-    "sqlite_stmt",
-    "dbstat",
-    "sqlite_dbpage",
-    "sqlite_memstat",
-    "pragma_database_list",
-    "pragma_data_version",
-    "pragma_compile_options",
-    "pragma_cache_size",
-    "pragma_page_count",
-    "pragma_freelist_count",
-    "pragma_journal_mode",
-    "pragma_wal_checkpoint",
-    "pragma_mmap_size",
-    "pragma_synchronous",
-    "pragma_locking_mode",
-    "pragma_temp_store",
-    "pragma_busy_timeout",
-    "bytecode",
-    "tables_used",
-    "pragma_schema_version",
+    "sqlite_stmt", "dbstat", "sqlite_dbpage", "sqlite_memstat", "bytecode", "tables_used",
+};
+/* PRAGMAs as tables: those whose rows and their order follow from the schema alone. All others show the
+ * node, or list what SQLite keeps in hash tables, in the order in which this connection met it. */
+static const char *const allowed_pragma_tables[] = {
+    "pragma_table_info", "pragma_table_xinfo",      "pragma_index_info",   "pragma_index_xinfo",
+    "pragma_index_list", "pragma_foreign_key_list", "pragma_user_version", "pragma_application_id",
 };
 
 static bool same_word(const char *a, const char *b)
@@ -121,29 +111,54 @@ static int refuse(const char *why)
     return SQLITE_DENY;
 }
 
-static int check_pragma(const struct db_guard *g, const char *name, const char *value)
-{
-    const struct pragma_rule *rule = rule_find(name);
-
-    /* Asked of the temporary schemas that SQLite makes up for itself during VACUUM too. */
-    if (!rule)
-        return refuse(
-            "this PRAGMA is not supported: it would make nodes differ, or shows one node only");
-    if (!value || (rule->allow & ARG))
-        return rule->allow & (LOOK | ARG) ? SQLITE_OK : refuse("this PRAGMA shows one node only");
-    if (g->mode == DB_GUARD_WRITER && (rule->allow & SET_WRITER))
-        return SQLITE_OK;
-    if (g->mode == DB_GUARD_READER)
-        return refuse("attempt to change database via query operation");
-    return refuse("setting this PRAGMA is not supported: it would make nodes differ");
-}
-
 static bool in_list(const char *const *list, size_t count, const char *word)
 {
     for (size_t i = 0; word && i < count; i++)
         if (same_word(list[i], word))
             return true;
     return false;
+}
+
+#define LISTED(list, word) in_list(list, sizeof(list) / sizeof((list)[0]), word)
+
+static int check_pragma(const struct db_guard *g, const char *name, const char *value)
+{
+    const struct pragma_rule *rule = rule_find(name);
+    bool writer = g->mode == DB_GUARD_WRITER;
+
+    if (!rule)
+        return refuse(
+            "this PRAGMA is not supported: it would make nodes differ, or shows one node only");
+    if ((rule->allow & SKIP) && (value || !(rule->allow & LOOK)))
+        return SQLITE_IGNORE;
+    if (value ? (rule->allow & ARG) != 0 || (writer && (rule->allow & SET))
+              : (rule->allow & (LOOK | ARG)) != 0 || (writer && (rule->allow & ACT)))
+        return SQLITE_OK;
+    if (writer)
+        return refuse("setting this PRAGMA is not supported: it would make nodes differ");
+    return refuse("attempt to change database via query operation");
+}
+
+static int check_table(const struct db_guard *g, const char *name)
+{
+    bool pragma = name && sqlite3_strnicmp(name, "pragma_", 7) == 0;
+
+    if (g->mode == DB_GUARD_READER)
+        return SQLITE_OK;
+    if (LISTED(refused_tables, name) || (pragma && !LISTED(allowed_pragma_tables, name)))
+        return refuse("this table is not supported: it shows one node only");
+    return SQLITE_OK;
+}
+
+static int check_function(const struct db_guard *g, const char *name)
+{
+    bool node_only = g->mode != DB_GUARD_READER && LISTED(refused_functions, name);
+
+    if (node_only)
+        return refuse("this function is not supported: it shows one node only");
+    if (name && (same_word(name, "load_extension") || same_word(name, "fts3_tokenizer")))
+        return refuse("this function is not supported");
+    return SQLITE_OK;
 }
 
 static int authorize(void *ctx, int action, const char *a, const char *b, const char *schema,
@@ -153,6 +168,8 @@ static int authorize(void *ctx, int action, const char *a, const char *b, const 
 
     (void)schema;
     (void)trigger;
+    if (g->mode == DB_GUARD_OFF)
+        return SQLITE_OK;
     switch (action) {
     case SQLITE_PRAGMA:
         return check_pragma(g, a, b);
@@ -170,14 +187,9 @@ static int authorize(void *ctx, int action, const char *a, const char *b, const 
     case SQLITE_DROP_TEMP_VIEW:
         return refuse("temporary objects are not supported");
     case SQLITE_FUNCTION:
-        return in_list(refused_functions, sizeof(refused_functions) / sizeof(refused_functions[0]),
-                       b)
-                   ? refuse("this function is not supported: it shows one node only")
-                   : SQLITE_OK;
+        return check_function(g, b);
     case SQLITE_READ:
-        return in_list(refused_tables, sizeof(refused_tables) / sizeof(refused_tables[0]), a)
-                   ? refuse("this table is not supported: it shows one node only")
-                   : SQLITE_OK;
+        return check_table(g, a);
     default:
         return SQLITE_OK;
     }

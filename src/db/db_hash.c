@@ -37,29 +37,21 @@ static int fold_select(struct db *d, const char *sql, uint64_t *h)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* By rowid where there is one, else in the order of the primary key. */
+/* By rowid where there is one, else as the primary key's tree has them. */
 static int fold_table(struct db *d, const char *name, uint64_t *h)
 {
-    uint64_t table = *h;
-    char *sql = sqlite3_mprintf("SELECT rowid,* FROM \"%w\" ORDER BY rowid", name);
+    static const char *const forms[] = {"SELECT rowid,* FROM \"%w\" ORDER BY rowid",
+                                        "SELECT * FROM \"%w\" NOT INDEXED"};
+    int rc = SQLITE_ERROR;
+    uint64_t folded = 0;
 
-    if (!sql)
-        return SQLITE_NOMEM;
-    int rc = fold_select(d, sql, &table);
-    sqlite3_free(sql);
-    if (rc == SQLITE_ERROR) {
-        table = *h;
-        sql = sqlite3_mprintf("SELECT * FROM \"%w\" ORDER BY 1,2", name);
-        rc = sql ? fold_select(d, sql, &table) : SQLITE_NOMEM;
-        if (rc == SQLITE_ERROR) { /* a single column */
-            sqlite3_free(sql);
-            table = *h;
-            sql = sqlite3_mprintf("SELECT * FROM \"%w\" ORDER BY 1", name);
-            rc = sql ? fold_select(d, sql, &table) : SQLITE_NOMEM;
-        }
+    for (int i = 0; i < 2 && rc == SQLITE_ERROR; i++) {
+        char *sql = sqlite3_mprintf(forms[i], name);
+        folded = *h;
+        rc = sql ? fold_select(d, sql, &folded) : SQLITE_NOMEM;
         sqlite3_free(sql);
     }
-    *h = table;
+    *h = folded;
     return rc;
 }
 
@@ -69,6 +61,7 @@ int db_content_hash(struct db *d, uint64_t *out)
     uint64_t h = 1;
 
     db_now_entry(0, 0, 0);
+    d->guard.mode = DB_GUARD_OFF;
     int rc =
         fold_select(d, "SELECT type,name,tbl_name,sql FROM sqlite_schema ORDER BY type,name", &h);
     if (rc == SQLITE_OK) /* virtual tables are what their shadow tables hold */
@@ -91,6 +84,7 @@ int db_integrity_check(struct db *d, struct err_text *why)
     sqlite3_stmt *s = NULL;
 
     db_now_entry(0, 0, 0);
+    d->guard.mode = DB_GUARD_OFF;
     int rc = sqlite3_prepare_v2(d->writer, "PRAGMA integrity_check(1)", -1, &s, NULL);
     if (rc == SQLITE_OK)
         rc = sqlite3_step(s);

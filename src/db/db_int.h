@@ -7,6 +7,7 @@
  *   db_entry.c    time and chance of a statement, machine failures (one thread-local struct)
  *   db_guard.c    what SQL may not do      db_stmt.c  prepared statements by text
  *   db_bind.c     parameters               db_run.c   one SQL text → results
+ *   db_sticky.c   counters and digest across a batch that is done again
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *   db.c          open, close, facts
  *
@@ -21,6 +22,7 @@
 #include <rq/util/list.h>
 #include <rq/util/mem.h>
 #include <rq/util/prng.h>
+#define SQLITE_ENABLE_PREUPDATE_HOOK 1 /* the header hides it otherwise; the library has it */
 #include <sqlite3.h>
 #include <stdio.h>
 
@@ -33,7 +35,7 @@ struct db_store {
     uint64_t size;
     /* in memory */
     uint8_t **chunks;
-    size_t chunk_count;
+    size_t chunk_count, chunk_cap;
     /* on disk */
     struct env_file *file;
 };
@@ -105,13 +107,18 @@ void db_now_statement(void);                                       /* before eac
 void db_now_query(int64_t wall_ns, uint64_t seed);
 void db_now_idle(void);
 int db_now_failed(int rc); /* note a machine failure; returns rc */
-/* Is this SQLite code, met just now, the machine's? 0: a result; else the ERR_*. */
-int db_now_machine(int sqlite_rc);
-int db_functions_install(sqlite3 *conn); /* random(), randomblob(), and facts that are refused */
+/* random(), randomblob(); on the writer also total_changes(), shifted by *total_shift, and the facts that
+ * are refused (a DEFAULT calls a function without asking the authorizer). */
+int db_functions_install(sqlite3 *conn, const int64_t *total_shift);
 
 /* ---- guard (db_guard.c) ---------------------------------------------------------------------------------- */
 
-enum db_guard_mode { DB_GUARD_WRITER, DB_GUARD_READER };
+enum db_guard_mode {
+    DB_GUARD_WRITER, /* entries: what changes replicated state passes, what shows one node does not */
+    DB_GUARD_STRONG, /* a read on the writer: nothing is changed; shows what entries may see */
+    DB_GUARD_READER, /* a read connection: nothing is changed */
+    DB_GUARD_OFF,    /* our own SQL */
+};
 struct db_guard {
     enum db_guard_mode mode;
     bool vacuum; /* the statement being prepared or run is VACUUM */
@@ -126,7 +133,9 @@ struct db_stmt {
     struct db_stmt *bucket_next;
     uint64_t hash;
     sqlite3_stmt *stmt;
-    bool read_only, is_explain, is_dml;
+    bool read_only, is_explain, is_dml, is_pragma;
+    bool
+        plain; /* reads or changes rows: leaves schema, settings and other statements as they are */
     int param_count, column_count;
     bool cached;
     size_t sql_len;
@@ -140,8 +149,11 @@ struct db_stmts {
 };
 int db_stmts_init(struct db_stmts *c, uint32_t max);
 void db_stmts_fini(struct db_stmts *c);
-/* A whole text that is one cached statement; NULL: not there. */
-struct db_stmt *db_stmts_find(struct db_stmts *c, struct slice sql);
+void db_stmts_clear(struct db_stmts *c); /* the schema changed: what was prepared before is stale */
+uint64_t db_stmts_hash(struct slice sql);
+/* A whole text that is one cached statement (of a kind that is `plain`); NULL: not there. */
+struct db_stmt *db_stmts_find(const struct db_stmts *c, struct slice sql, uint64_t hash);
+void db_stmts_used(struct db_stmts *c, struct db_stmt *s); /* it is about to run: newest again */
 /* Prepare the first statement of sql; *tail what follows it. *out NULL: nothing there (comment, blank).
  * Kept in the cache when it is all of the text and may be (no PRAGMA, no ALONE class). SQLite's code. */
 int db_stmts_prepare(struct db_stmts *c, sqlite3 *conn, struct slice sql, struct db_stmt **out,
@@ -173,21 +185,37 @@ struct db_run {
     struct db_sink *sink; /* NULL: nobody looks */
     uint64_t deadline_ns;
     const char *timeout_text;
-    /* sticky (writer); NULL for readers */
-    int64_t *last_insert_id, *rows_affected;
-    uint64_t *digest;
+    uint64_t *digest;     /* NULL: a read, which leaves no trace */
+    bool *schema_touched; /* set when a statement that is not plain ran; NULL: nobody asks */
+    bool in_batch;        /* stop when the transaction around the statements is gone */
+    bool stopped;         /* it was: the batch must be redone */
     struct db_params params;
-    /* called after each statement: true stops the run (the batch must be redone) */
-    bool (*after)(void *ctx);
-    void *after_ctx;
-    bool stopped;
 };
 /* Run all statements of the text. *ok: all succeeded (false: the sink has the error). Returns 0, or the
  * machine's ERR_*. */
 int db_run_text(struct db_run *r, struct slice sql, bool *ok);
+bool db_run_late(const struct db_run *r); /* the deadline is over */
 void db_fold(uint64_t *digest, uint64_t value);
 
 /* ---- the room's objects ---------------------------------------------------------------------------------------------- */
+
+enum db_control {
+    DB_BEGIN,
+    DB_COMMIT,
+    DB_ROLLBACK,
+    DB_SAVEPOINT,
+    DB_RELEASE,
+    DB_ROLLBACK_TO,
+    DB_COOKIE, /* the schema's version */
+    DB_SCHEMA, /* does it hold virtual tables, deferred foreign keys */
+    DB_CONTROL_COUNT
+};
+
+/* One entry of the batch at hand, opened. */
+struct db_work {
+    struct wire_cmd cmd; /* of a NORMAL entry; before its first statement */
+    bool alone;          /* runs by itself, in autocommit */
+};
 
 struct db {
     struct env *env;
@@ -196,11 +224,15 @@ struct db {
     sqlite3 *writer;
     struct db_guard guard;
     struct db_stmts stmts;
-    sqlite3_stmt *begin, *commit, *rollback, *savepoint, *release, *rollback_to;
+    sqlite3_stmt *control[DB_CONTROL_COUNT];
     struct db_params params;
+    struct db_work *work; /* config.batch_max of them */
     uint64_t applied_index, applied_term;
     uint64_t digest;
-    int64_t sticky_last_insert_id, sticky_rows_affected;
+    int64_t total_shift; /* what total_changes() must add: failed attempts counted too */
+    bool schema_touched; /* a statement that is not plain ran in the transaction at hand */
+    bool schema_known;   /* whether the next is up to date */
+    bool schema_alone;   /* it holds what makes batches visible: every entry runs alone */
     uint32_t wal_frames;
     uint64_t batches, batches_redone;
     uint32_t reader_count;
@@ -216,10 +248,22 @@ struct db_reader {
     uint64_t deadline_ns;
 };
 
-int db_conn_open(struct db_files *files, bool writer, uint32_t cache_pages, bool foreign_keys,
+/* total_shift: of the writer; NULL: a reader. *out may be there on failure too: to be closed. */
+int db_conn_open(struct db_files *files, const struct db_config *config, const int64_t *total_shift,
                  sqlite3 **out, struct err_text *why);
 int db_exec(sqlite3 *conn, const char *sql,
             struct err_text *why);  /* our own SQL: machine errors only */
 int db_machine_code(int sqlite_rc); /* ERR_* for a SQLite code of our own SQL */
+
+/* ---- across a redone batch (db_sticky.c) --------------------------------------------------------------- */
+
+struct db_sticky { /* what entries change besides the database */
+    uint64_t digest;
+    int64_t rowid, changes, total; /* last_insert_rowid(), changes(), total_changes() */
+};
+void db_sticky_save(const struct db *d, struct db_sticky *s);
+int db_sticky_restore(struct db *d, const struct db_sticky *s); /* 0, or the machine's ERR_* */
+/* Fold values of changed rows into the digest from now on. */
+void db_row_digest_install(struct db *d);
 
 #endif

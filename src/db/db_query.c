@@ -9,36 +9,51 @@ static int on_progress(void *ctx)
     return r->deadline_ns && env_now_ns(r->db->env) >= r->deadline_ns;
 }
 
+static void reader_disconnect(struct db_reader *r)
+{
+    db_stmts_fini(&r->stmts);
+    int rc = sqlite3_close(r->conn);
+    ASSERT(rc == SQLITE_OK);
+    r->conn = NULL;
+}
+
+static int reader_connect(struct db_reader *r, struct err_text *why)
+{
+    int rc = db_conn_open(&r->db->files, &r->db->config, NULL, &r->conn, why);
+    if (rc == 0)
+        rc = db_stmts_init(&r->stmts, r->db->config.statement_cache);
+    if (rc) {
+        reader_disconnect(r);
+        return rc;
+    }
+    db_guard_install(r->conn, &r->guard);
+    sqlite3_progress_handler(r->conn, PROGRESS_STEPS, on_progress, r);
+    return 0;
+}
+
 int db_reader_open(struct db *d, struct db_reader **out, struct err_text *why)
 {
     struct db_reader *r = mem_zalloc(sizeof(*r));
 
     if (!r)
-        return ERR_NOMEM;
-    db_now_query(env_wall_ns(d->env), 1);
+        return err_set(why, ERR_NOMEM, "no memory for a read connection");
+    list_init(&r->stmts.lru);
     r->db = d;
     r->guard.mode = DB_GUARD_READER;
-    int rc = db_conn_open(&d->files, false, d->config.cache_pages, d->config.foreign_keys, &r->conn,
-                          why);
-    if (rc == 0)
-        rc = db_stmts_init(&r->stmts, d->config.statement_cache);
+    db_now_query(env_wall_ns(d->env), 1);
+    int rc = reader_connect(r, why);
     db_now_idle();
     if (rc) {
-        (void)sqlite3_close(r->conn);
         mem_free(r);
         return rc;
     }
-    db_guard_install(r->conn, &r->guard);
-    sqlite3_progress_handler(r->conn, PROGRESS_STEPS, on_progress, r);
     *out = r;
     return 0;
 }
 
 void db_reader_close(struct db_reader *r)
 {
-    db_stmts_fini(&r->stmts);
-    int rc = sqlite3_close(r->conn);
-    ASSERT(rc == SQLITE_OK);
+    reader_disconnect(r);
     mem_free(r->params.at);
     mem_free(r);
 }
@@ -53,6 +68,7 @@ static int run_all(struct db_reader *r, const struct db_query *q, struct wire_cm
         .mode = DB_RUN_QUERY,
         .qualify = q->qualify_columns,
         .sink = q->sink,
+        .deadline_ns = q->deadline_ns,
         .timeout_text = "query timeout",
     };
     struct slice sql;
@@ -61,23 +77,26 @@ static int run_all(struct db_reader *r, const struct db_query *q, struct wire_cm
 
     while (rc == 0 && wire_cmd_next(c, &sql, &params) == 0) {
         bool ok;
+        rc = db_params_read(&r->params, c, params);
         run.params = r->params;
-        rc = db_params_read(&run.params, c, params);
-        r->params = run.params;
         if (rc == 0)
             rc = db_run_text(&run, sql, &ok);
     }
+    if (rc == 0 && q->transaction && db_run_late(&run))
+        q->sink->ops->request_error(
+            q->sink, slice_str("sql: transaction has already been committed or rolled back"));
     return rc;
 }
 
-/* Whatever the statements did to the connection is undone. Settings cannot have been changed (the guard
- * refuses that on a reader); a transaction may be open. */
+/* Whatever the statements did to the connection is undone. Settings cannot have been changed, nothing can
+ * be attached (the guard refuses both on a reader); a transaction may be open. */
 static void make_as_new(struct db_reader *r)
 {
     r->deadline_ns = 0;
     if (!sqlite3_get_autocommit(r->conn))
         (void)sqlite3_exec(r->conn, "ROLLBACK", NULL, NULL, NULL);
-    ASSERT(sqlite3_get_autocommit(r->conn));
+    if (!sqlite3_get_autocommit(r->conn))
+        reader_disconnect(r); /* the next query connects anew */
 }
 
 int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why)
@@ -93,27 +112,33 @@ int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why
         return 0;
     }
     db_now_query(env_wall_ns(e), prng_mix(env_now_ns(e), ++r->queries));
-    r->deadline_ns = q->deadline_ns;
-    if (q->transaction)
+    if (!r->conn)
+        rc = reader_connect(r, why);
+    if (rc == 0 && q->transaction)
         rc = db_exec(r->conn, "BEGIN", why);
+    r->deadline_ns = q->deadline_ns;
     if (rc == 0)
         rc = run_all(r, q, &c);
-    make_as_new(r);
+    if (r->conn)
+        make_as_new(r);
     db_now_idle();
     return rc ? err_set(why, rc, "the query could not be run: %s", err_text_of(rc)) : 0;
 }
 
 /* ---- classification ---------------------------------------------------------------------------------------- */
 
-static bool text_reads(struct db_reader *r, struct slice sql)
+/* One statement, by preparing it, which for a PRAGMA would execute it. */
+static bool statement_reads(struct db_reader *r, struct slice sql)
 {
     struct sql_pragma p;
     struct slice tail;
     struct db_stmt *s;
 
-    if (sql_classify_all(sql) == SQL_CLASS_PRAGMA) /* preparing would execute it */
-        return sql_pragma_parse(sql, &p) && db_guard_pragma_reads(&p);
-    s = db_stmts_find(&r->stmts, sql);
+    if (sql_pragma_parse(sql, &p))
+        return db_guard_pragma_reads(&p);
+    if (sql_classify(sql) == SQL_CLASS_ALONE)
+        return false;
+    s = db_stmts_find(&r->stmts, sql, db_stmts_hash(sql));
     if (!s && db_stmts_prepare(&r->stmts, r->conn, sql, &s, &tail) != SQLITE_OK)
         return false; /* cannot be prepared: counts as a write */
     if (!s)
@@ -123,21 +148,33 @@ static bool text_reads(struct db_reader *r, struct slice sql)
     return reads;
 }
 
+static bool text_reads(struct db_reader *r, struct slice sql)
+{
+    struct slice rest = sql, statement;
+
+    if (r->stmts.count && db_stmts_find(&r->stmts, sql, db_stmts_hash(sql)))
+        return statement_reads(r, sql);
+    while (sql_split_next(&rest, &statement))
+        if (!statement_reads(r, statement))
+            return false;
+    return true;
+}
+
 int db_classify(struct db_reader *r, struct slice payload, bool *read_only)
 {
     struct wire_cmd c;
-    struct wire_param p;
     struct slice sql;
     uint32_t params;
 
     *read_only = true;
     int rc = wire_cmd_open(payload, false, &c);
-    db_now_query(0, 1);
+    db_now_query(env_wall_ns(r->db->env), 1);
+    if (rc == 0 && !r->conn)
+        rc = reader_connect(r, NULL);
     while (rc == 0 && *read_only && wire_cmd_next(&c, &sql, &params) == 0) {
         db_now_statement();
         *read_only = sql.len == 0 || text_reads(r, sql);
-        while (rc == 0 && params--)
-            rc = wire_cmd_next_param(&c, &p);
+        rc = db_now()->machine_rc;
     }
     db_now_idle();
     return rc;

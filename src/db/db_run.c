@@ -1,6 +1,9 @@
 /* db_run.c — one SQL text: every statement of it runs, in order; the result is that of the last one that
  * is not empty; at the first failure the rest of the text is skipped and the result is the error.
  *
+ * A failure of the machine noted while a statement ran is returned, whatever SQLite made of it, success
+ * included: a result may have been built on it.
+ *
  *   mode       reads nothing back            rows
  *   EXECUTE    SELECT (stepped once), DML    DML with RETURNING
  *   REQUEST    DML, other changes            everything that reads, EXPLAIN, RETURNING
@@ -67,8 +70,10 @@ static struct slice column_name(const struct db_run *r, sqlite3_stmt *s, int i, 
         return slice_str(name);
     size_t len = strlen(table) + 1 + strlen(name);
     char *both = arena_alloc(a, len + 1);
-    if (!both)
+    if (!both) {
+        (void)db_now_failed(ERR_NOMEM);
         return slice_str(name);
+    }
     (void)snprintf(both, len + 1, "%s.%s", table, name);
     return slice_of(both, len);
 }
@@ -82,7 +87,7 @@ static int tell_columns(const struct db_run *r, sqlite3_stmt *s, int count)
     if (count > RUN_COLUMNS_SMALL)
         names = mem_alloc((size_t)count * 2 * sizeof(*names));
     if (!names)
-        return ERR_NOMEM;
+        return db_now_failed(ERR_NOMEM);
     struct slice *types = names + count;
     arena_init(&a, 16 * 1024 * 1024);
     for (int i = 0; i < count; i++) {
@@ -106,7 +111,7 @@ static int tell_row(const struct db_run *r, sqlite3_stmt *s, int count)
     if (count > RUN_COLUMNS_SMALL)
         values = mem_alloc((size_t)count * sizeof(*values));
     if (!values)
-        return ERR_NOMEM;
+        return db_now_failed(ERR_NOMEM);
     for (int i = 0; i < count; i++)
         read_value(s, i, &values[i]);
     int rc = r->sink->ops->row(r->sink, values, (uint32_t)count);
@@ -117,9 +122,9 @@ static int tell_row(const struct db_run *r, sqlite3_stmt *s, int count)
 
 /* ---- stepping ------------------------------------------------------------------------------------------------ */
 
-/* To the end, rows told if somebody looks (a sink that is full stops listening, never the statement: it
- * must do the same on every node). */
-static void step_rows(const struct db_run *r, struct db_stmt *s, bool tell, struct outcome *o)
+/* To the end, rows told if somebody looks. A sink that is full stops listening, never a statement of an
+ * entry: it must end the same on every node, and most have no sink. */
+static void step_rows(const struct db_run *r, const struct db_stmt *s, bool tell, struct outcome *o)
 {
     bool told = false;
 
@@ -131,8 +136,8 @@ static void step_rows(const struct db_run *r, struct db_stmt *s, bool tell, stru
         if (tell && !o->sink_stopped)
             o->sink_stopped = tell_row(r, s->stmt, count) != 0;
         o->rows++;
-        if (o->sink_stopped && s->read_only)
-            break; /* a read has no effect to finish */
+        if (o->sink_stopped && !r->digest)
+            break; /* a read, which leaves no trace */
     }
     if (o->rc == SQLITE_DONE && tell && !told)
         (void)tell_columns(r, s->stmt, sqlite3_column_count(s->stmt));
@@ -165,6 +170,8 @@ static void step(const struct db_run *r, struct db_stmt *s, bool rows, bool tell
 
 /* ---- outcomes --------------------------------------------------------------------------------------------------- */
 
+static const char query_changes_text[] = "attempt to change database via query operation";
+
 static const char *error_words(const struct db_run *r, int rc)
 {
     const struct db_now *now = db_now();
@@ -174,37 +181,43 @@ static const char *error_words(const struct db_run *r, int rc)
     if ((rc & 0xFF) == SQLITE_AUTH && now->refused)
         return now->refused;
     if ((rc & 0xFF) == SQLITE_READONLY)
-        return "attempt to change database via query operation";
+        return query_changes_text;
     return sqlite3_errmsg(r->conn);
-}
-
-static void tell_error(const struct db_run *r, bool as_query, const char *text)
-{
-    if (r->sink)
-        r->sink->ops->error(r->sink, as_query, slice_str(text));
-}
-
-static void note_sticky(const struct db_run *r, const struct db_stmt *s)
-{
-    if (!r->last_insert_id)
-        return;
-    *r->last_insert_id = sqlite3_last_insert_rowid(r->conn);
-    if (s->is_dml)
-        *r->rows_affected = sqlite3_changes64(r->conn);
 }
 
 static void fold_outcome(const struct db_run *r, const struct outcome *o)
 {
     if (!r->digest)
         return;
-    db_fold(r->digest, (uint64_t)(o->rc & 0xFF) << 32 | o->rows);
-    db_fold(r->digest, (uint64_t)*r->last_insert_id);
-    db_fold(r->digest, (uint64_t)*r->rows_affected);
+    db_fold(r->digest, (uint64_t)(o->rc & 0xFF) << 32 ^ o->rows);
+    db_fold(r->digest, (uint64_t)sqlite3_last_insert_rowid(r->conn));
+    db_fold(r->digest, (uint64_t)sqlite3_changes64(r->conn));
 }
 
-/* Bind, step, tell. *machine: ERR_* when the machine failed. */
-static bool run_statement(struct db_run *r, struct db_stmt *s, uint32_t from, bool last,
-                          int *machine)
+/* The end of a statement that did not succeed, and was not the machine's fault. */
+static bool fail(const struct db_run *r, bool as_query, int sqlite_rc, const char *text)
+{
+    struct outcome o = {.rc = sqlite_rc};
+
+    if (r->sink)
+        r->sink->ops->error(r->sink, as_query, slice_str(text));
+    fold_outcome(r, &o);
+    return false;
+}
+
+bool db_run_late(const struct db_run *r)
+{
+    return r->deadline_ns && env_now_ns(r->env) >= r->deadline_ns;
+}
+
+/* What a read may not even begin. PRAGMAs have been judged by the guard while preparing. */
+static bool changes_in_query(const struct db_run *r, const struct db_stmt *s)
+{
+    return r->mode == DB_RUN_QUERY && !s->read_only && !s->is_explain && !s->is_pragma;
+}
+
+/* Bind, step, tell. False: it failed, or the machine did. */
+static bool run_statement(const struct db_run *r, struct db_stmt *s, uint32_t from, bool last)
 {
     char text[400];
     struct outcome o;
@@ -212,79 +225,102 @@ static bool run_statement(struct db_run *r, struct db_stmt *s, uint32_t from, bo
     bool rows = gives_rows(r, s), tell = rows && last && r->sink;
     bool as_query = r->mode != DB_RUN_EXECUTE && s->read_only;
 
-    if (r->mode == DB_RUN_QUERY && !s->read_only && !s->is_explain) {
-        tell_error(r, true, "attempt to change database via query operation");
-        return false;
-    }
-    if (!db_bind(s, &r->params, from, text, sizeof(text))) {
-        tell_error(r, as_query, text);
-        memset(&o, 0, sizeof(o));
-        o.rc = SQLITE_RANGE;
-        fold_outcome(r, &o);
-        return false;
-    }
+    if (changes_in_query(r, s))
+        return fail(r, true, SQLITE_READONLY, query_changes_text);
+    if (db_run_late(r))
+        return fail(r, as_query, SQLITE_INTERRUPT, r->timeout_text);
+    if (!db_bind(s, &r->params, from, text, sizeof(text)))
+        return fail(r, as_query, SQLITE_RANGE, text);
     step(r, s, rows, tell, &o);
-    if (o.rc != SQLITE_DONE && o.rc != SQLITE_ROW) {
-        *machine = db_now_machine(o.rc);
-        if (*machine)
-            return false;
-        tell_error(r, as_query, error_words(r, o.rc));
-        if (s->is_dml && r->rows_affected)
-            *r->rows_affected = sqlite3_changes64(r->conn);
-        fold_outcome(r, &o);
+    if (db_now()->machine_rc)
         return false;
-    }
-    (void)sqlite3_reset(s->stmt); /* commits, in autocommit */
-    note_sticky(r, s);
+    if (o.rc != SQLITE_DONE && o.rc != SQLITE_ROW)
+        return fail(r, as_query, o.rc, error_words(r, o.rc));
+    (void)sqlite3_reset(s->stmt);
     fold_outcome(r, &o);
-    if (last && r->sink && rows)
+    if (!last || !r->sink)
+        return true;
+    if (rows)
         r->sink->ops->end(r->sink, clock_of(r) - began);
-    else if (last && r->sink)
-        r->sink->ops->write(r->sink, r->last_insert_id ? *r->last_insert_id : 0,
-                            r->rows_affected ? *r->rows_affected : 0, clock_of(r) - began);
+    else
+        r->sink->ops->write(r->sink, sqlite3_last_insert_rowid(r->conn), sqlite3_changes64(r->conn),
+                            clock_of(r) - began);
     return true;
 }
 
 static bool is_vacuum(struct slice sql)
 {
-    struct sql_tokens t;
-    sql_tokens_init(&t, sql);
-    return sql_token_is(sql_tokens_next(&t), "VACUUM");
+    struct sql_token t;
+    struct sql_tokens tokens;
+
+    sql_tokens_init(&tokens, sql);
+    do {
+        t = sql_tokens_next(&tokens);
+    } while (t.kind == SQL_TOKEN_SEMICOLON);
+    return sql_token_is(t, "VACUUM");
 }
 
-/* One statement from the front of *rest. false: the text is over (done, failed or stopped). */
-static bool run_next(struct db_run *r, struct slice *rest, uint32_t *from, bool *ran, bool *ok,
-                     int *machine)
+/* The statement in front of *rest, from the cache or prepared; *rest moves behind it. False: it cannot be
+ * prepared, or the machine failed. *out NULL: nothing but comments. */
+static bool take_statement(const struct db_run *r, struct slice *rest, struct db_stmt **out)
 {
     struct slice tail = slice_of(rest->data + rest->len, 0);
-    struct outcome o = {0};
+
+    r->guard->vacuum = false;
+    *out = db_stmts_find(r->stmts, *rest, r->stmts->count ? db_stmts_hash(*rest) : 0);
+    if (*out) {
+        db_stmts_used(r->stmts, *out);
+        *rest = tail;
+        return true;
+    }
+    r->guard->vacuum = is_vacuum(*rest);
+    if (r->guard->vacuum && r->mode == DB_RUN_QUERY) /* preparing is enough to draw from chance */
+        return fail(r, true, SQLITE_READONLY, query_changes_text);
+    int rc = db_stmts_prepare(r->stmts, r->conn, *rest, out, &tail);
+    if (db_now()->machine_rc == 0 && rc == SQLITE_OK) {
+        *rest = tail;
+        return true;
+    }
+    if (*out)
+        db_stmt_release(*out);
+    if (db_now()->machine_rc)
+        return false;
+    if (r->schema_touched && sql_classify(*rest) > SQL_CLASS_TRANSACTION)
+        *r->schema_touched = true; /* a PRAGMA may have run before the error was met */
+    return fail(r, r->mode == DB_RUN_QUERY, rc, error_words(r, rc));
+}
+
+/* A statement that did not merely read or change rows, or a rollback: what is cached may be stale. */
+static void note_schema(const struct db_run *r, bool plain, bool was_in_transaction, bool ok)
+{
+    bool rolled_back = was_in_transaction && !ok && sqlite3_get_autocommit(r->conn);
+
+    if (r->schema_touched && (!plain || (rolled_back && *r->schema_touched))) {
+        *r->schema_touched = true;
+        db_stmts_clear(r->stmts);
+    }
+}
+
+/* One statement from the front of *rest. False: the text is over: done, failed, stopped, or the machine
+ * failed. */
+static bool run_next(struct db_run *r, struct slice *rest, uint32_t *from, bool *ran, bool *ok)
+{
+    bool was_in_transaction = !sqlite3_get_autocommit(r->conn);
+    struct db_stmt *s;
 
     db_now_statement();
-    r->guard->vacuum = is_vacuum(*rest);
-    struct db_stmt *s = db_stmts_find(r->stmts, *rest);
-    if (!s) {
-        o.rc = db_stmts_prepare(r->stmts, r->conn, *rest, &s, &tail);
-        if (o.rc != SQLITE_OK) {
-            *machine = db_now_machine(o.rc);
-            if (*machine == 0) {
-                tell_error(r, r->mode == DB_RUN_QUERY, error_words(r, o.rc));
-                fold_outcome(r, &o);
-            }
-            *ok = false;
-            return false;
-        }
-    }
-    *rest = tail;
-    bool last = tail.len == 0 || sql_classify(tail) == SQL_CLASS_EMPTY;
-    if (s) {
+    *ok = take_statement(r, rest, &s);
+    bool last = rest->len == 0 || sql_classify(*rest) == SQL_CLASS_EMPTY;
+    if (*ok && s) {
+        bool plain = s->plain;
         *ran = true;
-        *ok = run_statement(r, s, *from, last, machine);
+        *ok = run_statement(r, s, *from, last);
         *from += (uint32_t)s->param_count;
         db_stmt_release(s);
-        if (*machine == 0 && r->after && r->after(r->after_ctx))
-            r->stopped = true;
+        note_schema(r, plain, was_in_transaction, *ok);
     }
-    return *ok && !last && !r->stopped;
+    r->stopped = r->in_batch && sqlite3_get_autocommit(r->conn);
+    return *ok && !last && !r->stopped && db_now()->machine_rc == 0;
 }
 
 int db_run_text(struct db_run *r, struct slice sql, bool *ok)
@@ -292,15 +328,14 @@ int db_run_text(struct db_run *r, struct slice sql, bool *ok)
     struct slice rest = sql;
     uint32_t from = 0;
     bool ran = false;
-    int machine = 0;
 
     *ok = true;
     if (sql.len == 0)
         return 0; /* the empty string: no entry at all */
-    while (run_next(r, &rest, &from, &ran, ok, &machine))
+    while (run_next(r, &rest, &from, &ran, ok))
         ;
-    if (machine)
-        return machine;
+    if (db_now()->machine_rc)
+        return db_now()->machine_rc;
     if (!ran && *ok && r->sink)
         r->sink->ops->blank(r->sink, r->mode == DB_RUN_QUERY);
     return 0;

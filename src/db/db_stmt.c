@@ -1,7 +1,7 @@
 /* db_stmt.c — prepared statements by SQL text, the least recently used forgotten first. Results do not
- * depend on what is cached: PRAGMAs (preparing executes them) and statements of the ALONE class are
- * prepared anew each time; everything else is a function of text and schema, and SQLite prepares it
- * again by itself when the schema changed. */
+ * depend on what is cached: only whole texts that are one statement reading or changing rows are kept,
+ * and the writer forgets all of them when anything else ran (db_run.c), so that a statement which the
+ * schema no longer allows fails where it would fail without a cache: at preparing. */
 #include "db_int.h"
 
 int db_stmts_init(struct db_stmts *c, uint32_t max)
@@ -41,29 +41,42 @@ static void cache_drop(struct db_stmts *c, struct db_stmt *s)
     stmt_free(s);
 }
 
-void db_stmts_fini(struct db_stmts *c)
+void db_stmts_clear(struct db_stmts *c)
 {
     while (!list_empty(&c->lru))
         cache_drop(c, LIST_ENTRY(c->lru.next, struct db_stmt, link));
+    ASSERT(c->count == 0);
+}
+
+void db_stmts_fini(struct db_stmts *c)
+{
+    if (c->buckets)
+        db_stmts_clear(c);
     mem_free(c->buckets);
     c->buckets = NULL;
     c->max = 0;
 }
 
-struct db_stmt *db_stmts_find(struct db_stmts *c, struct slice sql)
+uint64_t db_stmts_hash(struct slice sql)
+{
+    return prng_hash(0, sql.data, sql.len);
+}
+
+struct db_stmt *db_stmts_find(const struct db_stmts *c, struct slice sql, uint64_t hash)
 {
     if (c->count == 0)
         return NULL;
-    uint64_t hash = prng_hash(0, sql.data, sql.len);
-    for (struct db_stmt *s = *bucket_of(c, hash); s; s = s->bucket_next) {
-        if (s->hash == hash && slice_equal(sql, slice_of(s->sql, s->sql_len))) {
-            list_remove(&s->link);
-            list_push_back(&c->lru, &s->link);
-            c->hits++;
+    for (struct db_stmt *s = c->buckets[hash & (c->bucket_count - 1)]; s; s = s->bucket_next)
+        if (s->hash == hash && slice_equal(sql, slice_of(s->sql, s->sql_len)))
             return s;
-        }
-    }
     return NULL;
+}
+
+void db_stmts_used(struct db_stmts *c, struct db_stmt *s)
+{
+    list_remove(&s->link);
+    list_push_back(&c->lru, &s->link);
+    c->hits++;
 }
 
 static void cache_add(struct db_stmts *c, struct db_stmt *s)
@@ -94,6 +107,15 @@ static void stmt_describe(struct db_stmt *s, struct slice sql)
                 (sql_token_is(first, "INSERT") || sql_token_is(first, "REPLACE") ||
                  sql_token_is(first, "UPDATE") || sql_token_is(first, "DELETE") ||
                  sql_token_is(first, "WITH"));
+    struct sql_pragma ignored;
+    s->is_pragma = sql_pragma_parse(sql, &ignored); /* behind EXPLAIN too */
+    s->plain = !s->is_pragma && (s->read_only || s->is_dml || s->is_explain) &&
+               !sql_token_is(first, "ROLLBACK");
+}
+
+static struct slice behind(struct slice sql, const char *rest)
+{
+    return slice_of(rest, (size_t)((const char *)(sql.data + sql.len) - rest));
 }
 
 int db_stmts_prepare(struct db_stmts *c, sqlite3 *conn, struct slice sql, struct db_stmt **out,
@@ -117,17 +139,16 @@ int db_stmts_prepare(struct db_stmts *c, sqlite3 *conn, struct slice sql, struct
     int rc = sqlite3_prepare_v3(conn, (const char *)sql.data, (int)sql.len,
                                 keep ? SQLITE_PREPARE_PERSISTENT : 0, &s->stmt, &rest);
     c->prepared++;
+    if (rest)
+        *tail = behind(sql, rest);
     if (rc != SQLITE_OK || !s->stmt) {
-        if (rest && rc == SQLITE_OK)
-            *tail = slice_of(rest, (size_t)((const char *)(sql.data + sql.len) - rest));
         mem_free(s);
         return rc;
     }
-    *tail = slice_of(rest, (size_t)((const char *)(sql.data + sql.len) - rest));
     stmt_describe(s, sql);
-    if (keep && tail->len == 0) {
+    if (keep && tail->len == 0 && s->plain) {
         s->sql_len = sql.len;
-        s->hash = prng_hash(0, sql.data, sql.len);
+        s->hash = db_stmts_hash(sql);
         memcpy(s->sql, sql.data, sql.len);
         cache_add(c, s);
     }

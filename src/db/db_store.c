@@ -6,11 +6,12 @@ static int store_reserve(struct db_store *s, uint64_t size)
 {
     size_t need = (size_t)((size + STORE_CHUNK_BYTES - 1) / STORE_CHUNK_BYTES);
 
-    if (need > s->chunk_count) {
+    if (need > s->chunk_cap) {
         uint8_t **grown = mem_realloc(s->chunks, (need + need / 2) * sizeof(uint8_t *));
         if (!grown)
             return ERR_NOMEM;
         s->chunks = grown;
+        s->chunk_cap = need + need / 2;
     }
     while (s->chunk_count < need) {
         uint8_t *chunk = mem_zalloc(STORE_CHUNK_BYTES);
