@@ -428,8 +428,10 @@ static void op_draw(struct sim_client *c)
     c->key = (uint32_t)prng_below(&c->rng, c->sim->plan.key_count);
     c->op = dice < 40 ? OP_WRITE : dice < 50 ? OP_CAS : OP_READ;
     c->level = (enum sim_level)prng_below(&c->rng, SIM_LEVEL_COUNT);
-    c->value = c->op == OP_READ ? 0 : ++g->next_value;
     c->expected = g->last_seen[c->key];
+    if (c->op == OP_CAS && c->expected == 0)
+        c->op = OP_WRITE; /* no row yet: nothing an UPDATE could compare */
+    c->value = c->op == OP_READ ? 0 : ++g->next_value;
     c->op_number =
         c->op == OP_READ ? UINT64_C(1000000000) + ++g->next_mark : ledger_next(&g->ledger);
     if (c->op == OP_WRITE)

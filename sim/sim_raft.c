@@ -56,6 +56,7 @@ struct mirror {      /* what a node's log was when last looked at */
     enum raft_role role;
     uint64_t role_term;
     uint64_t looks;
+    uint64_t calls; /* env calls it had made: unchanged, it did not run */
 };
 
 struct sim_raft_watch {
@@ -109,6 +110,7 @@ void sim_raft_restarted(struct sim *s, struct sim_server *v)
     m->last = 0;
     m->applied = 0;
     m->role = RAFT_FOLLOWER;
+    m->calls = 0;
 }
 
 uint64_t sim_raft_committed(const struct sim *s)
@@ -299,8 +301,10 @@ static void look_at(struct sim *s, struct sim_server *v)
     const struct raft *r = v->node ? node_raft(v->node) : NULL;
     struct raft_view view;
 
-    if (!r || !v->open)
+    uint64_t calls = host_env_calls(v->host);
+    if (!r || !v->open || calls == m->calls)
         return;
+    m->calls = calls;
     raft_look(r, &view);
     if (m->looks++ % 64 == 0)
         node_check(v->node);

@@ -62,6 +62,7 @@ static int create_peers(struct node *n)
         .backoff_min_ms = 20,
         .backoff_max_ms = 1000,
         .hello_timeout_ms = 5000,
+        .idle_timeout_ms = 2000,
         .output_bytes_max = LIMIT_PEER_OUTPUT_BYTES,
         .accepted_max = LIMIT_PEER_CONNECTIONS,
     };

@@ -1,7 +1,6 @@
 /* crc.c — CRC32C: the SSE4.2 instruction where the CPU has it, else a nibble table. Both give the same
  * result. */
 #include <rq/util/crc.h>
-#include <rq/util/endian.h>
 #include <string.h>
 
 static uint32_t crc_byte(uint32_t crc, uint8_t byte)
@@ -16,8 +15,11 @@ static uint32_t crc_byte(uint32_t crc, uint8_t byte)
 __attribute__((target("sse4.2"))) static uint32_t crc_hw(uint32_t crc, const uint8_t *p, size_t len)
 {
     uint64_t c = crc;
-    for (; len >= 8; p += 8, len -= 8)
-        c = __builtin_ia32_crc32di(c, get_u64(p));
+    for (; len >= 8; p += 8, len -= 8) {
+        uint64_t word;
+        memcpy(&word, p, sizeof(word)); /* x86 is little-endian */
+        c = __builtin_ia32_crc32di(c, word);
+    }
     for (; len; p++, len--)
         c = __builtin_ia32_crc32qi((uint32_t)c, *p);
     return (uint32_t)c;
