@@ -197,6 +197,8 @@ static int entry_run(struct entry_run *x, bool in_batch)
                           : transaction_alone(x);
     if (x->run.deadline_ns)
         sqlite3_progress_handler(d->writer, 0, NULL, NULL);
+    if (rc == 0 && !in_batch)
+        rc = roll_back(d); /* what failed, or a BEGIN left open: it ends with its request */
     return rc;
 }
 
@@ -314,8 +316,8 @@ static void advance(struct db *d, const struct db_entry *last)
     d->applied_term = last->term;
 }
 
-/* In autocommit. An explicit BEGIN left open ends with its request, and so does a PRAGMA
- * defer_foreign_keys, which SQLite would keep until the next transaction ends. */
+/* In autocommit. A PRAGMA defer_foreign_keys, which SQLite would keep until the next transaction ends, ends
+ * with its request. */
 static int apply_alone(struct db *d, const struct db_entry *e, const struct db_work *w)
 {
     struct db_sticky s;
@@ -324,7 +326,7 @@ static int apply_alone(struct db *d, const struct db_entry *e, const struct db_w
     db_sticky_save(d, &s);
     d->schema_touched = false;
     int rc = apply_entry(d, e, w, false, &redo);
-    if (rc == 0 && d->schema_touched && sqlite3_get_autocommit(d->writer))
+    if (rc == 0 && d->schema_touched)
         rc = control(d, DB_BEGIN, NULL);
     int back = roll_back(d);
     if (rc || back) {

@@ -79,21 +79,34 @@ int db_content_hash(struct db *d, uint64_t *out)
     return machine;
 }
 
+/* A row that breaks a rule of its table (let in by PRAGMA ignore_check_constraints) is no damage. */
+static bool is_damage(const char *line)
+{
+    static const char *const rules[] = {
+        "CHECK constraint failed", "NULL value in", "NUMERIC value in",
+        "TEXT value in",           "non-",          "ok"};
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++)
+        if (strncmp(line, rules[i], strlen(rules[i])) == 0)
+            return false;
+    return true;
+}
+
 int db_integrity_check(struct db *d, struct err_text *why)
 {
     sqlite3_stmt *s = NULL;
+    int result = 0;
 
     db_now_entry(0, 0, 0);
     d->guard.mode = DB_GUARD_OFF;
-    int rc = sqlite3_prepare_v2(d->writer, "PRAGMA integrity_check(1)", -1, &s, NULL);
-    if (rc == SQLITE_OK)
-        rc = sqlite3_step(s);
-    const char *text = rc == SQLITE_ROW ? (const char *)sqlite3_column_text(s, 0) : NULL;
-    int result = 0;
-    if (!text)
+    int rc = sqlite3_prepare_v2(d->writer, "PRAGMA integrity_check(1000)", -1, &s, NULL);
+    while (rc == SQLITE_OK && result == 0 && (rc = sqlite3_step(s)) == SQLITE_ROW) {
+        const char *line = (const char *)sqlite3_column_text(s, 0);
+        if (line && is_damage(line))
+            result = err_set(why, ERR_CORRUPT, "%s", line);
+        rc = SQLITE_OK;
+    }
+    if (result == 0 && rc != SQLITE_DONE)
         result = err_set(why, db_machine_code(rc), "%s", sqlite3_errmsg(d->writer));
-    else if (strcmp(text, "ok") != 0)
-        result = err_set(why, ERR_CORRUPT, "%s", text);
     (void)sqlite3_finalize(s);
     db_now_idle();
     return result;

@@ -246,6 +246,12 @@ static UNUSED void node_db_init(struct node_db *n, uint64_t seed, const struct d
     n->env = env_sim_create(n->disk, seed);
     env_sim_wall_set(n->env, 1700000000000000000 + (int64_t)seed * 86400 * 1000000007);
     n->config = *config;
+    char folder[100];
+    snprintf(folder, sizeof(folder), "%s", config->path);
+    if (strrchr(folder, '/')) {
+        *strrchr(folder, '/') = '\0';
+        assert_int_equal(env_dir_create(n->env, folder), 0);
+    }
     record_init(&n->last);
     node_db_open(n);
 }

@@ -1,0 +1,181 @@
+/* db_replicas.h — one log, applied by a reference (one entry at a time, nothing cached) and by nodes that
+ * differ in everything that must not matter; at every index where a node stops, answers, sticky values,
+ * digest and content must be the reference's. */
+#ifndef DB_REPLICAS_H
+#define DB_REPLICAS_H
+
+#include "db_fixture.h"
+
+enum { LOG_MAX = 1000 };
+
+struct replica_log {
+    uint32_t count;
+    struct payload at[LOG_MAX];
+    char kind[LOG_MAX];
+    /* what the reference made of them */
+    char *answer[LOG_MAX];
+    struct db_state state[LOG_MAX];
+    uint64_t content[LOG_MAX];
+};
+
+static UNUSED void log_add(struct replica_log *l, char kind, const char *const *sql, size_t count)
+{
+    struct payload p = payload_make(kind, sql, count);
+
+    assert_true(l->count < LOG_MAX);
+    wire_cmd_seal(p.bytes, p.len, 1600000000987654321 + (int64_t)l->count * 61000000007,
+                  prng_mix(l->count, 99));
+    l->kind[l->count] = kind;
+    l->at[l->count++] = p;
+}
+
+static UNUSED void log_fini(struct replica_log *l)
+{
+    for (uint32_t i = 0; i < l->count; i++) {
+        free(l->at[i].bytes);
+        free(l->answer[i]);
+    }
+    l->count = 0;
+}
+
+static struct db_entry entry_at(const struct replica_log *l, uint32_t i, struct record *r)
+{
+    return (struct db_entry){.index = i + 1,
+                             .term = 1 + i / 100,
+                             .kind = RAFT_ENTRY_NORMAL,
+                             .payload = slice_of(l->at[i].bytes, l->at[i].len),
+                             .sink = r ? &r->sink : NULL};
+}
+
+static UNUSED void reference_run(struct replica_log *l, const struct db_config *like)
+{
+    struct db_config c = *like;
+    struct node_db n;
+    struct err_text why;
+
+    c.batch_max = 1;
+    c.statement_cache = 0;
+    c.on_disk = false;
+    node_db_init(&n, 1, &c);
+    for (uint32_t i = 0; i < l->count; i++) {
+        on_reset(&n.last.sink);
+        struct db_entry e = entry_at(l, i, &n.last);
+        if (db_apply(n.db, &e, 1, &why))
+            fail_msg("%s", why.text);
+        l->answer[i] = strdup(n.last.text);
+        db_state(n.db, &l->state[i]);
+        int rc = db_content_hash(n.db, &l->content[i]);
+        if (rc)
+            print_message("content hash at %u: %d\n", i + 1, rc);
+        assert_int_equal(rc, 0);
+    }
+    assert_int_equal(db_integrity_check(n.db, &why), 0);
+    node_db_fini(&n);
+}
+
+struct replica {
+    const char *name, *path;
+    bool on_disk, restart, readers, no_sinks;
+    uint32_t batch_max, cache, pages;
+    uint64_t wal_limit, seed;
+};
+
+static void replica_compare(const struct replica_log *l, const struct replica *v, struct node_db *n,
+                            uint32_t at)
+{
+    struct db_state s;
+    uint64_t content;
+
+    db_state(n->db, &s);
+    assert_int_equal(db_content_hash(n->db, &content), 0);
+    bool same = s.digest == l->state[at].digest && content == l->content[at] &&
+                s.sticky_last_insert_id == l->state[at].sticky_last_insert_id &&
+                s.sticky_rows_affected == l->state[at].sticky_rows_affected;
+    if (!same)
+        print_message("%s differs at index %u (digest %d, content %d): %.*s\n", v->name, at + 1,
+                      s.digest == l->state[at].digest, content == l->content[at], 200,
+                      (const char *)l->at[at].bytes + WIRE_CMD_HEAD + 4);
+    assert_true(same);
+}
+
+/* Entries from..to-1 in one call. */
+static void replica_apply(const struct replica_log *l, const struct replica *v, struct node_db *n,
+                          uint32_t from, uint32_t to)
+{
+    struct db_entry entries[64];
+    struct record told[64];
+    struct err_text why;
+
+    for (uint32_t i = from; i < to; i++) {
+        record_init(&told[i - from]);
+        entries[i - from] = entry_at(l, i, v->no_sinks ? NULL : &told[i - from]);
+    }
+    assert_int_equal(db_apply(n->db, entries, to - from, &why), 0);
+    for (uint32_t i = from; i < to; i++) {
+        if (!v->no_sinks && strcmp(told[i - from].text, l->answer[i])) {
+            print_message("%s, index %u: %.*s\n", v->name, i + 1, 200,
+                          (const char *)l->at[i].bytes + WIRE_CMD_HEAD + 4);
+            assert_string_equal(told[i - from].text, l->answer[i]);
+        }
+        record_fini(&told[i - from]);
+    }
+    replica_compare(l, v, n, to - 1);
+}
+
+static UNUSED void replica_run(const struct replica_log *l, const struct replica *v,
+                               const struct db_config *like)
+{
+    struct db_config c = *like;
+    struct node_db n;
+    struct prng p;
+    struct db_reader *reader = NULL;
+    struct record out;
+    struct err_text why;
+    bool restarted = !v->restart;
+
+    c.path = v->path;
+    c.on_disk = v->on_disk;
+    c.batch_max = v->batch_max;
+    c.statement_cache = v->cache;
+    c.cache_pages = v->pages;
+    c.wal_limit_bytes = v->wal_limit;
+    record_init(&out);
+    node_db_init(&n, v->seed, &c);
+    prng_init(&p, v->seed);
+    for (uint32_t at = 0; at < l->count;) {
+        uint32_t step = 1 + (uint32_t)prng_below(&p, v->batch_max > 7 ? 60 : 10);
+        uint32_t to = at + step < l->count ? at + step : l->count;
+        replica_apply(l, v, &n, at, to);
+        at = to;
+        if (v->readers && !reader)
+            assert_int_equal(db_reader_open(n.db, &reader, &why), 0);
+        if (reader)
+            query(reader, &out, 'q', "BEGIN; SELECT count(*), random() FROM sqlite_schema");
+        if (!restarted && at > l->count / 2) {
+            db_close(n.db);
+            node_db_open(&n);
+            restarted = true;
+            at = 0;
+        }
+    }
+    assert_int_equal(db_integrity_check(n.db, &why), 0);
+    if (reader)
+        db_reader_close(reader);
+    record_fini(&out);
+    node_db_fini(&n);
+}
+
+static UNUSED const struct replica replicas[] = {
+    {"memory, batches of 7, cache of 3", "n1/db.sqlite", false, false, false, false, 7, 3, 10,
+     1 << 14, 2},
+    {"disk, batches of 1000, cache of 1000", "data/of/n2", true, false, true, false, 1000, 1000,
+     2000, 1 << 16, 3},
+    {"disk, batches of 2, no cache, restarted", "n3.db", true, true, false, false, 2, 0, 10,
+     1 << 15, 4},
+    {"memory, batches of 1000, nobody waits", "x", false, false, true, true, 1000, 3, 100, 1 << 20,
+     5},
+    {"memory, batches of 1, cache of 1000", "yy", false, true, false, false, 1, 1000, 10, 1 << 13,
+     6},
+};
+
+#endif
