@@ -8,6 +8,8 @@
 
 enum { LOG_MAX = 1000 };
 
+static UNUSED uint64_t round_seed; /* named when something differs */
+
 struct replica_log {
     uint32_t count;
     struct payload at[LOG_MAX];
@@ -92,7 +94,8 @@ static void replica_compare(const struct replica_log *l, const struct replica *v
                 s.sticky_last_insert_id == l->state[at].sticky_last_insert_id &&
                 s.sticky_rows_affected == l->state[at].sticky_rows_affected;
     if (!same)
-        print_message("%s differs at index %u (digest %d, content %d): %.*s\n", v->name, at + 1,
+        print_message("seed %llu, %s differs at index %u (digest %d, content %d): %.*s\n",
+                      (unsigned long long)round_seed, v->name, at + 1,
                       s.digest == l->state[at].digest, content == l->content[at], 200,
                       (const char *)l->at[at].bytes + WIRE_CMD_HEAD + 4);
     assert_true(same);
@@ -113,8 +116,8 @@ static void replica_apply(const struct replica_log *l, const struct replica *v, 
     assert_int_equal(db_apply(n->db, entries, to - from, &why), 0);
     for (uint32_t i = from; i < to; i++) {
         if (!v->no_sinks && strcmp(told[i - from].text, l->answer[i])) {
-            print_message("%s, index %u: %.*s\n", v->name, i + 1, 200,
-                          (const char *)l->at[i].bytes + WIRE_CMD_HEAD + 4);
+            print_message("seed %llu, %s, index %u: %.*s\n", (unsigned long long)round_seed,
+                          v->name, i + 1, 200, (const char *)l->at[i].bytes + WIRE_CMD_HEAD + 4);
             assert_string_equal(told[i - from].text, l->answer[i]);
         }
         record_fini(&told[i - from]);
