@@ -126,7 +126,7 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     p->heartbeat_timeout_ms = PICK(&r, 100, 200, 500, 1000);
     p->fault_ns = prng_range(&r, 5, 12) * ENV_S_NS;
     p->fault_every_ns = PICK(&r, 200, 500, 1000, 2000) * ENV_MS_NS;
-    p->think_ns = PICK(&r, 5, 20, 50, 100, 200) * ENV_MS_NS;
+    p->think_ns = PICK(&r, 20, 50, 100, 200) * ENV_MS_NS;
     p->client_timeout_ns = PICK(&r, 1, 3, 10) * ENV_S_NS;
     p->shadow_ppm = profile == SIM_CRASH_ONLY || profile == SIM_DISK_ONLY ? 1000000 : 100000;
     p->disk_profile = (enum sim_disk_profile)prng_below(&r, SIM_DISK_PROFILE_COUNT);
@@ -137,7 +137,8 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
         draw_node(&p->nodes[i], &r, extreme && prng_chance_ppm(&r, 500000));
     draw_net(p, &r);
-    if (p->world.net.cut == SIM_CUT_BYTE) { /* an event per byte: little work, or it takes for ever */
+    if (p->world.net.cut ==
+        SIM_CUT_BYTE) { /* an event per byte: little work, or it takes for ever */
         p->client_count = 2;
         p->think_ns = 400 * ENV_MS_NS;
         p->fault_ns = 5 * ENV_S_NS;

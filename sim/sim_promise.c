@@ -19,7 +19,9 @@ enum promise_kind { PROMISE_VOTE, PROMISE_APPEND, PROMISE_WRITE };
 struct promise {
     enum promise_kind kind;
     struct sim_server *server;
-    struct sim_disk *disk; /* clone at the instant; NULL for WRITE */
+    struct sim_disk
+        *disk; /* clone at the instant; NULL: as the shadow known already, and for WRITE */
+    uint64_t disk_ops;
     uint64_t term, index, candidate, index_term;
 };
 
@@ -30,7 +32,14 @@ struct wire_tap { /* one direction of one connection between nodes */
     struct buf bytes;
 };
 
+struct shadow_cache { /* what recovery finds, as long as the disk does not change */
+    bool valid;
+    uint64_t disk_ops;
+    struct sim_shadow shadow;
+};
+
 struct sim_promises {
+    struct shadow_cache shadows[SIM_NODES_MAX];
     struct promise made[PROMISES_MAX];
     uint32_t count;
     struct wire_tap *taps;
@@ -100,16 +109,39 @@ static struct sim_disk *cut_clone(struct sim *s, struct sim_server *v)
     return clone;
 }
 
-void sim_shadow_take(struct sim *s, struct sim_server *v, struct sim_shadow *out)
+static bool shadow_known(const struct sim *s, const struct sim_server *v, uint64_t disk_ops)
 {
-    struct sim_disk *clone = cut_clone(s, v);
-    shadow_recover(clone, s->plan.seed, out);
-    sim_disk_destroy(clone);
+    const struct shadow_cache *c = &s->promises->shadows[v->at];
+    return c->valid && c->disk_ops == disk_ops;
 }
 
-void sim_shadow_fini(struct sim_shadow *x)
+/* Recover on the clone, keep what was found; the clone is gone afterwards. */
+static const struct sim_shadow *shadow_learn(struct sim *s, struct sim_server *v,
+                                             struct sim_disk *clone, uint64_t disk_ops)
 {
-    free(x->terms);
+    struct shadow_cache *c = &s->promises->shadows[v->at];
+
+    free(c->shadow.terms);
+    shadow_recover(clone, s->plan.seed, &c->shadow);
+    sim_disk_destroy(clone);
+    c->valid = true;
+    c->disk_ops = disk_ops;
+    return &c->shadow;
+}
+
+const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v)
+{
+    uint64_t ops = sim_disk_ops(host_disk(v->host));
+
+    if (shadow_known(s, v, ops))
+        return &s->promises->shadows[v->at].shadow;
+    return shadow_learn(s, v, cut_clone(s, v), ops);
+}
+
+void sim_shadow_forget(struct sim *s, struct sim_server *v)
+{
+    if (s->promises)
+        s->promises->shadows[v->at].valid = false;
 }
 
 /* ---- the tap --------------------------------------------------------------------------------------------- */
@@ -118,13 +150,15 @@ static struct promise *promise_note(struct sim *s, enum promise_kind kind, struc
 {
     struct sim_promises *p = s->promises;
 
-    if (p->count == PROMISES_MAX || !prng_chance_ppm(&p->pick, s->plan.shadow_ppm))
+    bool sampled = kind == PROMISE_VOTE || prng_chance_ppm(&p->pick, s->plan.shadow_ppm);
+    if (p->count == PROMISES_MAX || !sampled)
         return NULL;
     struct promise *made = &p->made[p->count++];
     memset(made, 0, sizeof(*made));
     made->kind = kind;
     made->server = v;
-    if (kind != PROMISE_WRITE)
+    made->disk_ops = sim_disk_ops(host_disk(v->host));
+    if (kind != PROMISE_WRITE && !shadow_known(s, v, made->disk_ops))
         made->disk = cut_clone(s, v);
     return made;
 }
@@ -300,14 +334,12 @@ static void judge_write(struct sim *s, const struct promise *p)
 
     sim_evaluated(s, SIM_P3);
     for (uint32_t i = 0; term && i < s->plan.node_count; i++) {
-        struct sim_shadow x;
         if (s->servers[i].damaged) { /* within the fault budget: the others hold it */
             have++;
             continue;
         }
-        sim_shadow_take(s, &s->servers[i], &x);
-        have += x.rc == 0 && x.last_index >= p->index && x.terms[p->index] == term;
-        sim_shadow_fini(&x);
+        const struct sim_shadow *x = sim_shadow_take(s, &s->servers[i]);
+        have += x->rc == 0 && x->last_index >= p->index && x->terms[p->index] == term;
     }
     if (have < need)
         sim_violate(s, SIM_P3,
@@ -322,20 +354,20 @@ void sim_promises_check(struct sim *s)
 
     for (uint32_t i = 0; i < p->count; i++) {
         struct promise *made = &p->made[i];
-        struct sim_shadow x;
         if (made->kind == PROMISE_WRITE) {
             judge_write(s, made);
             continue;
         }
-        shadow_recover(made->disk, s->plan.seed, &x);
+        const struct sim_shadow *x = &s->promises->shadows[made->server->at].shadow;
+        if (made->disk)
+            x = shadow_learn(s, made->server, made->disk, made->disk_ops);
+        made->disk = NULL;
         if (made->server->damaged)
             (void)0; /* its recovery refuses, rightly */
         else if (made->kind == PROMISE_VOTE)
-            judge_vote(s, made, &x);
+            judge_vote(s, made, x);
         else
-            judge_append(s, made, &x);
-        sim_shadow_fini(&x);
-        sim_disk_destroy(made->disk);
+            judge_append(s, made, x);
     }
     p->count = 0;
 }
@@ -355,6 +387,8 @@ void sim_promises_destroy(struct sim *s)
     for (uint32_t i = 0; i < p->count; i++)
         if (p->made[i].disk)
             sim_disk_destroy(p->made[i].disk);
+    for (int i = 0; i < SIM_NODES_MAX; i++)
+        free(p->shadows[i].shadow.terms);
     for (struct wire_tap *t = p->taps; t;) {
         struct wire_tap *next = t->next;
         free(t->bytes.data);

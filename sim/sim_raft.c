@@ -61,13 +61,14 @@ struct mirror {      /* what a node's log was when last looked at */
 
 struct sim_raft_watch {
     struct mirror nodes[SIM_NODES_MAX];
-    struct map leaders;  /* term → server + 1 */
-    struct map votes;    /* (server + 1, term) → candidate */
-    struct map previous; /* (index, term) → term of index - 1, plus 1 */
-    struct map entries;  /* (index, term) → checksum, plus 1 */
-    struct map digests;  /* index → digest */
-    uint64_t *committed; /* term by index */
-    uint64_t committed_cap, committed_last;
+    struct map leaders;       /* term → server + 1 */
+    struct map votes;         /* (server + 1, term) → candidate */
+    struct map previous;      /* (index, term) → term of index - 1, plus 1 */
+    struct map entries;       /* (index, term) → checksum, plus 1 */
+    struct map digests;       /* index → digest */
+    uint64_t *committed;      /* entry's term by index */
+    uint64_t *committed_when; /* term of who was first to call it committed */
+    uint64_t committed_cap, committed_when_cap, committed_last;
 };
 
 void sim_raft_watch_create(struct sim *s)
@@ -87,6 +88,7 @@ void sim_raft_watch_destroy(struct sim *s)
     free(w->entries.rows);
     free(w->digests.rows);
     free(w->committed);
+    free(w->committed_when);
     free(w);
 }
 
@@ -111,6 +113,7 @@ void sim_raft_restarted(struct sim *s, struct sim_server *v)
     m->applied = 0;
     m->role = RAFT_FOLLOWER;
     m->calls = 0;
+    sim_shadow_forget(s, v);
 }
 
 uint64_t sim_raft_committed(const struct sim *s)
@@ -141,7 +144,8 @@ static void check_new_leader(struct sim *s, struct sim_server *v, const struct r
                     v->name, (unsigned long long)view->hard.term);
     sim_evaluated(s, SIM_R4);
     for (uint64_t i = 1; i <= w->committed_last; i++) {
-        if (i > view->snapshot_index && raft_term_at(r, i) != w->committed[i]) {
+        /* Of later terms only: a leader that slept through the commit is deposed, not wrong. */
+        if (w->committed_when[i] < view->hard.term && raft_term_at(r, i) != w->committed[i]) {
             sim_violate(s, SIM_R4, "%s leads term %llu without committed entry %llu of term %llu",
                         v->name, (unsigned long long)view->hard.term, (unsigned long long)i,
                         (unsigned long long)w->committed[i]);
@@ -235,17 +239,15 @@ static void check_commit_rule(struct sim *s, struct sim_server *v, const struct 
         voters++;
         for (uint32_t j = 0; j < s->plan.node_count; j++) {
             struct sim_server *o = &s->servers[j];
-            struct sim_shadow shadow;
             if (wire_member_id(slice_str(o->name)) != view->conf->members[i].id)
                 continue;
             if (o->damaged) {
                 have++;
                 continue;
             }
-            sim_shadow_take(s, o, &shadow);
-            have += shadow.rc == 0 && shadow.last_index >= view->commit_index &&
-                    shadow.terms[view->commit_index] == term;
-            sim_shadow_fini(&shadow);
+            const struct sim_shadow *x = sim_shadow_take(s, o);
+            have += x->rc == 0 && x->last_index >= view->commit_index &&
+                    x->terms[view->commit_index] == term;
         }
     }
     if (have < voters / 2 + 1)
@@ -253,13 +255,16 @@ static void check_commit_rule(struct sim *s, struct sim_server *v, const struct 
                     v->name, (unsigned long long)view->commit_index, have, voters);
 }
 
-static void note_committed(struct sim *s, struct sim_server *v, const struct raft *r, uint64_t upto)
+static void note_committed(struct sim *s, struct sim_server *v, const struct raft *r, uint64_t upto,
+                           uint64_t term)
 {
     struct sim_raft_watch *w = s->watch;
 
     reserve(&w->committed, &w->committed_cap, upto + 1);
+    reserve(&w->committed_when, &w->committed_when_cap, upto + 1);
     for (uint64_t i = w->committed_last + 1; i <= upto; i++) {
         w->committed[i] = raft_term_at(r, i);
+        w->committed_when[i] = term;
         s->result->commits++;
     }
     if (upto > w->committed_last)
@@ -289,7 +294,7 @@ static void check_commit(struct sim *s, struct sim_server *v, const struct raft 
     if (view->commit_index > m->commit) {
         if (view->role == RAFT_LEADER)
             check_commit_rule(s, v, r, view);
-        note_committed(s, v, r, view->commit_index);
+        note_committed(s, v, r, view->commit_index, view->hard.term);
     }
     m->term = view->hard.term;
     m->commit = view->commit_index;

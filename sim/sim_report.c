@@ -86,6 +86,8 @@ enum {
     LEAST_WRITES = 20000,
     LEAST_EVALUATIONS = 1000,
     LEAST_N4 = 20,
+    LEAST_R9 = 50, /* only when a log is cut */
+    LEAST_P1 = 200,
     LEAST_FAMILY_PER_10_SEEDS = 5,
     LEAST_ROT_PER_10_SEEDS = 1,
 };
@@ -133,6 +135,8 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         (void)snprintf(what, sizeof(what), "oracle %s", oracle_name(i));
         uint64_t least = !oracle_applies((enum sim_oracle)i, profile) ? 0
                          : i == SIM_N4                                ? LEAST_N4
+                         : i == SIM_R9                                ? LEAST_R9
+                         : i == SIM_P1 || i == SIM_R7                 ? LEAST_P1
                                                                       : LEAST_EVALUATIONS;
         enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));
     }

@@ -185,8 +185,9 @@ struct sim_shadow {
     uint64_t terms_cap;
     uint64_t *terms; /* by index, malloc'ed: sim_shadow_fini */
 };
-void sim_shadow_take(struct sim *s, struct sim_server *v, struct sim_shadow *out);
-void sim_shadow_fini(struct sim_shadow *x);
+/* Lent until the server's disk changes. */
+const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v);
+void sim_shadow_forget(struct sim *s, struct sim_server *v); /* its disk changed by other hands */
 
 /* sim_state.c */
 void sim_state_final(struct sim *s);
