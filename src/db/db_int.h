@@ -84,7 +84,7 @@ int db_unlock(sqlite3_file *f, int level);
 int db_check_reserved(sqlite3_file *f, int *out);
 void db_shm_free(struct db_files *files);
 
-int db_vfs_register(void);
+int db_vfs_register(bool single_thread);
 extern const char db_vfs_writer_name[], db_vfs_reader_name[];
 /* The files that the next sqlite3_open_v2 of this thread opens. */
 void db_vfs_opening(struct db_files *files);

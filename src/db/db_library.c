@@ -68,7 +68,7 @@ int db_library_init(bool single_thread)
         sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0) ||
         sqlite3_config(SQLITE_CONFIG_LOOKASIDE, 0, 0) || sqlite3_initialize())
         return ERR_NOT_SUPPORTED;
-    return db_vfs_register() ? ERR_NOT_SUPPORTED : 0;
+    return db_vfs_register(single_thread) ? ERR_NOT_SUPPORTED : 0;
 }
 
 const char *db_library_version(void)
@@ -87,6 +87,9 @@ const char *db_library_version(void)
 /* Options that change what SQL means. Whether they are compiled in is asked of the library in use. */
 static const char *const result_options[] = {
     "DEFAULT_RECURSIVE_TRIGGERS",
+    "ENABLE_STAT4",
+    "DQS=0",
+    "MAX_LIKE_PATTERN_LENGTH=50000",
     "LIKE_DOESNT_MATCH_BLOBS",
     "ENABLE_UPDATE_DELETE_LIMIT",
     "ENABLE_FTS3_PARENTHESIS",

@@ -274,10 +274,14 @@ static int vfs_randomness(sqlite3_vfs *vfs, int len, char *out)
     return len;
 }
 
+static sqlite3_vfs *system_vfs; /* allow-listed: SQLite's own, set once; only its sleep is used */
+
+/* SQLite sleeps where two connections want one lock of the WAL index at once, for microseconds; a reader
+ * that did not would give up before the other thread is scheduled again. Alone in a thread nobody waits. */
 static int vfs_sleep(sqlite3_vfs *vfs, int microseconds)
 {
     (void)vfs;
-    return microseconds; /* nobody sleeps in a lane */
+    return system_vfs ? system_vfs->xSleep(system_vfs, microseconds) : microseconds;
 }
 
 /* Milliseconds since noon of November 24, 4714 B.C. (proleptic Gregorian): 1970 is 210866760000000. */
@@ -328,8 +332,9 @@ static void vfs_fill(sqlite3_vfs *v, const char *name)
     v->xCurrentTimeInt64 = vfs_current_time;
 }
 
-int db_vfs_register(void)
+int db_vfs_register(bool single_thread)
 {
+    system_vfs = single_thread ? NULL : sqlite3_vfs_find(NULL);
     vfs_fill(&vfses[0], db_vfs_writer_name);
     vfs_fill(&vfses[1], db_vfs_reader_name);
     int rc = sqlite3_vfs_register(&vfses[0], 1);

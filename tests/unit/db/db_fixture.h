@@ -29,6 +29,7 @@ struct record {
     size_t len, cap;
     uint32_t rows_max; /* then row() says stop; 0: never */
     uint32_t rows;
+    struct env *tick; /* each row takes a millisecond; NULL: no time */
 };
 
 static void put(struct record *r, const char *bytes, size_t len)
@@ -98,6 +99,8 @@ static int on_row(struct db_sink *s, const struct db_value *v, uint32_t count)
             put(r, (const char *)v[i].bytes.data, v[i].bytes.len);
     }
     say(r, "\n");
+    if (r->tick)
+        assert_true(env_sim_advance(r->tick, ENV_MS_NS));
     return r->rows_max && ++r->rows >= r->rows_max;
 }
 

@@ -215,21 +215,131 @@ static void test_reader_sees_the_pragmas_of_the_documents(void **state)
     record_fini(&out);
 }
 
+static const char counting[] = "WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c) "
+                               "SELECT i FROM c LIMIT 1000000";
+
+/* Two statements under a deadline after 3 ms; each row takes one. */
+static void query_late(struct record *out, char kind, bool late_before)
+{
+    const char *sql[] = {counting, "SELECT 1"};
+    struct payload p = payload_make(kind, sql, 2);
+    struct db_reader *r;
+    struct err_text why;
+
+    record_init(out);
+    out->tick = node.env;
+    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+    struct db_query q = {.payload = slice_of(p.bytes, p.len),
+                         .transaction = kind < 'a',
+                         .deadline_ns = env_now_ns(node.env) + 3 * ENV_MS_NS,
+                         .sink = &out->sink};
+    if (late_before)
+        assert_true(env_sim_advance(node.env, 3 * ENV_MS_NS));
+    assert_int_equal(db_query(r, &q, &why), 0);
+    db_reader_close(r);
+    free(p.bytes);
+}
+
 static void test_queries_stop_at_their_deadline(void **state)
 {
-    const char *sql[] = {"SELECT 1"};
+    struct record out;
+
+    (void)state;
+    query_late(&out, 'q', true);
+    assert_string_equal(out.text, "request error context deadline exceeded\n");
+    record_fini(&out);
+    query_late(&out, 'q', false);
+    assert_memory_equal(out.text, "columns i:\nrow 1\nrow 2\nrow 3\n", 29);
+    assert_non_null(strstr(out.text, "\nerror query query timeout\nerror query query timeout\n"));
+    record_fini(&out);
+    query_late(&out, 'Q', false);
+    assert_string_equal(
+        out.text, "request error sql: transaction has already been committed or rolled back\n");
+    record_fini(&out);
+}
+
+static void test_strong_reads_stop_at_their_deadline(void **state)
+{
+    const char *sql[] = {counting, "SELECT 1"};
+    struct payload p = payload_make('q', sql, 2);
+    struct err_text why;
+
+    (void)state;
+    wire_cmd_seal(p.bytes, p.len, 1, 1);
+    node.last.tick = node.env;
+    struct db_entry e = {.index = node.next++,
+                         .term = 1,
+                         .kind = RAFT_ENTRY_NORMAL,
+                         .payload = slice_of(p.bytes, p.len),
+                         .sink = &node.last.sink,
+                         .deadline_ns = env_now_ns(node.env) + 3 * ENV_MS_NS};
+    on_reset(e.sink);
+    assert_int_equal(db_apply(node.db, &e, 1, &why), 0);
+    assert_non_null(
+        strstr(node.last.text, "\nerror query query timeout\nerror query query timeout\n"));
+    assert_string_equal(apply(&node, 'e', "CREATE TABLE t(x)"),
+                        "write 0 0\n"); /* nothing lingers */
+    free(p.bytes);
+}
+
+static void test_full_sink_stops_a_read_but_never_an_entry(void **state)
+{
+    struct db_reader *r;
+    struct record out;
+    struct err_text why;
+
+    (void)state;
+    apply(&node, 'e', "CREATE TABLE t(x)");
+    node.last.rows_max = 1;
+    assert_string_equal(apply(&node, 'r', "INSERT INTO t VALUES(1),(2),(3) RETURNING x"),
+                        "columns x:\nrow 1\nend\n");
+    record_init(&out);
+    out.rows_max = 2;
+    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+    assert_memory_equal(query(r, &out, 'q', "SELECT x FROM t"), "columns x:\nrow 1\nrow 2\n", 23);
+    out.rows_max = 0;
+    assert_string_equal(query(r, &out, 'q', "SELECT count(*) AS n FROM t"),
+                        "columns n:\nrow 3\nend\n");
+    db_reader_close(r);
+    record_fini(&out);
+}
+
+static void test_reader_sees_a_changed_schema_at_once(void **state)
+{
+    struct db_reader *r;
+    struct record out;
+    struct err_text why;
+
+    (void)state;
+    apply(&node, 'e', "CREATE TABLE t(x)");
+    apply(&node, 'e', "INSERT INTO t VALUES(1)");
+    record_init(&out);
+    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+    assert_string_equal(query(r, &out, 'q', "SELECT * FROM t"), "columns x:\nrow 1\nend\n");
+    apply(&node, 'e', "ALTER TABLE t ADD COLUMN y INT DEFAULT 5");
+    assert_string_equal(query(r, &out, 'q', "SELECT * FROM t"), "columns x:,y:INT\nrow 1|5\nend\n");
+    apply(&node, 'e', "DROP TABLE t");
+    assert_string_equal(query(r, &out, 'q', "SELECT * FROM t"), "error query no such table: t\n");
+    db_reader_close(r);
+    record_fini(&out);
+}
+
+static void test_names_can_be_qualified(void **state)
+{
+    const char *sql[] = {"SELECT f.x AS a, 1 AS k FROM t f"};
     struct payload p = payload_make('q', sql, 1);
     struct db_reader *r;
     struct record out;
     struct err_text why;
 
     (void)state;
+    apply(&node, 'e', "CREATE TABLE t(x INT)");
     record_init(&out);
     assert_int_equal(db_reader_open(node.db, &r, &why), 0);
-    struct db_query q = {.payload = slice_of(p.bytes, p.len), .deadline_ns = 1, .sink = &out.sink};
-    assert_true(env_sim_advance(node.env, 10));
+    struct db_query q = {
+        .payload = slice_of(p.bytes, p.len), .qualify_columns = true, .sink = &out.sink};
     assert_int_equal(db_query(r, &q, &why), 0);
-    assert_string_equal(out.text, "request error context deadline exceeded\n");
+    assert_string_equal(out.text, "columns t.a:INT,k:\nend\n");
     free(p.bytes);
     db_reader_close(r);
     record_fini(&out);
@@ -330,6 +440,10 @@ int main(void)
         T(test_reader_is_as_new_for_the_next_client),
         T(test_reader_sees_the_pragmas_of_the_documents),
         T(test_queries_stop_at_their_deadline),
+        T(test_strong_reads_stop_at_their_deadline),
+        T(test_full_sink_stops_a_read_but_never_an_entry),
+        T(test_reader_sees_a_changed_schema_at_once),
+        T(test_names_can_be_qualified),
         T(test_classify_asks_sqlite_and_executes_nothing),
         T(test_disallowed_pragmas_are_seen_by_tokens),
     };
