@@ -40,6 +40,11 @@ static const struct request corpus[] = {
     {'r',
      {"SELECT * FROM clock ORDER BY random()", "SELECT id FROM clock ORDER BY random() LIMIT 2"}},
     {'e', {"CREATE TABLE shuffled AS SELECT id, random() AS r FROM clock ORDER BY random()"}},
+    {'e',
+     {"CREATE TABLE ck(x CHECK(x > random() % 2))", "INSERT INTO ck VALUES(0),(0),(0)",
+      "INSERT INTO ck VALUES(0)", "INSERT OR IGNORE INTO ck VALUES(0),(0),(0),(0),(0),(0)",
+      "CREATE TABLE cn(x CHECK(x > datetime('now')))", "INSERT INTO cn VALUES('3')",
+      "CREATE TABLE cg(x, y AS (random()))"}},
     /* upsert, RETURNING, LIMIT on UPDATE and DELETE */
     {'e',
      {"CREATE TABLE up(k PRIMARY KEY, n, at)",
