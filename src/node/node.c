@@ -114,6 +114,8 @@ int node_create(struct env *e, const struct node_config *config,
     if (!n)
         return ERR_NOMEM;
     n->env = e;
+    n->up.step = node_step;
+    n->up.lane_idle = node_stop_progress;
     n->opened = opened;
     n->opened_ctx = ctx;
     int rc = copy_config(n, config, why);

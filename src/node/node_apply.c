@@ -62,9 +62,9 @@ static void apply_done(struct env_job *job)
     }
     a->busy = false;
     struct raft_in in = {.kind = RAFT_IN_APPLIED, .u.applied_index = a->applied};
-    int rc = node_step(n, &in);
+    int rc = n->up.step(n, &in);
     ASSERT(rc == 0);
-    node_stop_progress(n);
+    n->up.lane_idle(n);
 }
 
 /* Who gets the next entry: memory, else what a load brought. Takes a reference. */

@@ -2,14 +2,6 @@
  * handed to the file that knows its kind. Everything here is checked before it reaches raft. */
 #include "node_int.h"
 
-struct node_conn *node_conn_find(struct node *n, peer_conn c)
-{
-    for (uint32_t i = 0; i < n->conn_count; i++)
-        if (n->conns[i].conn == c)
-            return &n->conns[i];
-    return NULL;
-}
-
 /* ---- adoption: a fresh node that asked to join takes the cluster's id, durably, before anything
  * else --- */
 
@@ -29,7 +21,7 @@ static void adopt_done(struct env_job *job)
     n->adopt_id = 0;
     n->joining = false;
     node_self_tell(n);
-    node_stop_progress(n);
+    n->up.lane_idle(n);
 }
 
 static void adopt_start(struct node *n, uint64_t cluster_id)
@@ -112,7 +104,7 @@ static void on_refused(void *ctx, raft_id member)
     struct raft_in in = {.kind = RAFT_IN_SUSPECT, .u.suspect = member};
 
     if (n->raft && n->phase == NODE_OPEN)
-        (void)node_step(n, &in);
+        (void)n->up.step(n, &in);
 }
 
 static void on_writable(void *ctx, raft_id member)
@@ -203,7 +195,7 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
         n->incoming_first = m.log_index + 1;
         m.entries = n->incoming_meta;
         struct raft_in in = {.kind = RAFT_IN_MSG, .u.msg = &m};
-        rc = node_step(n, &in);
+        rc = n->up.step(n, &in);
     }
     if (rc)
         env_log(n->env, "raft", "ignoring a malformed message: %s", err_text_of(rc));
@@ -255,7 +247,7 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
             raft_frame(n, from, f->body);
         return;
     case WIRE_FORWARD_REQ:
-        node_forward_asked(n, c, f);
+        node_serve(n, c, f);
         return;
     case WIRE_FORWARD_RES:
         node_forward_answered(n, c, f);

@@ -1,15 +1,22 @@
 /* node_int — the whole state of the room. Private to src/node.
  *
- * Who calls whom, one way:
+ * Files call downwards in this list only; what goes up goes through struct node_up.
  *
- *   node.c, node_open.c, node_stop.c     life
- *   node_write, node_read, node_forward  requests        ─┐
- *   node_members, node_meta              cluster          ├─► node_pump.c ─► raft_step
- *   node_frame.c                         from peers      ─┘        │ obeys, in field order
- *                                                                  ├─► node_log    (lane LOG)
- *                                                                  ├─► node_send   (peers)
- *                                                                  └─► node_apply  (lane APPLY)
- *   node_wait.c, node_cache.c, node_confs.c   the bottom: plain data
+ *   node.c                               create, destroy, facts
+ *   node_stop.c  node_open.c             the way down, the way up
+ *   node_pump.c                          the only caller of raft_step; obeys its orders, in field order
+ *   node_frame.c                         what comes from other nodes, by kind
+ *   node_serve.c                         their clients' requests
+ *   node_request.c                       which way a request goes
+ *   node_read.c                          reads: confirm, classify, run            (lane READ)
+ *   node_apply.c                         committed entries into the database      (lane APPLY)
+ *   node_write.c                         proposals that wait for their index
+ *   node_forward.c                       requests passed to the leader
+ *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
+ *   node_log.c                           what must become durable                 (lane LOG)
+ *   node_send.c                          raft's messages out; promises held until stored
+ *   node_load.c                          entries read back                        (lane LOG)
+ *   node_wait.c node_cache.c node_confs.c  plain data
  *
  * Results come back through callbacks of jobs and peers, as new inputs of the pump. All on the
  * LOOP; a job's struct belongs to its lane between submit and done. */
@@ -285,8 +292,16 @@ struct node_ask { /* a question of ours to another node */
 
 enum node_phase { NODE_OPENING, NODE_OPEN, NODE_STOPPING, NODE_STOPPED };
 
+/* What goes up: the lower files tell these, filled in once by node.c. */
+struct node_up {
+    int (*step)(struct node *n,
+                struct raft_in *in);   /* node_step: something happened that raft must know */
+    void (*lane_idle)(struct node *n); /* node_stop_progress: a lane's job is done */
+};
+
 struct node {
     struct env *env;
+    struct node_up up;
     enum node_phase phase;
     /* configuration, copied */
     char name[WIRE_NAME_MAX + 1], raft_bind[WIRE_ADDR_MAX + 1], raft_addr[WIRE_ADDR_MAX + 1];
@@ -412,9 +427,10 @@ void node_read_start(struct node_wait *w, bool classify); /* queue for a read co
 void node_read_confirm(struct node_wait *w);              /* linearizable: ask raft first */
 void node_read_kick(struct node *n);
 void node_read_answered(struct node *n, const struct raft_read *r);
+/* node_serve.c */
+void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);
 /* node_forward.c */
 void node_forward(struct node_wait *w);
-void node_forward_asked(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_forward_lost(struct node *n, peer_conn c);
 /* node_frame.c */

@@ -8,7 +8,7 @@
  * A job holds references to its entries; the LOOP may truncate the cache meanwhile. */
 #include "node_int.h"
 
-enum { LOG_RETRY_MS = 250, LOG_MARK_STEP = 64, LOAD_FIRST_CAP = 64 };
+enum { LOG_RETRY_MS = 250, LOG_MARK_STEP = 64 };
 
 static void log_run(struct env_job *job)
 {
@@ -55,7 +55,7 @@ static void log_done(struct env_job *job)
     log_release(l);
     if (l->rc == ERR_NOSPC) {
         log_no_space(n);
-        node_stop_progress(n);
+        n->up.lane_idle(n);
         return;
     }
     if (l->rc)
@@ -67,13 +67,13 @@ static void log_done(struct env_job *job)
         l->order_stored = l->run_order;
         node_release_held(n);
         struct raft_in in = {.kind = RAFT_IN_STORED, .u.stored_order = l->run_order};
-        int rc = node_step(n, &in);
+        int rc = n->up.step(n, &in);
         ASSERT(rc == 0);
     }
     uint64_t durable = n->view.durable_index;
     node_cache_evict(&n->cache, durable < n->apply.applied ? durable : n->apply.applied);
     node_log_kick(n);
-    node_stop_progress(n);
+    n->up.lane_idle(n);
 }
 
 static void log_retry(struct env_timer *t)
@@ -174,72 +174,4 @@ void node_log_kick(struct node *n)
 bool node_log_idle(const struct node *n)
 {
     return !n->log.busy;
-}
-
-/* ---- reading back
- * --------------------------------------------------------------------------------- */
-
-static int load_visit(void *ctx, uint64_t index, const struct wire_entry *entry)
-{
-    struct node_load *l = ctx;
-
-    ASSERT(index == l->first + l->count);
-    if (l->count == l->cap) {
-        uint32_t cap = l->cap ? l->cap * 2 : LOAD_FIRST_CAP;
-        struct node_entry **grown = mem_realloc(l->entries, cap * sizeof(struct node_entry *));
-        if (!grown)
-            return ERR_NOMEM;
-        l->entries = grown;
-        l->cap = cap;
-    }
-    struct node_entry *e = node_entry_new(entry->payload.len);
-    if (!e)
-        return ERR_NOMEM;
-    e->kind = entry->kind;
-    e->term = entry->term;
-    if (e->len)
-        memcpy(e->payload, entry->payload.data, e->len);
-    l->entries[l->count++] = e;
-    return 0;
-}
-
-static void load_run(struct env_job *job)
-{
-    struct node_load *l = LIST_ENTRY(job, struct node_load, job);
-    l->rc = rlog_read(l->node->rlog, l->first, l->count_max, l->bytes_max, load_visit, l);
-}
-
-static void load_done(struct env_job *job)
-{
-    struct node_load *l = LIST_ENTRY(job, struct node_load, job);
-
-    l->busy = false;
-    if (l->rc == ERR_IO || l->rc == ERR_CORRUPT)
-        env_halt(l->node->env, "the Raft log cannot be read back: stored data is damaged");
-    l->done(l);
-    node_stop_progress(l->node);
-}
-
-void node_load_start(struct node_load *l, struct node *n, uint64_t first, uint32_t count_max,
-                     size_t bytes_max)
-{
-    ASSERT(!l->busy && l->count == 0);
-    l->node = n;
-    l->first = first;
-    l->count_max = count_max;
-    l->bytes_max = bytes_max;
-    l->busy = true;
-    l->job.run = load_run;
-    l->job.done = load_done;
-    env_job_submit(n->env, ENV_LANE_LOG, &l->job);
-}
-
-void node_load_drop(struct node_load *l)
-{
-    for (uint32_t i = 0; i < l->count; i++)
-        node_entry_unref(l->entries[i]);
-    l->count = 0;
-    mem_free(l->entries);
-    l->entries = NULL;
-    l->cap = 0;
 }

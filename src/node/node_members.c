@@ -77,7 +77,7 @@ static int change_propose(struct node *n, struct node_change *c, const struct wi
     buf_fini(&b);
     wire_conf_to_raft(conf, &numbers);
     struct raft_in in = {.kind = RAFT_IN_CONF, .u.conf = &numbers};
-    rc = node_step(n, &in);
+    rc = n->up.step(n, &in);
     if (rc == 0)
         c->conf_index = n->view.conf_index;
     node_entry_unref(n->conf_entry);
@@ -370,7 +370,7 @@ int node_transfer(struct node *n, struct slice name, node_done_fn *done, void *c
     if (n->transfer.active)
         return ERR_BUSY;
     struct raft_in in = {.kind = RAFT_IN_TRANSFER, .u.transfer_to = m ? m->id : 0};
-    int rc = node_step(n, &in);
+    int rc = n->up.step(n, &in);
     if (rc)
         return rc;
     n->transfer.active = true;

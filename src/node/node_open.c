@@ -163,7 +163,7 @@ static void open_ended(struct node *n, int rc)
     n->open_runs = NULL;
     n->open_busy = false;
     n->opened(n->opened_ctx, rc, rc ? n->open_why.text : "");
-    node_stop_progress(n);
+    n->up.lane_idle(n);
 }
 
 static void open_db_done(struct env_job *job)
@@ -202,19 +202,4 @@ int node_open_start(struct node *n)
     n->open_job.done = open_log_done;
     env_job_submit(n->env, ENV_LANE_LOG, &n->open_job);
     return 0;
-}
-
-void node_self_tell(struct node *n)
-{
-    struct peer_self self = {
-        .cluster_id = n->cluster_id,
-        .store_id = n->store_id,
-        .id = n->id,
-        .name = n->name,
-        .raft_addr = n->raft_addr,
-        .api_url = n->api_url,
-        .version = n->version,
-        .sqlite = db_library_identity(),
-    };
-    peer_self_set(n->peers, &self);
 }

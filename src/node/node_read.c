@@ -100,7 +100,7 @@ static void read_done(struct env_job *job)
         read_answer(w);
     }
     node_read_kick(n);
-    node_stop_progress(n);
+    n->up.lane_idle(n);
 }
 
 void node_read_kick(struct node *n)
@@ -139,7 +139,7 @@ void node_read_confirm(struct node_wait *w)
     list_remove(&w->link);
     list_push_back(&n->confirming, &w->link);
     env_timer_arm(&w->timer, w->linearizable_timeout_ms * ENV_MS_NS);
-    int rc = node_step(n, &in); /* may answer before it returns */
+    int rc = n->up.step(n, &in); /* may answer before it returns */
     if (rc == ERR_NOT_LEADER)
         node_forward(w);
     else if (rc)

@@ -2,6 +2,29 @@
  * read back from disk), everything else at once; and messages held until an order is stored. */
 #include "node_int.h"
 
+struct node_conn *node_conn_find(struct node *n, peer_conn c)
+{
+    for (uint32_t i = 0; i < n->conn_count; i++)
+        if (n->conns[i].conn == c)
+            return &n->conns[i];
+    return NULL;
+}
+
+void node_self_tell(struct node *n)
+{
+    struct peer_self self = {
+        .cluster_id = n->cluster_id,
+        .store_id = n->store_id,
+        .id = n->id,
+        .name = n->name,
+        .raft_addr = n->raft_addr,
+        .api_url = n->api_url,
+        .version = n->version,
+        .sqlite = db_library_identity(),
+    };
+    peer_self_set(n->peers, &self);
+}
+
 static struct node_link *link_find(struct node *n, raft_id id)
 {
     for (uint32_t i = 0; i < n->link_count; i++)

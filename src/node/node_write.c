@@ -48,7 +48,7 @@ void node_write_propose(struct node *n)
         if (rc == 0) {
             struct raft_in in = {.kind = RAFT_IN_PROPOSE,
                                  .u.propose = {.count = count, .bytes = n->propose_bytes}};
-            rc = node_step(n, &in); /* obeying calls node_write_appended */
+            rc = n->up.step(n, &in); /* obeying calls node_write_appended */
         }
         if (rc)
             refuse_gathered(n, count, rc);
