@@ -391,16 +391,31 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
     return rc ? rc : apply_singly(d, entries, count);
 }
 
+enum { WAL_WAIT_MS = 20, BUSY_MS = 5000 };
+
 /* The WAL would only grow: copy it back when it is long. Nothing on disk is relied on after a start, so
- * nothing is synced. Readers may hold it up; then the next batch tries again. */
+ * nothing is synced. The next commit starts it anew if no reader is looking at it then; where readers
+ * overlap without end somebody always is, so that at four times the limit those who look are waited for,
+ * briefly, and again only when it has grown by a quarter. (New ones no longer need a WAL that has been
+ * copied: sqlite.org/c3ref/wal_checkpoint_v2, RESTART.) */
 static int limit_wal(struct db *d)
 {
-    if ((uint64_t)d->wal_frames * 4096 < d->config.wal_limit_bytes)
+    uint64_t bytes = (uint64_t)d->wal_frames * 4096;
+
+    if (bytes < d->config.wal_limit_bytes)
         return 0;
     int log_frames = 0, done_frames = 0;
+    bool wait = bytes / 4 >= d->config.wal_limit_bytes && bytes >= d->wal_wait_bytes;
     db_now_statement();
-    int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL, SQLITE_CHECKPOINT_PASSIVE, &log_frames,
-                                       &done_frames);
+    if (wait)
+        (void)sqlite3_busy_timeout(d->writer, WAL_WAIT_MS);
+    int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL,
+                                       wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
+                                       &log_frames, &done_frames);
+    if (wait) {
+        (void)sqlite3_busy_timeout(d->writer, BUSY_MS);
+        d->wal_wait_bytes = rc == SQLITE_OK ? 0 : bytes + bytes / 4;
+    }
     if (rc == SQLITE_OK && log_frames == done_frames)
         d->wal_frames = 0;
     return db_now()->machine_rc;

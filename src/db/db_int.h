@@ -234,6 +234,7 @@ struct db {
     bool schema_known;   /* whether the next is up to date */
     bool schema_alone;   /* it holds what makes batches visible: every entry runs alone */
     uint32_t wal_frames;
+    uint64_t wal_wait_bytes; /* readers are not waited for while the WAL is shorter */
     uint64_t batches, batches_redone;
     uint32_t reader_count;
 };
