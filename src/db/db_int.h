@@ -5,6 +5,7 @@
  *   db_shm.c      WAL index and locks between our connections      ├ what SQLite stands on
  *   db_vfs.c      sqlite3_vfs and sqlite3_io_methods over both    ┘
  *   db_entry.c    time and chance of a statement, machine failures (one thread-local struct)
+ *   db_conn.c     a connection of ours
  *   db_guard.c    what SQL may not do      db_stmt.c  prepared statements by text
  *   db_bind.c     parameters               db_run.c   one SQL text → results
  *   db_sticky.c   counters and digest across a batch that is done again

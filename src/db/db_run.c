@@ -12,11 +12,6 @@
 
 enum { RUN_COLUMNS_SMALL = 32 };
 
-void db_fold(uint64_t *digest, uint64_t value)
-{
-    *digest = prng_mix(*digest, value);
-}
-
 struct outcome { /* of one statement */
     int rc;
     uint64_t rows;
