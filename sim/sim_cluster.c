@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { JOIN_TIMEOUT_MS = 5000, JOIN_AGAIN_MS = 300 };
+enum { JOIN_TIMEOUT_MS = 5000, JOIN_AGAIN_MS = 300, STOP_GRACE_MS = 2000, STOP_LIMIT_S = 60 };
 
 struct sim_server *sim_server_of(struct sim *s, const struct host *h)
 {
@@ -157,6 +157,60 @@ void sim_server_start(struct sim_server *v)
     host_start(v->host, boot, v);
 }
 
+/* ---- SIGTERM ------------------------------------------------------------------------------------------- */
+
+static void node_stopped(void *ctx)
+{
+    struct sim_server *v = ctx;
+
+    node_destroy(v->node);
+    api_destroy(v->api);
+    mem_free(v->join_timer);
+    v->node = NULL;
+    v->api = NULL;
+    v->join_timer = NULL;
+    host_exit(v->host);
+}
+
+static void api_stopped(void *ctx)
+{
+    struct sim_server *v = ctx;
+
+    v->open = false;
+    env_timer_disarm(v->join_timer);
+    node_stop(v->node, node_stopped, v);
+}
+
+static void stop(struct env *e, void *ctx)
+{
+    struct sim_server *v = ctx;
+
+    (void)e;
+    if (v->open && !v->stopping) {
+        v->stopping = true;
+        api_stop(v->api, STOP_GRACE_MS, api_stopped, v);
+    }
+}
+
+static void stop_overdue(void *ctx)
+{
+    struct stop_watch *w = ctx;
+    struct sim_server *v = w->server;
+
+    if (v->stopping && host_up(v->host) && host_incarnation(v->host) == w->incarnation)
+        sim_violate(v->sim, SIM_N1, "%s did not stop within %d s", v->name, STOP_LIMIT_S);
+}
+
+void sim_server_stop(struct sim_server *v)
+{
+    struct stop_watch *w = &v->sim->stop_watches[v->at];
+
+    w->server = v;
+    w->incarnation = host_incarnation(v->host);
+    host_post(v->host, 0, stop, v);
+    world_after(v->sim->world, STOP_LIMIT_S * ENV_S_NS, stop_overdue, w);
+}
+
 /* ---- the end of an incarnation ------------------------------------------------------------------------- */
 
 static void on_end(void *ctx, struct host *h, const char *reason)
@@ -166,6 +220,13 @@ static void on_end(void *ctx, struct host *h, const char *reason)
 
     if (!v)
         return;
+    if (strcmp(reason, "exit") == 0) {
+        sim_evaluated(s, SIM_N1);
+        if (host_exit_leak(h))
+            sim_violate(s, SIM_N1, "%s stopped and left %zu blocks of memory", v->name,
+                        host_exit_leak(h));
+    }
+    v->stopping = false;
     v->node = NULL;
     v->api = NULL;
     v->join_timer = NULL;

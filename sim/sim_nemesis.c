@@ -321,6 +321,16 @@ static bool inject_transfer(struct sim *s)
     return v != NULL;
 }
 
+static bool inject_stop(struct sim *s)
+{
+    struct sim_server *v = draw_server(s, true);
+
+    if (!v || !v->open || v->stopping)
+        return false;
+    sim_server_stop(v);
+    return true;
+}
+
 static bool inject_wall_jump(struct sim *s)
 {
     struct sim_server *v = &s->servers[prng_below(&s->nemesis->rng, s->plan.node_count)];
@@ -359,6 +369,8 @@ static bool inject(struct sim *s, enum sim_family f)
         return inject_rot(s);
     case SIM_FAMILY_WALL_JUMP:
         return inject_wall_jump(s);
+    case SIM_FAMILY_STOP:
+        return inject_stop(s);
     case SIM_FAMILY_TRANSFER:
         return inject_transfer(s);
     case SIM_FAMILY_COUNT:

@@ -36,6 +36,7 @@ enum sim_family {
     SIM_FAMILY_STALL,
     SIM_FAMILY_ROT,
     SIM_FAMILY_WALL_JUMP,
+    SIM_FAMILY_STOP,     /* SIGTERM, and back again */
     SIM_FAMILY_TRANSFER, /* leadership handed over on request */
     SIM_FAMILY_COUNT
 };

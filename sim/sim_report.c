@@ -86,8 +86,9 @@ enum {
     LEAST_WRITES = 20000,
     LEAST_EVALUATIONS = 1000,
     LEAST_N4 = 20,
-    LEAST_R9 = 50, /* only when a log is cut */
+    LEAST_R9 = 10, /* only when a log is cut */
     LEAST_P1 = 200,
+    LEAST_N1 = 100,
     LEAST_FAMILY_PER_10_SEEDS = 5,
     LEAST_ROT_PER_10_SEEDS = 1,
 };
@@ -108,7 +109,8 @@ static uint64_t scaled(const struct sim_sums *sums, uint64_t per_thousand)
 static bool oracle_applies(enum sim_oracle o, enum sim_profile profile)
 {
     bool halts = profile == SIM_DISK_ONLY || profile == SIM_SWARM;
-    return o != SIM_N4 || halts;
+    bool stops = profile == SIM_CRASH_ONLY || profile == SIM_SWARM;
+    return (o != SIM_N4 || halts) && (o != SIM_N1 || stops);
 }
 
 bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile profile)
@@ -136,6 +138,7 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         uint64_t least = !oracle_applies((enum sim_oracle)i, profile) ? 0
                          : i == SIM_N4                                ? LEAST_N4
                          : i == SIM_R9                                ? LEAST_R9
+                         : i == SIM_N1                                ? LEAST_N1
                          : i == SIM_P1 || i == SIM_R7                 ? LEAST_P1
                                                                       : LEAST_EVALUATIONS;
         enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));

@@ -40,6 +40,7 @@
     X(C2, "acknowledged writes are there, exactly once")                                           \
     X(C3, "weaker reads return something that was written, within their bound")                    \
     X(C8, "each answer belongs to its question")                                                   \
+    X(N1, "a clean stop ends in time and leaves no memory behind")                                 \
     X(N4, "a node stops only for a listed reason")                                                 \
     X(L1, "after healing the cluster serves again in bounded time")
 enum sim_oracle {
@@ -93,7 +94,7 @@ struct sim_server {
     struct node *node;
     struct api *api;
     struct env_timer *join_timer;
-    bool open;
+    bool open, stopping;
     uint32_t join_at;
 };
 
@@ -103,10 +104,17 @@ struct sim_client;     /* sim_client.c */
 struct sim_nemesis;    /* sim_nemesis.c */
 struct clients_shared; /* sim_client.c */
 
+/* Somebody looks whether a stop ends in time. */
+struct stop_watch {
+    struct sim_server *server;
+    uint64_t incarnation;
+};
+
 struct sim {
     struct sim_plan plan;
     struct world *world;
     struct sim_server servers[SIM_NODES_MAX];
+    struct stop_watch stop_watches[SIM_NODES_MAX];
     struct sim_client *clients[SIM_CLIENTS_MAX];
     struct sim_raft_watch *watch;
     struct sim_promises *promises;
@@ -132,6 +140,7 @@ static inline void sim_evaluated(struct sim *s, enum sim_oracle o)
 /* sim_cluster.c */
 void sim_cluster_create(struct sim *s);
 void sim_server_start(struct sim_server *v);
+void sim_server_stop(struct sim_server *v);                            /* as SIGTERM does it */
 struct sim_server *sim_server_of(struct sim *s, const struct host *h); /* NULL: a client's host */
 struct sim_server *
 sim_leader(struct sim *s); /* the one with the highest term that believes so; NULL */
