@@ -114,6 +114,7 @@ int env_uv_create(const struct env_uv_config *config, struct env **out, struct e
     }
     (void)signal(SIGPIPE, SIG_IGN);
     uv_env_turn_init(u);
+    uv_env_round_init(u);
     uv_env_timers_init(u);
     rc = uv_env_jobs_start(u, config->read_threads);
     if (rc != 0) {

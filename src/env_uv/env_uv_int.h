@@ -1,10 +1,13 @@
 /* env_uv_int.h — the real environment's insides.
  *
  * One loop thread, one thread per LOG and APPLY lane, a few for READ. All fields belong to the loop
- * thread except where a comment says otherwise. Files of this room call in one direction:
+ * thread except where a comment says otherwise. Files call downwards only:
  *
- *   env_uv.c ─► stream.c listen.c ─► addr.c
- *          ├──► job.c timer.c file.c log.c        all ─► turn.c (defer, end of turn)
+ *      env_uv.c                 made, run, taken down; the table of calls
+ *      round.c   listen.c       one round of the loop; listeners
+ *      job.c timer.c stream.c   lanes and finished jobs; timers; connections
+ *      turn.c                   hooks, and work for the next turn
+ *      file.c addr.c log.c
  */
 #ifndef RQ_ENV_UV_INT_H
 #define RQ_ENV_UV_INT_H
@@ -50,9 +53,11 @@ struct uv_env {
     bool running;
     bool destroying; /* no owner hears anything any more */
 
-    /* turn.c */
+    /* round.c */
     uv_prepare_t prepare;
     uv_check_t check;
+
+    /* turn.c */
     uv_idle_t idle; /* active: the next poll must not block */
     uint64_t turn;  /* number of the current turn */
     struct env_turn *hooks_head;
@@ -101,10 +106,14 @@ static inline void uv_env_check_loop(const struct uv_env *u)
     ASSERT(uv_env_on_loop(u));
 }
 
-/* turn.c — when a turn ends, and what waits for the next one. */
+/* round.c */
+void uv_env_round_init(struct uv_env *u);
+
+/* turn.c */
 void uv_env_turn_init(struct uv_env *u);
 void uv_env_turn_end(struct uv_env *u);   /* run hooks; deferred work becomes ripe */
 void uv_env_turn_again(struct uv_env *u); /* do not sleep before the next turn */
+void uv_env_ripe_run(struct uv_env *u);   /* deferred work of earlier turns */
 void uv_env_defer(struct uv_env *u, struct uv_deferred *d);
 void uv_env_turn_schedule(struct env_turn *t);
 void uv_env_turn_cancel(struct env_turn *t);

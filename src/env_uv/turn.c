@@ -1,15 +1,8 @@
-/* turn.c — what a turn of the loop is, and what happens at its end.
+/* turn.c — what waits for the end of a turn, and what for the next one. round.c says when that is.
  *
- * libuv's round is: timers, pending, idle, prepare, poll, check, closing. We end a turn at prepare
- * (all that ran since the last poll is gathered before we may sleep), at check (all that one poll
- * brought) and before timers fire (what closing callbacks did). A hook scheduled by a hook waits
- * for the next of these; an active idle handle keeps the poll in between from blocking. */
+ * Hooks run at the end of the turn that scheduled them; a hook scheduled by a hook, at the next end.
+ * Deferred work of a turn becomes ripe at its end and runs at the start of a later round. */
 #include "env_uv_int.h"
-
-static bool something_waits(const struct uv_env *u)
-{
-    return u->hooks_head || !list_empty(&u->deferred) || !list_empty(&u->ripe) || u->held_head;
-}
 
 void uv_env_turn_end(struct uv_env *u)
 {
@@ -30,32 +23,11 @@ void uv_env_turn_end(struct uv_env *u)
     u->turn++;
 }
 
-static void on_prepare(uv_prepare_t *handle)
+void uv_env_ripe_run(struct uv_env *u)
 {
-    struct uv_env *u = handle->data;
-
-    uv_env_turn_end(u);
-    uv_env_timers_set_alarm(u);
-    if (something_waits(u))
-        uv_env_turn_again(u);
-    else
-        (void)uv_idle_stop(&u->idle);
-    uv_env_jobs_before_sleep(u);
-}
-
-static void on_check(uv_check_t *handle)
-{
-    uv_env_jobs_deliver(handle->data);
-    uv_env_turn_end(handle->data);
-}
-
-static void on_idle(uv_idle_t *handle)
-{
-    struct uv_env *u = handle->data;
     struct list now;
     struct list *item;
 
-    uv_env_jobs_release_held(u);
     list_init(&now);
     while ((item = list_pop_front(&u->ripe)) != NULL)
         list_push_back(&now, item);
@@ -69,14 +41,12 @@ void uv_env_turn_init(struct uv_env *u)
 {
     list_init(&u->deferred);
     list_init(&u->ripe);
-    (void)uv_prepare_init(&u->loop, &u->prepare);
-    (void)uv_check_init(&u->loop, &u->check);
     (void)uv_idle_init(&u->loop, &u->idle);
-    u->prepare.data = u;
-    u->check.data = u;
-    u->idle.data = u;
-    (void)uv_prepare_start(&u->prepare, on_prepare);
-    (void)uv_check_start(&u->check, on_check);
+}
+
+static void on_idle(uv_idle_t *handle)
+{
+    (void)handle; /* that it is active is all */
 }
 
 void uv_env_turn_again(struct uv_env *u)
