@@ -63,6 +63,15 @@ static void api_stopped_run(struct env_turn *t)
     a->stopped(a->stopped_ctx);
 }
 
+static void api_conn_gone(struct api *a)
+{
+    if (!a->stopping || a->stopped_told || a->conn_count > 0)
+        return;
+    a->stopped_told = true;
+    env_timer_disarm(&a->grace);
+    env_turn_schedule(&a->stopped_turn);
+}
+
 static void api_grace_over(struct env_timer *t)
 {
     struct api *a = t->ctx;
@@ -81,6 +90,7 @@ int api_create(struct env *e, const struct api_config *config, struct api **out,
         return err_set(why, ERR_NOMEM, "out of memory");
     a->env = e;
     a->dispatch = api_dispatch;
+    a->conn_gone = api_conn_gone;
     a->start_ns = env_now_ns(e);
     a->start_wall_ns = env_wall_ns(e);
     arena_init(&a->arena, STRINGS_MAX);
@@ -114,15 +124,6 @@ const char *api_bound_addr(const struct api *a)
 {
     ASSERT(a->listener != NULL);
     return env_listener_addr(a->listener);
-}
-
-void api_conn_gone(struct api *a)
-{
-    if (!a->stopping || a->stopped_told || a->conn_count > 0)
-        return;
-    a->stopped_told = true;
-    env_timer_disarm(&a->grace);
-    env_turn_schedule(&a->stopped_turn);
 }
 
 void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx)

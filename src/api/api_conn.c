@@ -122,7 +122,7 @@ static void conn_closed(void *ctx)
     list_remove(&c->link);
     a->conn_count--;
     mem_free(c);
-    api_conn_gone(a);
+    a->conn_gone(a);
 }
 
 /* ---- output --------------------------------------------------------------------------------------------------- */

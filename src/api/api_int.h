@@ -1,14 +1,18 @@
 /* api_int — the room's inside. Private to src/api.
  *
- * Who calls whom, one way:
+ * Files call downwards only:
  *
- *   api.c ─► api_route.c ─► one file per endpoint ─► api_reply.c ─► api_conn.c ─► env, http
- *                │                   └─► api_body.c, api_value.c, api_date.c (pure)
- *                └─► api_params.c
+ *      api.c                          listen, stop; fills in what connections call
+ *      api_route.c                    checks in order, table of endpoints
+ *      api_members.c                  POST /leader, /remove; GET /leader is below
+ *      api_db.c api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
+ *      api_reply.c   api_params.c     one answer per request; its query parameters
+ *      api_conn.c                     bytes, timeouts, one request in flight
+ *      api_body.c api_value.c api_date.c                  pure
  *
- * api_conn.c is the bottom: it hands whole messages up through struct api's dispatch pointer. One
- * request per connection is in flight; what the client pipelines behind it waits in the connection.
- * All on the LOOP, but for the codec (api_encode.c), which runs where the rows are. */
+ * What goes up goes through two pointers in struct api: dispatch (a request is whole) and conn_gone.
+ * api_encode.c is the codec: it runs where the rows are and uses the pure ones. api_resolve.c is a
+ * client of its own. All but the codec on the LOOP. */
 #ifndef RQ_API_INT_H
 #define RQ_API_INT_H
 
@@ -188,6 +192,7 @@ struct api {
     struct list conns; /* not yet closed, in order of arrival */
     uint32_t conn_count;
     void (*dispatch)(struct api_request *r); /* answers now, or later by api_reply */
+    void (*conn_gone)(struct api *a);        /* a connection left conns; perhaps the last one */
     uint64_t counters[API_COUNT_MAX_];
 
     bool stopping, stopped_told;
@@ -225,8 +230,6 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
 void api_conn_close(struct api_conn *c);
 /* Close as soon as nothing is in flight. */
 void api_conn_retire(struct api_conn *c);
-/* Tell api.c that a connection is gone: it may be the last one. */
-void api_conn_gone(struct api *a);
 
 /* ---- answers (api_reply.c; §1.3, §1.4) -------------------------------------------------------------------- */
 
