@@ -239,14 +239,16 @@ int net_listen(struct env *e, const char *bind_addr, void (*accepted)(void *, st
     uint16_t port;
 
     if (!parse(bind_addr, name, &port))
-        return err_set(why, ERR_ADDRESS, "%s: not host:port", bind_addr);
+        return err_set(why, ERR_ADDRESS, "listen tcp: address %s: not of the form host:port",
+                       bind_addr);
     if (*name && !is_self(h, name))
-        return err_set(why, ERR_ADDRESS, "%s: not an address of this host", bind_addr);
+        return err_set(why, ERR_ADDRESS, "listen tcp %s: bind: cannot assign requested address",
+                       bind_addr);
     bool any = port == 0;
     while (any && (port == 0 || port_used(h, port)))
         port = port_take(h);
     if (port_used(h, port))
-        return err_set(why, ERR_ADDRESS, "%s: address already in use", bind_addr);
+        return err_set(why, ERR_ADDRESS, "listen tcp %s: bind: address already in use", bind_addr);
     struct sim_listener *l = calloc(1, sizeof(*l));
     ASSERT(l);
     l->base.env = e;
