@@ -66,7 +66,8 @@ static void resume(void *ctx)
 static void links_heal(void *ctx)
 {
     struct later *l = ctx;
-    world_links_heal(l->sim->world);
+    if (!l->sim->nemesis->off)
+        world_links_heal(l->sim->world);
 }
 
 static void net_heal(void *ctx)
@@ -142,6 +143,11 @@ static bool inject_partition(struct sim *s)
         hosts[i] = s->servers[i].host;
     struct sim_server *leader = sim_leader(s);
     size_t victim = leader && prng_chance_ppm(r, 500000) ? leader->at : prng_below(r, n);
+    if (s->plan.hunt_leaders && leader && prng_chance_ppm(r, 800000)) {
+        world_partition_isolate(s->world, hosts, n, leader->at);
+        after(s, NULL, draw_ms(s, 50, 3 * s->plan.heartbeat_timeout_ms), links_heal);
+        return true;
+    }
     switch (prng_below(r, 6)) {
     case 0:
         world_partition_isolate(s->world, hosts, n, victim);

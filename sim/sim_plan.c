@@ -105,6 +105,20 @@ static void draw_net(struct sim_plan *p, struct prng *r)
                                           : SIM_CUT_RANDOM;
 }
 
+/* Leaders come and go while many clients wait for each: logs that differ in length and term, reads
+ * that meet a leader too old or too young. */
+static void draw_hunt(struct sim_plan *p, struct prng *r)
+{
+    p->hunt_leaders = true;
+    p->client_count = SIM_CLIENTS_MAX;
+    p->key_count = (uint32_t)prng_range(r, 1, 2);
+    p->think_ns = PICK(r, 20, 50) * ENV_MS_NS;
+    p->fault_ns = 5 * ENV_S_NS;
+    p->heartbeat_timeout_ms = PICK(r, 100, 200);
+    p->client_timeout_ns = PICK(r, 100, 300, 1000) * ENV_MS_NS;
+    p->fault_every_ns = p->heartbeat_timeout_ms * PICK(r, 1, 2, 4) * ENV_MS_NS;
+}
+
 static uint32_t draw_node_count(struct prng *r)
 {
     return (uint32_t)PICK(r, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5);
@@ -127,7 +141,7 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     p->fault_ns = prng_range(&r, 5, 12) * ENV_S_NS;
     p->fault_every_ns = PICK(&r, 200, 500, 1000, 2000) * ENV_MS_NS;
     p->think_ns = PICK(&r, 20, 50, 100, 200) * ENV_MS_NS;
-    p->client_timeout_ns = PICK(&r, 1, 3, 10) * ENV_S_NS;
+    p->client_timeout_ns = PICK(&r, 300, 1000, 3000, 10000) * ENV_MS_NS;
     p->shadow_ppm = profile == SIM_CRASH_ONLY || profile == SIM_DISK_ONLY ? 1000000 : 100000;
     p->disk_profile = (enum sim_disk_profile)prng_below(&r, SIM_DISK_PROFILE_COUNT);
     /* Not LATE: a sync that says 0 and did nothing is a lie no single copy can survive. */
@@ -143,5 +157,9 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
         p->think_ns = 400 * ENV_MS_NS;
         p->fault_ns = 5 * ENV_S_NS;
     }
+    p->maimed = p->family[SIM_FAMILY_PARTITION] && prng_chance_ppm(&r, 300000);
+    if (p->family[SIM_FAMILY_PARTITION] && p->world.net.cut != SIM_CUT_BYTE &&
+        prng_chance_ppm(&r, 300000))
+        draw_hunt(p, &r);
     p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
 }

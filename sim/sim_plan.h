@@ -62,6 +62,8 @@ struct sim_plan {
     uint64_t think_ns;       /* mean pause of a client between operations */
     uint64_t client_timeout_ns;
     uint32_t shadow_ppm; /* of promises checked by a shadow power cut */
+    bool hunt_leaders;   /* cut off whoever leads, soon after it began to */
+    bool maimed;         /* after the faults one node stays half cut off; the others must serve */
     bool family[SIM_FAMILY_COUNT];
     enum sim_disk_profile disk_profile;
     enum sim_disk_sync_eio sync_eio_mode;

@@ -177,6 +177,8 @@ static void raft_message_leaves(struct sim *s, struct sim_server *v, const struc
 
     if (wire_raft_get(f->body, &m, entry_seen, s))
         return;
+    if (m.kind == RAFT_MSG_VOTE_REQ) /* whoever asks has voted for itself */
+        sim_raft_vote_seen(s, v->at, m.term, m.from);
     if (m.kind == RAFT_MSG_VOTE_RES && m.granted) {
         sim_raft_vote_seen(s, v->at, m.term, m.to);
         made = promise_note(s, PROMISE_VOTE, v);
@@ -186,6 +188,7 @@ static void raft_message_leaves(struct sim *s, struct sim_server *v, const struc
         }
     }
     if (m.kind == RAFT_MSG_APPEND_RES && m.granted && m.log_index > 0) {
+        sim_raft_acked(s, v, m.log_index, raft_term_at(node_raft(v->node), m.log_index));
         made = promise_note(s, PROMISE_APPEND, v);
         if (made) {
             made->index = m.log_index;

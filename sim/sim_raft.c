@@ -53,8 +53,10 @@ struct mirror {      /* what a node's log was when last looked at */
     uint64_t term, commit; /* R6, within the incarnation */
     uint64_t term_ever;    /* R6, across incarnations: as promised by votes */
     uint64_t applied;
+    uint64_t acked, acked_term; /* P2, across incarnations: promised and not overwritten since */
     enum raft_role role;
     uint64_t role_term;
+    bool seen; /* this incarnation */
     uint64_t looks;
     uint64_t calls; /* env calls it had made: unchanged, it did not run */
 };
@@ -113,6 +115,7 @@ void sim_raft_restarted(struct sim *s, struct sim_server *v)
     m->applied = 0;
     m->role = RAFT_FOLLOWER;
     m->calls = 0;
+    m->seen = false;
     sim_shadow_forget(s, v);
 }
 
@@ -203,12 +206,31 @@ static void check_log(struct sim *s, struct sim_server *v, const struct raft *r,
         sim_violate(s, SIM_R2, "leader %s removed its own entry %llu", v->name,
                     (unsigned long long)(same + 1));
     check_removed(s, v, m, same + 1);
+    if (m->last && same < m->acked) {
+        m->acked = same;
+        m->acked_term = same ? m->terms[same] : 0;
+    }
     for (uint64_t i = same + 1; i <= view->last_index; i++) {
         uint64_t term = raft_term_at(r, i);
         check_entry(s, v, i, term, i > 1 ? raft_term_at(r, i - 1) : 0);
         m->terms[i] = term;
     }
     m->last = view->last_index;
+}
+
+/* A new incarnation: what an earlier one acknowledged is there, or the node has refused to start. The
+ * shadow power cut cannot say this of a node whose durable bits were damaged. */
+static void check_acked(struct sim *s, struct sim_server *v, const struct raft *r)
+{
+    const struct mirror *m = &s->watch->nodes[v->at];
+
+    if (m->acked == 0)
+        return;
+    sim_evaluated(s, SIM_P2);
+    if (raft_term_at(r, m->acked) != m->acked_term)
+        sim_violate(s, SIM_P2,
+                    "%s came back without entry %llu of term %llu, which it had acknowledged",
+                    v->name, (unsigned long long)m->acked, (unsigned long long)m->acked_term);
 }
 
 /* ---- R8, R10, commit ------------------------------------------------------------------------------------------ */
@@ -313,6 +335,9 @@ static void look_at(struct sim *s, struct sim_server *v)
     raft_look(r, &view);
     if (m->looks++ % 64 == 0)
         node_check(v->node);
+    if (!m->seen)
+        check_acked(s, v, r);
+    m->seen = true;
     check_log(s, v, r, &view);
     check_commit(s, v, r, &view);
     if (view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term))
@@ -362,6 +387,16 @@ void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t 
     else if (*known != (uint64_t)crc + 1)
         sim_violate(s, SIM_R3, "entry %llu of term %llu travels with two contents",
                     (unsigned long long)index, (unsigned long long)term);
+}
+
+void sim_raft_acked(struct sim *s, struct sim_server *v, uint64_t index, uint64_t term)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+
+    if (index > m->acked && term) {
+        m->acked = index;
+        m->acked_term = term;
+    }
 }
 
 void sim_raft_vote_seen(struct sim *s, uint32_t voter, uint64_t term, uint64_t candidate)

@@ -124,6 +124,8 @@ static void phase_heal(struct sim *s)
 {
     sim_nemesis_heal(s);
     s->faults_over = true;
+    if (s->plan.maimed)
+        sim_state_maimed(s);
     (void)sim_go(s, 3 * ENV_S_NS, NULL);
     s->stop_clients = true;
     (void)sim_go(s, s->plan.client_timeout_ns + ENV_S_NS, NULL); /* every operation ends */

@@ -178,6 +178,7 @@ void sim_raft_look(struct sim *s);                            /* after every eve
 void sim_raft_restarted(struct sim *s, struct sim_server *v); /* a new incarnation begins */
 void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint64_t digest);
 void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t crc);
+void sim_raft_acked(struct sim *s, struct sim_server *v, uint64_t index, uint64_t term);
 void sim_raft_vote_seen(struct sim *s, uint32_t voter, uint64_t term, uint64_t candidate);
 uint64_t sim_raft_committed(const struct sim *s); /* highest index known to anyone */
 uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index); /* 0: not committed */
@@ -199,6 +200,7 @@ const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v);
 void sim_shadow_forget(struct sim *s, struct sim_server *v); /* its disk changed by other hands */
 
 /* sim_state.c */
+void sim_state_maimed(struct sim *s);
 void sim_state_final(struct sim *s);
 
 #endif

@@ -69,6 +69,35 @@ static void judge_liveness(struct sim *s)
         sim_violate(s, SIM_L1, "the nodes did not converge within %d s", SERVE_LIMIT_S);
 }
 
+/* One node hears nobody, or nobody hears it, and it led: the others must do without it. */
+void sim_state_maimed(struct sim *s)
+{
+    struct sim_server *victim = sim_leader(s);
+    uint32_t living = 0;
+
+    for (uint32_t i = 0; i < s->plan.node_count; i++)
+        living += alive(&s->servers[i]);
+    if (!victim || living < 2 || living - 1 <= s->plan.node_count / 2)
+        return;
+    bool deaf = s->plan.seed % 2 != 0;
+    for (uint32_t i = 0; i < s->plan.node_count; i++) {
+        struct host *other = s->servers[i].host;
+        if (other != victim->host)
+            world_partition_one_way(s->world, deaf ? other : victim->host,
+                                    deaf ? victim->host : other);
+    }
+    for (uint32_t i = 0; i < s->plan.node_count; i++) {
+        struct sim_server *v = &s->servers[i];
+        if (v == victim || !alive(v))
+            continue;
+        sim_evaluated(s, SIM_L1);
+        if (!serves(s, v) && !s->result->violated && alive(v))
+            sim_violate(s, SIM_L1, "%s answers no write within %d s while only %s is half cut off",
+                        v->name, SERVE_LIMIT_S, victim->name);
+    }
+    world_links_heal(s->world);
+}
+
 /* ---- S4 --------------------------------------------------------------------------------------------------- */
 
 /* A reset drawn while faults were on may still hit the first connections: ask again. */

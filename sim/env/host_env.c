@@ -42,7 +42,7 @@ static void on_result(struct sim_env *e, int rc, uint32_t crc)
 
 static struct host *note(struct env *e, const char *kind, uint64_t a, uint64_t b)
 {
-    struct host *h = host_of_env(e);
+    struct host *h = host_of(e);
     struct sim_call c = {kind, NULL, a, b, 0};
     on_call(&h->sim, &c, false);
     return h;
@@ -162,11 +162,6 @@ static struct env_job *job_pop(struct env_job **first)
     ASSERT(j);
     *first = j->next;
     return j;
-}
-
-void lanes_forget(struct host *h)
-{
-    memset(h->lanes, 0, sizeof(h->lanes));
 }
 
 static void run_job_start(struct world *w, const struct event *ev);
@@ -294,6 +289,12 @@ const struct env_ops host_env_ops = {
     .log = op_log,
     .halt = op_halt,
 };
+
+struct host *host_of_env(const struct env *e)
+{
+    ASSERT(e->ops == &host_env_ops);
+    return (struct host *)(uintptr_t)e;
+}
 
 void host_env_init(struct host *h)
 {

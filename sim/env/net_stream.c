@@ -7,7 +7,7 @@
 static struct host *note(struct env *e, const char *kind, const char *text, uint64_t a, uint64_t b,
                          uint32_t crc)
 {
-    struct host *h = host_of_env(e);
+    struct host *h = host_of(e);
     struct sim_call c = {kind, text, a, b, crc};
     h->sim.call(&h->sim, &c, false);
     ASSERT(!h->job); /* LOOP only */
