@@ -49,6 +49,9 @@ bool uv_env_addr_numeric(const struct uv_host_port *hp, struct sockaddr_storage 
     for (const char *p = hp->port; *p; p++)
         port = port * 10 + (*p - '0');
     memset(out, 0, sizeof(*out));
+    /* RFC 6761 §6.3: this name is the loopback, whoever is or is not there to be asked. */
+    if (strcmp(hp->host, "localhost") == 0)
+        return uv_ip4_addr("127.0.0.1", port, (struct sockaddr_in *)(void *)out) == 0;
     return uv_ip4_addr(hp->host, port, (struct sockaddr_in *)(void *)out) == 0 ||
            uv_ip6_addr(hp->host, port, (struct sockaddr_in6 *)(void *)out) == 0;
 }

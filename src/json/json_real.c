@@ -45,7 +45,7 @@ struct decimal {
 /* The digits of w, trailing zeros cut, for the number w / 10^scale; w != 0. */
 static void decimal_from_u64(struct decimal *d, uint64_t w, int32_t scale)
 {
-    char reversed[20];
+    char reversed[20] = {0};
     uint32_t count = 0;
 
     for (; w != 0; w /= 10)
