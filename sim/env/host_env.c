@@ -265,7 +265,7 @@ static void op_halt(struct env *e, const char *reason)
     host_leave(h);
 }
 
-const struct env_ops host_env_ops = {
+static const struct env_ops host_env_ops = {
     .now_ns = op_now_ns,
     .wall_ns = op_wall_ns,
     .random_u64 = op_random_u64,

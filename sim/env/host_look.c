@@ -35,7 +35,7 @@ static uint64_t drifted(uint64_t d, int32_t ppm)
     return (uint64_t)((int64_t)d + extra);
 }
 
-uint64_t host_mono_ns(const struct host *h, uint64_t at_ns)
+static uint64_t mono_ns_at(const struct host *h, uint64_t at_ns)
 {
     return h->mono_base_ns + drifted(at_ns - h->boot_ns, h->config.drift_ppm);
 }
@@ -43,19 +43,19 @@ uint64_t host_mono_ns(const struct host *h, uint64_t at_ns)
 uint64_t host_due_after_ns(const struct host *h, uint64_t mono_ns)
 {
     uint64_t now_ns = h->world->now_ns;
-    uint64_t have = host_mono_ns(h, now_ns);
+    uint64_t have = mono_ns_at(h, now_ns);
     if (mono_ns <= have)
         return 0;
     uint64_t rate = (uint64_t)(1000000 + h->config.drift_ppm), wait = mono_ns - have;
     uint64_t after_ns = wait / rate * 1000000 + wait % rate * 1000000 / rate;
-    while (host_mono_ns(h, now_ns + after_ns) < mono_ns)
+    while (mono_ns_at(h, now_ns + after_ns) < mono_ns)
         after_ns++;
     return after_ns;
 }
 
 uint64_t host_now_ns(const struct host *h)
 {
-    return host_mono_ns(h, h->world->now_ns + (h->job ? h->job_ns : 0));
+    return mono_ns_at(h, h->world->now_ns + (h->job ? h->job_ns : 0));
 }
 
 int64_t host_wall_ns(const struct host *h)

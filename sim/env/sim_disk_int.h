@@ -1,5 +1,12 @@
 /* sim_disk_int — inside the disk: page images, inodes, names, pending items; and the calls that an
- * environment makes for env_file_*. */
+ * environment makes for env_file_*. Files call downwards only:
+ *
+ *      sim_disk.c                        made, copied, taken down; views
+ *      sim_disk_ops.c  sim_disk_cut.c    what env_file_* does; the power cut
+ *      sim_disk_rot.c  sim_pending.c     damage; what lies between cache and platter
+ *      sim_names.c                       inodes and names
+ *      sim_image.c                       bytes
+ */
 #ifndef SIM_DISK_INT_H
 #define SIM_DISK_INT_H
 
@@ -91,7 +98,7 @@ struct sim_disk {
     void *on_event_ctx;
 };
 
-/* sim_disk.c */
+/* sim_names.c */
 struct sim_entry *disk_entry(const struct sim_disk *d, const char *path); /* normalised; NULL */
 struct sim_entry *disk_entry_make(struct sim_disk *d, const char *path);
 void disk_entry_set(struct sim_inode **slot, struct sim_inode *n); /* counts */

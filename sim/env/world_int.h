@@ -1,8 +1,16 @@
 /* world_int — inside the world: events, hosts, and what net and hosts ask of each other.
  *
- *   world.c  heap, loop, trace     host.c  incarnations, turns     host_env.c  env_* of a host
- *   net_conn.c  connections        net_stream.c  env_stream_*      net_link.c  who reaches whom
- * Calls go right and down: world ─► host ─► net; net and host_env post events back into world. */
+ * Files call downwards only:
+ *
+ *      world.c                        made, run, taken down
+ *      host.c                         incarnations: begin, pause, end
+ *      host_env.c                     env_* of a host; its files are env_files.c over the disk
+ *      net_stream.c  net_fault.c      env_stream_*; faults by hand
+ *      net_conn.c                     connections, as two kernels see them
+ *      host_turn.c   net_link.c       code entered and left, turns; who reaches whom
+ *      event.c  trace.c  host_look.c  the heap; what is folded and counted; clocks, questions
+ *
+ * What goes up: events carry the function they run, and host.ended says that code left for good. */
 #ifndef WORLD_INT_H
 #define WORLD_INT_H
 
@@ -69,7 +77,8 @@ struct host {
         END_POWER,
         END_HALT,
         END_EXIT
-    } ending; /* takes effect at the next env call or when the code returns */
+    } ending;                      /* takes effect at the next env call or when the code returns */
+    void (*ended)(struct host *h); /* the incarnation's code has left the stack for good */
     char halt[ERR_TEXT_MAX];
     size_t exit_leak;
     struct list listeners; /* of sim_listener.in_host */
@@ -105,7 +114,7 @@ struct world {
     void *on_end_ctx;
 };
 
-/* world.c */
+/* event.c */
 struct event *event_post(struct world *w, uint64_t after_ns, const char *kind,
                          void (*run)(struct world *, const struct event *), void *ctx,
                          uint64_t arg); /* the world's own; host and where may be set at once */
@@ -114,37 +123,50 @@ struct event *event_post_host(struct host *h, uint64_t after_ns, enum where wher
                               uint64_t arg);
 void event_cancel(struct world *w, struct event *ev); /* wherever it waits */
 void event_unheap(struct world *w, struct event *ev); /* now the caller's */
+void event_reheap(struct world *w, struct event *ev); /* with its old tie: nothing is drawn */
+void event_push(struct world *w, struct event *ev);   /* with a new tie */
 void event_free(struct world *w, struct event *ev);
-void event_push(struct world *w, struct event *ev); /* with a new tie */
-void event_fold(struct world *w, const struct event *ev, uint64_t len, uint32_t crc);
-void world_fold(struct world *w, uint64_t x);
-void world_fault(struct world *w, enum world_fault kind);
 static inline bool event_stale(const struct event *ev)
 {
     return ev->incarnation && !(ev->host->up && ev->host->incarnation == ev->incarnation);
 }
 
-/* host.c */
+/* trace.c */
+void event_fold(struct world *w, const struct event *ev, uint64_t len, uint32_t crc);
+void host_call_note(struct host *h, const struct sim_call *c);
+void world_fold(struct world *w, uint64_t x);
+void world_checkpoint(struct world *w); /* keep the hash so far, with the draws */
+void world_fault(struct world *w, enum world_fault kind);
+
+/* host_look.c */
+uint64_t host_due_after_ns(const struct host *h,
+                           uint64_t mono_ns); /* virtual ns from now until then, never early */
+static inline struct host *host_of(struct env *e)
+{
+    return (struct host *)(void *)e;
+}
+
+/* host_turn.c */
 void host_dispatch(struct host *h,
                    struct event *ev); /* LOOP and THREAD events: run or let wait; takes ev */
 /* Production code on the stack: fn(ctx) with pool, way out and turn; false: the incarnation ended. */
 bool host_enter(struct host *h, void (*fn)(void *ctx), void *ctx);
 _Noreturn void host_leave(struct host *h);
-uint64_t host_mono_ns(const struct host *h, uint64_t at_ns);
-uint64_t host_due_after_ns(const struct host *h,
-                           uint64_t mono_ns); /* virtual ns from now until then, never early */
+void host_call_later(struct host *h, uint64_t after_ns, const char *kind,
+                     void (*fn)(struct env *e, void *ctx), void *ctx);
+
+/* host.c */
 void host_free(struct host *h);
 
 /* host_env.c */
-extern const struct env_ops host_env_ops;
 void host_env_init(struct host *h);
-void host_call_note(struct host *h, const struct sim_call *c);
-void lanes_forget(struct host *h);
 
-/* net_conn.c, net_stream.c, net_link.c */
+/* net_conn.c */
 struct net *net_create(void);
 void net_destroy(struct net *n);
 void net_host_gone(struct host *h, bool power);
+
+/* net_stream.c */
 int net_connect(struct env *, const char *, const struct env_stream_events *, void *,
                 struct env_stream **);
 void net_read_start(struct env_stream *);
