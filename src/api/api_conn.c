@@ -18,6 +18,7 @@ enum {
     KEEP_BYTES = 64 * 1024,       /* buffers above this do not stay with an idle connection */
     ARENA_MAX_BYTES = 256 * 1024 * 1024,
     FINISH_MS = 5 * 1000, /* to take the last answer */
+    PARTING_MS = 500,     /* when we stop and the answer has left: for the client's FIN */
     CONN_PENDING_MAX =
         1 << 30, /* one answer may be LIMIT_RESULT_BYTES; more never waits (see choked) */
 };
@@ -97,7 +98,9 @@ static void conn_finish(struct api_conn *c)
         return;
     c->state = API_CONN_FINISHING;
     env_stream_finish(c->stream);
-    conn_deadline_set(c, FINISH_MS);
+    /* Pools of kept connections notice our end only when they send next: a stop cannot wait for that. */
+    const bool parting = c->api->stopping && env_stream_pending(c->stream) == 0;
+    conn_deadline_set(c, parting ? PARTING_MS : FINISH_MS);
 }
 
 void api_conn_retire(struct api_conn *c)
