@@ -231,7 +231,7 @@ static void on_end(void *ctx, struct host *h, const char *reason)
     v->api = NULL;
     v->join_timer = NULL;
     v->open = false;
-    sim_nemesis_ended(s, v, reason);
+    s->ended(s, v, reason);
 }
 
 static void on_halt(void *ctx, struct host *h, const char *reason)

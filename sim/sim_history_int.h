@@ -1,5 +1,11 @@
-/* sim_history_int.h — between recording (sim_history.c), the search (sim_history_search.c) and the words
- * for people (sim_history_why.c). Plain malloc throughout, as all of the simulator. */
+/* sim_history_int.h — what the files of a history share. They call downwards only:
+ *
+ *      sim_history_check.c     is it possible: prepare, ask
+ *      sim_history_why.c       words for people
+ *      sim_history_search.c    is there an order
+ *      sim_history.c           recorded operations
+ *
+ * Plain malloc throughout, as all of the simulator. */
 #ifndef SIM_HISTORY_INT_H
 #define SIM_HISTORY_INT_H
 

@@ -1,11 +1,10 @@
 /* sim_promise.c — promise before durability (simulation.md §18.1): watch the bytes that leave a node, and
  * at a promise ask what recovery would find if the power went at that instant.
  *
- * The tap runs inside env_stream_write, on the node's own stack: it only decodes, clones the disk (cheap:
- * pages are shared) and notes the promise. Recovery, with the shipped rlog_open on the clone, runs after
- * the event, before anything can be delivered. */
+ * The tap runs inside env_stream_write, on the node's own stack: it only decodes, clones the disk and
+ * notes the promise. Recovery on the clone (sim_shadow.c) runs after the event, before anything can be
+ * delivered. */
 #include "sim_run.h"
-#include <rq/rlog.h>
 #include <rq/util/assert.h>
 #include <rq/util/crc.h>
 #include <rq/util/list.h>
@@ -32,117 +31,12 @@ struct wire_tap { /* one direction of one connection between nodes */
     struct buf bytes;
 };
 
-struct shadow_cache { /* what recovery finds, as long as the disk does not change */
-    bool valid;
-    uint64_t disk_ops;
-    struct sim_shadow shadow;
-};
-
 struct sim_promises {
-    struct shadow_cache shadows[SIM_NODES_MAX];
     struct promise made[PROMISES_MAX];
     uint32_t count;
     struct wire_tap *taps;
     struct prng pick;
 };
-
-/* ---- what recovery would find ------------------------------------------------------------------------- */
-
-struct recovery {
-    struct env *env;
-    struct sim_shadow *out;
-};
-
-static int recovery_visit(void *ctx, uint64_t index, const struct wire_entry *e)
-{
-    struct sim_shadow *x = ctx;
-
-    if (index >= x->terms_cap) {
-        uint64_t cap = x->terms_cap ? x->terms_cap * 2 : 1024;
-        while (cap <= index)
-            cap *= 2;
-        x->terms = realloc(x->terms, cap * sizeof(*x->terms));
-        x->terms_cap = cap;
-    }
-    x->terms[index] = e->term;
-    return 0;
-}
-
-static void recovery_run(void *ctx)
-{
-    struct recovery *r = ctx;
-    struct rlog_config config = {.dir = "data/raft", .segment_bytes = 65536};
-    struct rlog_recovered found;
-    struct rlog *log = NULL;
-    struct err_text why;
-
-    r->out->rc = rlog_open(r->env, &config, 1, recovery_visit, r->out, &found, &log, &why);
-    if (r->out->rc)
-        return;
-    r->out->hard = found.hard;
-    r->out->last_index = found.last_index;
-    rlog_close(log);
-}
-
-static void shadow_recover(struct sim_disk *clone, uint64_t seed, struct sim_shadow *out)
-{
-    struct env *e = env_sim_create(clone, seed);
-    struct recovery r = {.env = e, .out = out};
-
-    memset(out, 0, sizeof(*out));
-    if (!env_sim_run(e, recovery_run, &r))
-        out->rc = ERR_IO;
-    env_sim_destroy(e);
-}
-
-/* A clone after a power cut that kept nothing of what is pending. */
-static struct sim_disk *cut_clone(struct sim *s, struct sim_server *v)
-{
-    struct sim_disk *clone = sim_disk_clone(host_disk(v->host), prng_mix(s->plan.seed, v->at));
-    size_t pending = sim_disk_pending_count(clone);
-    enum sim_disk_fate *fate = calloc(pending + 1, sizeof(*fate)); /* SIM_DROP is 0 */
-
-    memset(&sim_disk_config(clone)->faults, 0, sizeof(struct sim_disk_faults));
-    sim_disk_config(clone)->quota_bytes = 0;
-    sim_disk_power_cut_choose(clone, fate);
-    free(fate);
-    return clone;
-}
-
-static bool shadow_known(const struct sim *s, const struct sim_server *v, uint64_t disk_ops)
-{
-    const struct shadow_cache *c = &s->promises->shadows[v->at];
-    return c->valid && c->disk_ops == disk_ops;
-}
-
-/* Recover on the clone, keep what was found; the clone is gone afterwards. */
-static const struct sim_shadow *shadow_learn(struct sim *s, struct sim_server *v,
-                                             struct sim_disk *clone, uint64_t disk_ops)
-{
-    struct shadow_cache *c = &s->promises->shadows[v->at];
-
-    free(c->shadow.terms);
-    shadow_recover(clone, s->plan.seed, &c->shadow);
-    sim_disk_destroy(clone);
-    c->valid = true;
-    c->disk_ops = disk_ops;
-    return &c->shadow;
-}
-
-const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v)
-{
-    uint64_t ops = sim_disk_ops(host_disk(v->host));
-
-    if (shadow_known(s, v, ops))
-        return &s->promises->shadows[v->at].shadow;
-    return shadow_learn(s, v, cut_clone(s, v), ops);
-}
-
-void sim_shadow_forget(struct sim *s, struct sim_server *v)
-{
-    if (s->promises)
-        s->promises->shadows[v->at].valid = false;
-}
 
 /* ---- the tap --------------------------------------------------------------------------------------------- */
 
@@ -158,8 +52,8 @@ static struct promise *promise_note(struct sim *s, enum promise_kind kind, struc
     made->kind = kind;
     made->server = v;
     made->disk_ops = sim_disk_ops(host_disk(v->host));
-    if (kind != PROMISE_WRITE && !shadow_known(s, v, made->disk_ops))
-        made->disk = cut_clone(s, v);
+    if (kind != PROMISE_WRITE && !sim_shadow_known(s, v, made->disk_ops))
+        made->disk = sim_shadow_clone(s, v);
     return made;
 }
 
@@ -361,9 +255,9 @@ void sim_promises_check(struct sim *s)
             judge_write(s, made);
             continue;
         }
-        const struct sim_shadow *x = &s->promises->shadows[made->server->at].shadow;
-        if (made->disk)
-            x = shadow_learn(s, made->server, made->disk, made->disk_ops);
+        const struct sim_shadow *x =
+            made->disk ? sim_shadow_learn(s, made->server, made->disk, made->disk_ops)
+                       : sim_shadow_last(s, made->server);
         made->disk = NULL;
         if (made->server->damaged)
             (void)0; /* its recovery refuses, rightly */
@@ -390,8 +284,6 @@ void sim_promises_destroy(struct sim *s)
     for (uint32_t i = 0; i < p->count; i++)
         if (p->made[i].disk)
             sim_disk_destroy(p->made[i].disk);
-    for (int i = 0; i < SIM_NODES_MAX; i++)
-        free(p->shadows[i].shadow.terms);
     for (struct wire_tap *t = p->taps; t;) {
         struct wire_tap *next = t->next;
         free(t->bytes.data);

@@ -1,80 +1,7 @@
 /* sim_run.c — one seed: form a cluster ─► clients and faults ─► heal ─► clients stop ─► judgement. */
 #include "sim_run.h"
-#include <rq/util/assert.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static const char *const oracle_names[SIM_ORACLE_COUNT] = {
-#define ORACLE_NAME_(name, text) #name,
-    SIM_ORACLE_TABLE(ORACLE_NAME_)
-#undef ORACLE_NAME_
-};
-static const char *const oracle_texts[SIM_ORACLE_COUNT] = {
-#define ORACLE_TEXT_(name, text) text,
-    SIM_ORACLE_TABLE(ORACLE_TEXT_)
-#undef ORACLE_TEXT_
-};
-
-const char *sim_oracle_name(enum sim_oracle o)
-{
-    return oracle_names[o];
-}
-
-const char *sim_oracle_text(enum sim_oracle o)
-{
-    return oracle_texts[o];
-}
-
-void sim_violate(struct sim *s, enum sim_oracle o, const char *fmt, ...)
-{
-    va_list args;
-
-    if (s->result->violated)
-        return;
-    s->result->violated = true;
-    s->result->oracle = o;
-    va_start(args, fmt);
-    (void)vsnprintf(s->result->text, sizeof(s->result->text), fmt, args);
-    va_end(args);
-    world_trace(s->world, "VIOLATION %s: %s", oracle_names[o], s->result->text);
-}
-
-bool sim_after_event(struct sim *s)
-{
-    sim_raft_look(s);
-    sim_promises_check(s);
-    return !s->result->violated;
-}
-
-struct going {
-    struct sim *sim;
-    bool (*met)(struct sim *s);
-    bool held;
-};
-
-static bool going_unmet(void *ctx)
-{
-    struct going *g = ctx;
-
-    if (!sim_after_event(g->sim))
-        return false;
-    g->held = g->met && g->met(g->sim);
-    return !g->held;
-}
-
-bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s))
-{
-    struct going g = {.sim = s, .met = met};
-
-    if (s->result->violated)
-        return false;
-    (void)world_run_while(s->world, ns, going_unmet, &g);
-    return g.held;
-}
-
-/* ---- phases ------------------------------------------------------------------------------------------------ */
 
 static bool formed(struct sim *s)
 {
@@ -143,6 +70,7 @@ static void finish(struct sim *s)
         r->faults[i] = world_fault_count(s->world, (enum world_fault)i);
     sim_promises_destroy(s);
     sim_raft_watch_destroy(s);
+    sim_shadows_destroy(s);
     world_destroy(s->world);
     sim_clients_destroy(s);
     sim_nemesis_destroy(s);
@@ -161,8 +89,10 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     s->world = world_create(&plan->world);
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
         s->histories[i] = sim_history_create();
+    sim_shadows_create(s);
     sim_raft_watch_create(s);
     sim_nemesis_create(s);
+    s->ended = sim_nemesis_ended;
     sim_cluster_create(s);
     sim_promises_create(s);
     phase_form(s);

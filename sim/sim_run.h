@@ -1,13 +1,19 @@
 /* sim_run — one seed from start to verdict: the cluster, its clients, its enemies, its judges. Private to
  * the simulator; main.c is the only outside caller of sim_run.
  *
- *   sim_run.c      form ─► faults ─► heal ─► quiet ─► final judgement
- *   sim_cluster.c  hosts that run node + api (the shipped object code), boot, restart
- *   sim_client.c   HTTP clients: operations, histories
- *   sim_nemesis.c  when and what to break, within the fault budget
- *   sim_raft.c     oracles R1–R11, looked at after every event
- *   sim_promise.c  oracles P1–P3: bytes that promise, against a shadow power cut
- *   sim_state.c    oracles S1, S4, C1–C4, C8 and liveness */
+ * Files call downwards only:
+ *
+ *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
+ *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C4, C8, liveness; what to break, within the budget
+ *      sim_client.c                HTTP clients: operations, histories
+ *      sim_step.c                  time passes, the oracles look on after every event
+ *      sim_promise.c               oracles P1–P3: bytes that promise, against a shadow power cut
+ *      sim_cluster.c               hosts that run node + api (the shipped object code), boot, restart
+ *      sim_raft.c                  oracles R1–R11
+ *      sim_shadow.c                what recovery would find
+ *      sim_core.c                  violations; the state they share is struct sim
+ *
+ * What goes up: sim.ended tells the nemesis of an incarnation's end; sim_run.c fills it in. */
 #ifndef SIM_RUN_H
 #define SIM_RUN_H
 
@@ -42,7 +48,8 @@
     X(C8, "each answer belongs to its question")                                                   \
     X(N1, "a clean stop ends in time and leaves no memory behind")                                 \
     X(N4, "a node stops only for a listed reason")                                                 \
-    X(L1, "after healing the cluster serves again in bounded time")
+    X(L1, "after healing the cluster serves again in bounded time")                                \
+    X(L2, "a leader that no quorum answers steps down")
 enum sim_oracle {
 #define SIM_ORACLE_ENUM_(name, text) SIM_##name,
     SIM_ORACLE_TABLE(SIM_ORACLE_ENUM_)
@@ -98,6 +105,7 @@ struct sim_server {
     uint32_t join_at;
 };
 
+struct shadow_cache;   /* sim_shadow.c */
 struct sim_raft_watch; /* sim_raft.c */
 struct sim_promises;   /* sim_promise.c */
 struct sim_client;     /* sim_client.c */
@@ -116,26 +124,31 @@ struct sim {
     struct sim_server servers[SIM_NODES_MAX];
     struct stop_watch stop_watches[SIM_NODES_MAX];
     struct sim_client *clients[SIM_CLIENTS_MAX];
+    struct shadow_cache *shadows; /* of each server */
     struct sim_raft_watch *watch;
     struct sim_promises *promises;
     struct sim_nemesis *nemesis;
     struct clients_shared *shared;
     struct sim_history *histories[SIM_KEYS_MAX];
     struct sim_result *result;
+    void (*ended)(struct sim *s, struct sim_server *v, const char *reason); /* an incarnation */
     bool faults_over;
     bool stop_clients;
 };
 
+/* sim_core.c */
 /* First violation wins; the run stops at the end of the event. */
 void sim_violate(struct sim *s, enum sim_oracle o, const char *fmt, ...) PRINTF_LIKE(3, 4);
-/* After every event: oracles that look at state. False: violated, stop. */
-bool sim_after_event(struct sim *s);
-/* Run for `ns` virtual time with the oracles looking on; or until met(s) holds (NULL: never). */
-bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s));
 static inline void sim_evaluated(struct sim *s, enum sim_oracle o)
 {
     s->result->evaluations[o]++;
 }
+
+/* sim_step.c */
+/* After every event: oracles that look at state. False: violated, stop. */
+bool sim_after_event(struct sim *s);
+/* Run for `ns` virtual time with the oracles looking on; or until met(s) holds (NULL: never). */
+bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s));
 
 /* sim_cluster.c */
 void sim_cluster_create(struct sim *s);
@@ -168,8 +181,29 @@ void sim_nemesis_begin(struct sim *s);
 void sim_nemesis_heal(
     struct sim *s); /* stop, mend what can be mended, restart who is not dead for good */
 void sim_nemesis_destroy(struct sim *s);
-void sim_nemesis_ended(struct sim *s, struct sim_server *v,
-                       const char *reason); /* an incarnation ended */
+void sim_nemesis_ended(struct sim *s, struct sim_server *v, const char *reason); /* as sim.ended */
+
+/* sim_shadow.c */
+void sim_shadows_create(struct sim *s);
+void sim_shadows_destroy(struct sim *s);
+/* What recovery would find on this server's disk if the power went now and all that is pending were lost. */
+struct sim_shadow {
+    int rc; /* of rlog_open */
+    struct raft_hard hard;
+    uint64_t last_index;
+    uint64_t terms_cap;
+    uint64_t *terms; /* by index, malloc'ed: sim_shadow_fini */
+};
+/* Lent until the server's disk changes. */
+const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v);
+void sim_shadow_forget(struct sim *s, struct sim_server *v); /* its disk changed by other hands */
+/* For a promise: what the disk was at that instant (after so many operations), recovered later. */
+struct sim_disk *sim_shadow_clone(struct sim *s, struct sim_server *v);
+const struct sim_shadow *sim_shadow_last(const struct sim *s, const struct sim_server *v);
+bool sim_shadow_known(const struct sim *s, const struct sim_server *v, uint64_t disk_ops);
+const struct sim_shadow *sim_shadow_learn(struct sim *s, struct sim_server *v,
+                                          struct sim_disk *clone,
+                                          uint64_t disk_ops); /* takes clone */
 
 /* sim_raft.c */
 void sim_raft_watch_create(struct sim *s);
@@ -187,17 +221,6 @@ uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index); /* 0: not
 void sim_promises_create(struct sim *s);
 void sim_promises_destroy(struct sim *s);
 void sim_promises_check(struct sim *s); /* those made during the last event */
-/* What recovery would find on this server's disk if the power went now and all that is pending were lost. */
-struct sim_shadow {
-    int rc; /* of rlog_open */
-    struct raft_hard hard;
-    uint64_t last_index;
-    uint64_t terms_cap;
-    uint64_t *terms; /* by index, malloc'ed: sim_shadow_fini */
-};
-/* Lent until the server's disk changes. */
-const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v);
-void sim_shadow_forget(struct sim *s, struct sim_server *v); /* its disk changed by other hands */
 
 /* sim_state.c */
 void sim_state_maimed(struct sim *s);
