@@ -439,6 +439,8 @@ static void op_draw(struct sim_client *c)
     c->key = (uint32_t)prng_below(&c->rng, c->sim->plan.key_count);
     c->op = dice < 40 ? OP_WRITE : dice < 50 ? OP_CAS : OP_READ;
     c->level = (enum sim_level)prng_below(&c->rng, SIM_LEVEL_COUNT);
+    if (c->sim->plan.hunt_leaders && prng_chance_ppm(&c->rng, 500000))
+        c->level = SIM_LINEARIZABLE;
     c->expected = g->last_seen[c->key];
     if (c->op == OP_CAS && c->expected == 0)
         c->op = OP_WRITE; /* no row yet: nothing an UPDATE could compare */

@@ -268,6 +268,8 @@ void sim_cluster_create(struct sim *s)
         c.drift_ppm = v->plan->drift_ppm;
         c.cpu_percent = v->plan->cpu_percent;
         c.disk.profile = s->plan.disk_profile;
+        if (s->plan.sync_ns)
+            c.disk.sync_ns = s->plan.sync_ns;
         c.disk.seed = 0;
         v->host = world_host_add(s->world, v->name, &c);
     }

@@ -91,6 +91,23 @@ void sim_nemesis_ended(struct sim *s, struct sim_server *v, const char *reason)
     after(s, v, s->nemesis->off ? 100 * ENV_MS_NS : draw_ms(s, 20, 3000), restart);
 }
 
+/* ---- by request ------------------------------------------------------------------------------------------------ */
+
+static void transfer_done(void *ctx, int rc, const char *why)
+{
+    (void)ctx;
+    (void)rc;
+    (void)why;
+}
+
+static void transfer(struct env *e, void *ctx)
+{
+    struct sim_server *v = ctx;
+    (void)e;
+    if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
+        return; /* it stopped leading meanwhile */
+}
+
 /* ---- one injection of each family --------------------------------------------------------------------------- */
 
 static bool inject_crash(struct sim *s, enum host_crash kind)
@@ -131,6 +148,48 @@ static bool inject_pause(struct sim *s)
     return true;
 }
 
+static void isolate(struct sim *s, struct sim_server *victim)
+{
+    struct host *hosts[SIM_NODES_MAX];
+
+    for (size_t i = 0; i < s->plan.node_count; i++)
+        hosts[i] = s->servers[i].host;
+    world_partition_isolate(s->world, hosts, s->plan.node_count, victim->at);
+    after(s, NULL, draw_ms(s, 50, 3 * s->plan.heartbeat_timeout_ms), links_heal);
+}
+
+static void isolate_later(void *ctx)
+{
+    struct later *l = ctx;
+    if (!l->sim->nemesis->off)
+        isolate(l->sim, l->server);
+}
+
+/* Whoever leads falls silent, or hands over and is cut off while it still believes to lead. */
+static bool inject_hunt(struct sim *s)
+{
+    struct prng *r = &s->nemesis->rng;
+    struct sim_server *leader = sim_leader(s);
+
+    if (!leader)
+        return false;
+    switch (prng_below(r, 4)) {
+    case 0:
+        if (host_paused(leader->host))
+            return false;
+        host_pause(leader->host);
+        after(s, leader, draw_ms(s, 50, 4 * s->plan.heartbeat_timeout_ms), resume);
+        return true;
+    case 1:
+        host_post(leader->host, 0, transfer, leader);
+        after(s, leader, prng_below(r, 4) * ENV_MS_NS, isolate_later);
+        return true;
+    default:
+        isolate(s, leader);
+        return true;
+    }
+}
+
 static bool inject_partition(struct sim *s)
 {
     struct host *hosts[SIM_NODES_MAX];
@@ -139,15 +198,12 @@ static bool inject_partition(struct sim *s)
 
     if (n < 2)
         return false;
+    if (s->plan.hunt_leaders && prng_chance_ppm(r, 800000))
+        return inject_hunt(s);
     for (size_t i = 0; i < n; i++)
         hosts[i] = s->servers[i].host;
     struct sim_server *leader = sim_leader(s);
     size_t victim = leader && prng_chance_ppm(r, 500000) ? leader->at : prng_below(r, n);
-    if (s->plan.hunt_leaders && leader && prng_chance_ppm(r, 800000)) {
-        world_partition_isolate(s->world, hosts, n, leader->at);
-        after(s, NULL, draw_ms(s, 50, 3 * s->plan.heartbeat_timeout_ms), links_heal);
-        return true;
-    }
     switch (prng_below(r, 6)) {
     case 0:
         world_partition_isolate(s->world, hosts, n, victim);
@@ -300,23 +356,6 @@ static bool inject_rot(struct sim *s)
     v->halt_expected = true;
     host_crash(v->host, HOST_CRASH_PROCESS);
     return true;
-}
-
-/* ---- by request ------------------------------------------------------------------------------------------------ */
-
-static void transfer_done(void *ctx, int rc, const char *why)
-{
-    (void)ctx;
-    (void)rc;
-    (void)why;
-}
-
-static void transfer(struct env *e, void *ctx)
-{
-    struct sim_server *v = ctx;
-    (void)e;
-    if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
-        return; /* it stopped leading meanwhile */
 }
 
 static bool inject_transfer(struct sim *s)

@@ -114,6 +114,8 @@ static void draw_hunt(struct sim_plan *p, struct prng *r)
     p->key_count = (uint32_t)prng_range(r, 1, 2);
     p->think_ns = PICK(r, 20, 50) * ENV_MS_NS;
     p->fault_ns = 5 * ENV_S_NS;
+    p->sync_ns = PICK(r, 500, 2000, 10000) * 1000;
+    p->world.lane_delay_max_ns *= PICK(r, 1, 30, 300);
     p->heartbeat_timeout_ms = PICK(r, 100, 200);
     p->client_timeout_ns = PICK(r, 100, 300, 1000) * ENV_MS_NS;
     p->fault_every_ns = p->heartbeat_timeout_ms * PICK(r, 1, 2, 4) * ENV_MS_NS;

@@ -66,6 +66,7 @@ struct sim_plan {
     bool maimed;         /* after the faults one node stays half cut off; the others must serve */
     bool family[SIM_FAMILY_COUNT];
     enum sim_disk_profile disk_profile;
+    uint64_t sync_ns; /* what a sync takes, about; 0: as the disk has it */
     enum sim_disk_sync_eio sync_eio_mode;
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct world_config world;

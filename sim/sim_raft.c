@@ -56,7 +56,8 @@ struct mirror {      /* what a node's log was when last looked at */
     uint64_t acked, acked_term; /* P2, across incarnations: promised and not overwritten since */
     enum raft_role role;
     uint64_t role_term;
-    bool seen; /* this incarnation */
+    uint64_t heard_ms, heard_at_ns, looked_ns; /* L2: as LEADER; heard_ms by its own clock */
+    bool seen;                                 /* this incarnation */
     uint64_t looks;
     uint64_t calls; /* env calls it had made: unchanged, it did not run */
 };
@@ -322,6 +323,46 @@ static void check_commit(struct sim *s, struct sim_server *v, const struct raft 
     m->commit = view->commit_index;
 }
 
+/* ---- L2 ---------------------------------------------------------------------------------------------------- */
+
+/* When a quorum, itself included, was last heard from: the n/2-th latest answer of the other voters. */
+static uint64_t quorum_heard_ms(const struct raft_view *view, uint32_t *others)
+{
+    uint64_t at[RAFT_NODES_MAX];
+
+    *others = 0;
+    for (uint32_t i = 0; i < view->peer_count; i++) {
+        uint32_t j = *others;
+        if (!view->peers[i].voter)
+            continue;
+        for (; j > 0 && at[j - 1] < view->peers[i].last_heard_ms; j--)
+            at[j] = at[j - 1];
+        at[j] = view->peers[i].last_heard_ms;
+        ++*others;
+    }
+    return *others ? at[(*others + 1) / 2 - 1] : 0;
+}
+
+/* A pause does not count: its time is not the leader's. */
+static void check_heard(struct sim *s, struct sim_server *v, const struct raft_view *view)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+    uint64_t now = world_now_ns(s->world), patience = s->plan.heartbeat_timeout_ms * ENV_MS_NS;
+    uint32_t others;
+    uint64_t heard = quorum_heard_ms(view, &others);
+    bool same = m->role == RAFT_LEADER && m->role_term == view->hard.term && heard == m->heard_ms;
+
+    if (!same || now - m->looked_ns > patience)
+        m->heard_at_ns = now;
+    m->heard_ms = heard;
+    m->looked_ns = now;
+    sim_evaluated(s, SIM_L2);
+    if (others && view->am_voter && now - m->heard_at_ns > 4 * patience)
+        sim_violate(s, SIM_L2, "%s still leads term %llu, %llu ms after a quorum was last heard",
+                    v->name, (unsigned long long)view->hard.term,
+                    (unsigned long long)((now - m->heard_at_ns) / ENV_MS_NS));
+}
+
 static void look_at(struct sim *s, struct sim_server *v)
 {
     struct mirror *m = &s->watch->nodes[v->at];
@@ -342,6 +383,8 @@ static void look_at(struct sim *s, struct sim_server *v)
     check_commit(s, v, r, &view);
     if (view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term))
         check_new_leader(s, v, r, &view);
+    if (view.role == RAFT_LEADER)
+        check_heard(s, v, &view);
     m->role = view.role;
     m->role_term = view.hard.term;
 }
