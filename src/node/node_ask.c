@@ -125,6 +125,12 @@ static void join_redirect(struct node_ask *a, const struct wire_answer *answer)
         return;
     }
     memcpy(addr, answer->leader_addr.data, answer->leader_addr.len);
+    if (strcmp(addr, a->node->raft_addr) ==
+        0) { /* a member that came back, and was elected since */
+        bool leads = a->node->view.role == RAFT_LEADER;
+        ask_end(a, leads ? 0 : ERR_NO_LEADER, NULL, leads ? "" : "no leader");
+        return;
+    }
     peer_conn old = a->conn;
     a->conn = 0;
     a->stream = 0;
