@@ -86,10 +86,11 @@ class Node:
         self.name, self.flags, self.wrapper = name, list(flags), list(wrapper)
         self.binary, self.folder = binary, os.path.join(root, name)
         self.words_path = os.path.join(root, name + ".log")
-        self.process = None
+        self.process, self.words_from = None, 0
 
     def start(self):
         with open(self.words_path, "ab") as words:
+            self.words_from = words.tell()
             self.process = subprocess.Popen(
                 [*self.wrapper, self.binary, "-node-id", self.name, "-http-addr", f"localhost:{self.http}",
                  "-raft-addr", f"localhost:{self.raft}", *self.flags, self.folder], stdout=words, stderr=words)
@@ -107,9 +108,13 @@ class Node:
             return self.ask("GET", "/readyz", timeout_s=2).status == 200
         return False
 
+    def settled(self):
+        """Ready, and done with joining: a learner that catches up is ready before that."""
+        return "node HTTP API available" in self.words()[self.words_from:] and self.ready()
+
     def wait_ready(self, limit_s=30):
         start = time.monotonic()
-        while not self.ready():
+        while not self.settled():
             want(self.process.poll() is None, f"node {self.name} ended with {self.process.returncode}:\n{self.tail()}")
             want(time.monotonic() - start < limit_s, f"node {self.name} is not ready after {limit_s} s:\n{self.tail()}")
             time.sleep(0.02)

@@ -79,7 +79,7 @@ def numbers(node):
 
 def case_stop_while_busy(field, flags):
     """Acknowledged writes are there after SIGTERM under load and a restart; nobody holds the stop up."""
-    node = field.node("busy" + "".join(flags), flags=flags).start()
+    node = field.node("busy", flags=flags).start()
     node.wait_ready()
     node.execute("CREATE TABLE t (number INTEGER)")
     load, idle = Load(node), idle_connections(node)
@@ -99,7 +99,7 @@ def case_stop_while_busy(field, flags):
 
 
 def case_killed_while_busy(field, flags):
-    node = field.node("killed" + "".join(flags), flags=flags).start()
+    node = field.node("killed", flags=flags).start()
     node.wait_ready()
     node.execute("CREATE TABLE t (number INTEGER)")
     acknowledged = set()
@@ -119,7 +119,7 @@ def case_killed_while_busy(field, flags):
 
 def case_folder_in_use(field, flags):
     """A second process on the same folder is refused and does not disturb the first."""
-    first = field.node("folder" + "".join(flags), flags=flags).start()
+    first = field.node("folder", flags=flags).start()
     first.wait_ready()
     first.execute("CREATE TABLE t (number INTEGER)")
     second = field.node(first.name, free_ports(2), flags)
@@ -136,7 +136,7 @@ def case_folder_in_use(field, flags):
 
 def case_signal_at_start(field, flags):
     """SIGTERM at any moment of a start ends it; the next start works."""
-    node = field.node("early" + "".join(flags), flags=flags)
+    node = field.node("early", flags=flags)
     for i in range(10):
         node.start()
         time.sleep(0.003 * i)
@@ -185,8 +185,8 @@ CASES = [case_stop_while_busy, case_killed_while_busy, case_folder_in_use, case_
 def main():
     if len(sys.argv) != 2:
         raise SystemExit(__doc__)
-    with Field(sys.argv[1]) as field:
-        for flags in ([], ["-on-disk"]):
+    for flags in ([], ["-on-disk"]):
+        with Field(sys.argv[1]) as field:
             for case in CASES:
                 words = case(field, flags)
                 print(f"ok   {case.__name__} {' '.join(flags)}: {words}", flush=True)
