@@ -99,6 +99,15 @@ static void request_put(struct sim_client *c, const char *method, const char *ta
     c->request_len = (size_t)n;
 }
 
+static void request_put_write(struct sim_client *c, const char *path, const char *body)
+{
+    char target[100];
+
+    (void)snprintf(target, sizeof(target), "/db/%s?transaction&raft_index&timeout=%ums", path,
+                   c->sim->plan.answer_ms);
+    request_put(c, "POST", target, body);
+}
+
 static void request_write(struct sim_client *c)
 {
     char body[600];
@@ -108,7 +117,7 @@ static void request_write(struct sim_client *c)
         "[[\"INSERT INTO kv(k,v) VALUES(?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v\",%u,%lld],"
         "[\"INSERT INTO ledger(op,r,t) VALUES(?,random(),strftime('%%s %%f','now'))\",%llu]]",
         c->key, (long long)c->value, (unsigned long long)c->op_number);
-    request_put(c, "POST", "/db/execute?transaction&raft_index&timeout=5s", body);
+    request_put_write(c, "execute", body);
 }
 
 static void request_cas(struct sim_client *c)
@@ -120,7 +129,7 @@ static void request_cas(struct sim_client *c)
                    "[\"INSERT INTO ledger(op,r,t) VALUES(?,random(),CURRENT_TIMESTAMP)\",%llu]]",
                    (long long)c->value, c->key, (long long)c->expected,
                    (unsigned long long)c->op_number);
-    request_put(c, "POST", "/db/request?transaction&raft_index&timeout=5s", body);
+    request_put_write(c, "request", body);
 }
 
 static void request_read(struct sim_client *c)
@@ -132,7 +141,8 @@ static void request_read(struct sim_client *c)
     if (c->level != SIM_STRONG && prng_chance_ppm(&c->rng, 20000)) {
         char body[300];
         (void)snprintf(target, sizeof(target),
-                       "/db/query?level=%s&linearizable_timeout=3s&timeout=5s", levels[c->level]);
+                       "/db/query?level=%s&linearizable_timeout=3s&timeout=%ums", levels[c->level],
+                       c->sim->plan.answer_ms);
         (void)snprintf(body, sizeof(body),
                        "[\"BEGIN\",\"SELECT %llu, coalesce((SELECT v FROM kv WHERE k=%u),0)\"]",
                        (unsigned long long)c->op_number, c->key);
@@ -142,14 +152,17 @@ static void request_read(struct sim_client *c)
     /* kv holds a row only for keys written; the mark ties the answer to this question. */
     if (prng_chance_ppm(&c->rng, 500000)) {
         (void)snprintf(target, sizeof(target),
-                       "/db/query?level=%s&linearizable_timeout=3s&timeout=5s&q=SELECT+%llu,"
+                       "/db/query?level=%s&linearizable_timeout=3s&timeout=%ums&q=SELECT+%llu,"
                        "coalesce((SELECT+v+FROM+kv+WHERE+k=%u),0)",
-                       levels[c->level], (unsigned long long)c->op_number, c->key);
+                       levels[c->level], c->sim->plan.answer_ms, (unsigned long long)c->op_number,
+                       c->key);
         request_put(c, "GET", target, "");
     } else {
         char body[300];
-        (void)snprintf(target, sizeof(target), "/db/%s?level=%s&linearizable_timeout=3s&timeout=5s",
-                       prng_chance_ppm(&c->rng, 500000) ? "query" : "request", levels[c->level]);
+        (void)snprintf(target, sizeof(target),
+                       "/db/%s?level=%s&linearizable_timeout=3s&timeout=%ums",
+                       prng_chance_ppm(&c->rng, 500000) ? "query" : "request", levels[c->level],
+                       c->sim->plan.answer_ms);
         (void)snprintf(
             body, sizeof(body),
             "[[\"SELECT ?, coalesce((SELECT v FROM kv WHERE k=:k),0)\",%llu,{\"k\":%u}]]",

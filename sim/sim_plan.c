@@ -114,9 +114,10 @@ static void draw_hunt(struct sim_plan *p, struct prng *r)
     p->key_count = (uint32_t)prng_range(r, 1, 2);
     p->think_ns = PICK(r, 20, 50) * ENV_MS_NS;
     p->fault_ns = 5 * ENV_S_NS;
+    p->answer_ms = (uint32_t)PICK(r, 50, 300, 5000);
     p->sync_ns = PICK(r, 500, 2000, 10000) * 1000;
     p->world.lane_delay_max_ns *= PICK(r, 1, 30, 300);
-    p->heartbeat_timeout_ms = PICK(r, 100, 200);
+    p->heartbeat_timeout_ms = PICK(r, 100, 200, 1000);
     p->client_timeout_ns = PICK(r, 100, 300, 1000) * ENV_MS_NS;
     p->fault_every_ns = p->heartbeat_timeout_ms * PICK(r, 1, 2, 4) * ENV_MS_NS;
 }
@@ -143,6 +144,7 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     p->fault_ns = prng_range(&r, 5, 12) * ENV_S_NS;
     p->fault_every_ns = PICK(&r, 200, 500, 1000, 2000) * ENV_MS_NS;
     p->think_ns = PICK(&r, 20, 50, 100, 200) * ENV_MS_NS;
+    p->answer_ms = 5000;
     p->client_timeout_ns = PICK(&r, 300, 1000, 3000, 10000) * ENV_MS_NS;
     p->shadow_ppm = profile == SIM_CRASH_ONLY || profile == SIM_DISK_ONLY ? 1000000 : 100000;
     p->disk_profile = (enum sim_disk_profile)prng_below(&r, SIM_DISK_PROFILE_COUNT);

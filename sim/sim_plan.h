@@ -61,6 +61,7 @@ struct sim_plan {
     uint64_t fault_every_ns; /* mean time between injections */
     uint64_t think_ns;       /* mean pause of a client between operations */
     uint64_t client_timeout_ns;
+    uint32_t answer_ms;  /* what requests say how long the node may take */
     uint32_t shadow_ppm; /* of promises checked by a shadow power cut */
     bool hunt_leaders;   /* cut off whoever leads, soon after it began to */
     bool maimed;         /* after the faults one node stays half cut off; the others must serve */
