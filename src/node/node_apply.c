@@ -16,7 +16,7 @@ static void apply_run(struct env_job *job)
     for (uint32_t i = 0; i < a->count; i++)
         if (a->waits[i] && a->waits[i]->sink)
             n->config.codec->sink_finish(a->waits[i]->sink);
-    db_state(n->db, &a->state);
+    db_state(n->db, &a->run_state);
 }
 
 static void apply_answer(struct node_wait *w, uint64_t index)
@@ -49,6 +49,7 @@ static void apply_done(struct env_job *job)
         env_log(n->env, "store", "apply failed: %s", a->why.text);
         env_halt(n->env, "an entry could not be applied because the machine failed");
     }
+    a->state = a->run_state;
     uint64_t first = a->entries[0].index;
     a->applied = first + a->count - 1;
     if (n->on_applied)

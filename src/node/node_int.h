@@ -187,7 +187,8 @@ struct node_log { /* node_log.c: what must become durable, and the job that does
     struct wire_entry *run_entries;
     struct node_entry **run_refs;
     int rc;
-    struct rlog_stat stat;
+    struct rlog_stat run_stat; /* the job's */
+    struct rlog_stat stat;     /* the loop's copy */
     uint64_t mark_told;
 };
 
@@ -219,8 +220,9 @@ struct node_apply { /* node_apply.c */
     uint32_t count, cap;
     struct db_entry *entries; /* of the running batch */
     struct node_entry **refs;
-    struct node_wait **waits; /* NULL where nobody waits */
-    struct db_state state;
+    struct node_wait **waits;  /* NULL where nobody waits */
+    struct db_state run_state; /* the job's */
+    struct db_state state;     /* the loop's copy */
     int rc;
     struct err_text why;
     struct node_load load; /* entries no longer in the cache */

@@ -22,7 +22,7 @@ static void log_run(struct env_job *job)
         l->rc = rlog_append(n->rlog, l->run_first, l->run_entries, l->run_count);
     if (!l->rc && l->run_mark)
         l->rc = rlog_mark(n->rlog, l->run_mark);
-    rlog_stat(n->rlog, &l->stat);
+    rlog_stat(n->rlog, &l->run_stat);
 }
 
 static void log_release(struct node_log *l)
@@ -52,6 +52,7 @@ static void log_done(struct env_job *job)
     struct node_log *l = &n->log;
 
     l->busy = false;
+    l->stat = l->run_stat;
     log_release(l);
     if (l->rc == ERR_NOSPC) {
         log_no_space(n);
