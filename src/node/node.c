@@ -217,10 +217,10 @@ void node_status_get(const struct node *n, struct node_status *out)
 {
     memset(out, 0, sizeof(*out));
     out->open = n->phase == NODE_OPEN;
+    if (!n->raft)
+        return; /* the opening job is writing the rest */
     out->cluster_id = n->cluster_id;
     out->store_id = n->store_id;
-    if (!n->raft)
-        return;
     const struct raft_view *v = &n->view;
     out->role = v->role;
     out->voter = v->am_voter;
