@@ -10,6 +10,7 @@ import subprocess
 import tempfile
 import time
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "WARNING: ThreadSanitizer", "runtime error:",
            "ASSERT failed")
 
@@ -89,11 +90,13 @@ class Node:
         self.process, self.words_from = None, 0
 
     def start(self):
+        tsan = "suppressions=" + os.path.join(HERE, "..", "support", "tsan.supp")
+        env = dict(os.environ, TSAN_OPTIONS=os.environ.get("TSAN_OPTIONS", tsan))
         with open(self.words_path, "ab") as words:
             self.words_from = words.tell()
             self.process = subprocess.Popen(
                 [*self.wrapper, self.binary, "-node-id", self.name, "-http-addr", f"localhost:{self.http}",
-                 "-raft-addr", f"localhost:{self.raft}", *self.flags, self.folder], stdout=words, stderr=words)
+                 "-raft-addr", f"localhost:{self.raft}", *self.flags, self.folder], stdout=words, stderr=words, env=env)
         return self
 
     def ask(self, method, path, body=None, timeout_s=10):
