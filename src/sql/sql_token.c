@@ -194,6 +194,8 @@ static size_t punct_len(struct slice s)
         "->>", "->", "==", "<=", "<>", "<<", ">=", ">>", "!=", "||", "=", "<", ">",
         "|",   "(",  ")",  ",",  ".",  "+",  "-",  "*",  "/",  "%",  "&", "~"};
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        if ((uint8_t)table[i][0] != s.data[0])
+            continue;
         size_t len = strlen(table[i]);
         if (len <= s.len && memcmp(s.data, table[i], len) == 0)
             return len;
