@@ -194,11 +194,11 @@ class Field:
         self.nodes.append(node)
         return node
 
-    def three(self, ports=None, flags=(), prefix=""):
+    def three(self, ports=None, flags=()):
         """The cluster of the README: the second and third join through the HTTP address of the first."""
         ports = ports or free_ports(6)
         join = ["-join", f"http://localhost:{ports[0]}"]
-        nodes = [self.node(f"{prefix}{i + 1}", ports[2 * i:2 * i + 2], list(flags) + (join if i else [])) for i in range(3)]
+        nodes = [self.node(str(i + 1), ports[2 * i:2 * i + 2], list(flags) + (join if i else [])) for i in range(3)]
         for node in nodes:
             node.start()
         return nodes
