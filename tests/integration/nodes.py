@@ -92,8 +92,6 @@ class Node:
     def start(self):
         tsan = "suppressions=" + os.path.join(HERE, "..", "support", "tsan.supp")
         env = dict(os.environ, TSAN_OPTIONS=os.environ.get("TSAN_OPTIONS", tsan))
-        if self.wrapper:
-            env["ASAN_OPTIONS"] = "detect_leaks=0"  # LeakSanitizer cannot work under ptrace
         with open(self.words_path, "ab") as words:
             self.words_from = words.tell()
             self.process = subprocess.Popen(
