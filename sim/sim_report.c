@@ -84,7 +84,8 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
 enum {
     LEAST_READS = 10000,
     LEAST_WRITES = 20000,
-    LEAST_EVALUATIONS = 1000,
+    LEAST_EVALUATIONS = 10000,
+    LEAST_R1 = 1000, /* and R4, S4, L1: looked at once or a few times in a seed */
     LEAST_N4 = 20,
     LEAST_R9 = 10, /* only when a log is cut */
     LEAST_P1 = 200,
@@ -110,7 +111,33 @@ static bool oracle_applies(enum sim_oracle o, enum sim_profile profile)
 {
     bool halts = profile == SIM_DISK_ONLY || profile == SIM_SWARM;
     bool stops = profile == SIM_CRASH_ONLY || profile == SIM_SWARM;
-    return (o != SIM_N4 || halts) && (o != SIM_N1 || stops);
+    bool contested = profile != SIM_QUIET; /* a founder has no rival, and nothing is cut */
+    bool of_contest = o == SIM_P1 || o == SIM_R7 || o == SIM_R9;
+    return (o != SIM_N4 || halts) && (o != SIM_N1 || stops) && (!of_contest || contested);
+}
+
+static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
+{
+    if (!oracle_applies(o, profile))
+        return 0;
+    switch ((int)o) {
+    case SIM_N4:
+        return LEAST_N4;
+    case SIM_R9:
+        return LEAST_R9;
+    case SIM_N1:
+        return LEAST_N1;
+    case SIM_P1:
+    case SIM_R7:
+        return LEAST_P1;
+    case SIM_R1:
+    case SIM_R4:
+    case SIM_S4:
+    case SIM_L1:
+        return LEAST_R1;
+    default:
+        return LEAST_EVALUATIONS;
+    }
 }
 
 bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile profile)
@@ -135,12 +162,7 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
     }
     for (int i = 0; i < SIM_ORACLE_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "oracle %s", oracle_name(i));
-        uint64_t least = !oracle_applies((enum sim_oracle)i, profile) ? 0
-                         : i == SIM_N4                                ? LEAST_N4
-                         : i == SIM_R9                                ? LEAST_R9
-                         : i == SIM_N1                                ? LEAST_N1
-                         : i == SIM_P1 || i == SIM_R7                 ? LEAST_P1
-                                                                      : LEAST_EVALUATIONS;
+        uint64_t least = least_evaluations((enum sim_oracle)i, profile);
         enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));
     }
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {

@@ -347,15 +347,22 @@ static void transfer_end(struct node *n, int rc, const char *why)
         done(ctx, rc, why);
 }
 
-static void transfer_timed_out(struct env_timer *t)
+static void transfer_timer_fired(struct env_timer *t)
 {
-    transfer_end(t->ctx, ERR_TIMEOUT, "leadership transfer timeout");
+    struct node *n = t->ctx;
+
+    if (n->view.role != RAFT_LEADER)
+        transfer_end(n, 0, "");
+    else
+        transfer_end(n, ERR_TIMEOUT, "leadership transfer timeout");
 }
 
+/* After each step: have we handed over, or has raft given up? Whoever waits is told from the timer, not
+ * inside the step. */
 void node_transfer_progress(struct node *n)
 {
-    if (n->transfer.active && n->view.role != RAFT_LEADER)
-        transfer_end(n, 0, "");
+    if (n->transfer.active && (n->view.role != RAFT_LEADER || !n->view.transferring))
+        env_timer_arm(&n->transfer.timer, 0);
 }
 
 int node_transfer(struct node *n, struct slice name, node_done_fn *done, void *ctx)
@@ -376,7 +383,7 @@ int node_transfer(struct node *n, struct slice name, node_done_fn *done, void *c
     n->transfer.active = true;
     n->transfer.done = done;
     n->transfer.ctx = ctx;
-    env_timer_init(&n->transfer.timer, n->env, transfer_timed_out, n);
+    env_timer_init(&n->transfer.timer, n->env, transfer_timer_fired, n);
     env_timer_arm(&n->transfer.timer, 2 * n->config.heartbeat_timeout_ms * ENV_MS_NS);
     return 0;
 }

@@ -72,6 +72,7 @@ static void obey_roles(struct node *n, bool was_leader, const struct raft_out *o
         node_write_lost(n);
         node_members_lost(n);
     }
+    node_transfer_progress(n);
     if (out->role_changed && n->view.role == RAFT_LEADER && !was_leader)
         env_log(n->env, "store", "this node (ID=%s, addr=%s) is now Leader", n->name, n->raft_addr);
 }
@@ -142,7 +143,6 @@ static void tick_fired(struct env_timer *t)
     ASSERT(rc == 0);
     watch_lanes(n);
     node_members_progress(n);
-    node_transfer_progress(n);
 }
 
 void node_pump_start(struct node *n)

@@ -92,6 +92,8 @@ class Node:
     def start(self):
         tsan = "suppressions=" + os.path.join(HERE, "..", "support", "tsan.supp")
         env = dict(os.environ, TSAN_OPTIONS=os.environ.get("TSAN_OPTIONS", tsan))
+        if self.wrapper:
+            env["ASAN_OPTIONS"] = "detect_leaks=0"  # LeakSanitizer cannot work under ptrace
         with open(self.words_path, "ab") as words:
             self.words_from = words.tell()
             self.process = subprocess.Popen(
@@ -192,11 +194,11 @@ class Field:
         self.nodes.append(node)
         return node
 
-    def three(self, ports=None, flags=()):
+    def three(self, ports=None, flags=(), prefix=""):
         """The cluster of the README: the second and third join through the HTTP address of the first."""
         ports = ports or free_ports(6)
         join = ["-join", f"http://localhost:{ports[0]}"]
-        nodes = [self.node(str(i + 1), ports[2 * i:2 * i + 2], list(flags) + (join if i else [])) for i in range(3)]
+        nodes = [self.node(f"{prefix}{i + 1}", ports[2 * i:2 * i + 2], list(flags) + (join if i else [])) for i in range(3)]
         for node in nodes:
             node.start()
         return nodes

@@ -15,6 +15,7 @@ import time
 from nodes import Client, Field, free_ports, wait_equal, wait_leader, want
 
 STOP_LIMIT_S = 3.0  # whatever clients do, except
+HAND_OVER_LIMIT_S = 0.9  # less than any timeout of Raft's
 STALL_LIMIT_S = 8.0  # when one does not read its answer: it is given 5 s for that
 
 
@@ -179,7 +180,30 @@ def case_all_at_once(field, flags):
     return f"all ready {back_s[0]:.2f} s after SIGTERM, {back_s[1]:.2f} s after kill -9"
 
 
-CASES = [case_stop_while_busy, case_killed_while_busy, case_folder_in_use, case_signal_at_start, case_all_at_once]
+def case_leader_hands_over(field, flags):
+    """A leader that is asked to, or stops, does so at once: nobody waits for an election, nor it for a timeout."""
+    nodes = field.three(flags=flags, prefix="over")
+    for node in nodes:
+        node.wait_ready()
+    leader = wait_leader(nodes)
+    begun = time.monotonic()
+    status = leader.ask("POST", "/leader?wait").status
+    asked_s = time.monotonic() - begun
+    want(status == 200, f"POST /leader?wait: {status}")
+    want(asked_s < HAND_OVER_LIMIT_S, f"handing over took {asked_s:.2f} s")
+    leader = wait_leader(nodes)
+    spent_s = stop(leader, HAND_OVER_LIMIT_S)
+    rest = [n for n in nodes if n is not leader]
+    begun = time.monotonic()
+    wait_leader(rest)
+    want(time.monotonic() - begun < HAND_OVER_LIMIT_S, "no leader after the old one handed over")
+    for node in rest:
+        stop(node)
+    return f"{asked_s:.3f} s when asked, {spent_s:.3f} s when stopped"
+
+
+CASES = [case_stop_while_busy, case_killed_while_busy, case_folder_in_use, case_signal_at_start,
+         case_leader_hands_over, case_all_at_once]
 
 
 def main():
