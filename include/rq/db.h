@@ -8,6 +8,7 @@
 
 #include <rq/env.h>
 #include <rq/wire.h>
+#include <stdatomic.h>
 
 struct db;
 struct db_reader;
@@ -121,13 +122,31 @@ struct db_query {
     struct slice payload;   /* lent: wire_cmd (sealed or not) of kind QUERY or REQUEST */
     bool transaction;       /* all statements see one snapshot */
     bool qualify_columns;
-    uint64_t deadline_ns;   /* 0: none; else env_now_ns at which the running statement is interrupted */
+    uint64_t deadline_ns;   /* 0: none; else env_now_ns at which the running statement is interrupted; moves on by
+                               the time the query is paused */
     struct db_sink *sink;
+    /* Asked after each row and each statement that the sink was told of. true: pause here (the sink holds enough
+     * for now). NULL: never. */
+    bool (*pause)(void *ctx);
+    void *pause_ctx;
+    /* Set by anybody, in any thread: the running statement is interrupted as at its deadline. NULL: nobody does.
+     * Lent until the query is over. */
+    const atomic_bool *canceled;
 };
 /* Run read-only statements. Afterwards the connection is as new: in autocommit, nothing attached, no
  * PRAGMA set; where that cannot be had by rolling back it is re-opened inside.
  * 0 whatever SQL errors there were (the sink has them); ERR_IO, ERR_NOMEM, ERR_CORRUPT: the machine. READ. */
 int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why) MUST_USE;
+
+/* The same in parts. begin and resume return DB_MORE where q->pause said so: the statement stays open, its snapshot
+ * and the connection stay with this query (the WAL cannot be reused beyond that snapshot: callers bound how long),
+ * and until then payload, sink and canceled stay lent. Each call is a run() of READ of its own, on whatever thread.
+ * Any other return value: over, the connection is as new. */
+enum { DB_MORE = 1 };
+int db_query_begin(struct db_reader *r, const struct db_query *q, struct err_text *why) MUST_USE;
+int db_query_resume(struct db_reader *r, struct err_text *why) MUST_USE; /* after DB_MORE only */
+/* Give up a paused query: nothing more goes to its sink. The connection is as new. Harmless when it is over. */
+void db_query_end(struct db_reader *r);
 
 /* May this request be answered by a read connection: does each statement only read (sqlite3_stmt_readonly,
  * EXPLAIN counts as reading; what cannot be prepared counts as a write)? *read_only answered. READ. */

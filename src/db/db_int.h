@@ -176,6 +176,19 @@ bool db_bind(struct db_stmt *s, const struct db_params *p, uint32_t from, char *
 /* ---- one SQL text (db_run.c) ------------------------------------------------------------------------------------ */
 
 enum db_run_mode { DB_RUN_EXECUTE, DB_RUN_REQUEST, DB_RUN_QUERY };
+struct db_run_at { /* how far the text has come */
+    struct slice rest;
+    uint32_t from;         /* parameters used by the statements before */
+    bool ran;              /* there was a statement */
+    struct db_stmt *stmt;  /* begun and not ended; NULL: between two */
+    bool rows, tell, told; /* it gives rows; somebody looks; its columns are told */
+    bool last, sink_stopped;
+    bool paused;
+    bool was_in_transaction;
+    int rc; /* SQLite's, of its last step */
+    uint64_t row_count;
+    uint64_t began_ns;
+};
 struct db_run {
     sqlite3 *conn;
     struct db_stmts *stmts;
@@ -191,11 +204,16 @@ struct db_run {
     bool in_batch;        /* stop when the transaction around the statements is gone */
     bool stopped;         /* it was: the batch must be redone */
     struct db_params params;
+    bool (*pause)(void *ctx); /* reads only: see struct db_query */
+    void *pause_ctx;
+    struct db_run_at at;
 };
-/* Run all statements of the text. *ok: all succeeded (false: the sink has the error). Returns 0, or the
- * machine's ERR_*. */
+/* Run all statements of the text. *ok: all succeeded (false: the sink has the error). Returns 0, the
+ * machine's ERR_*, or DB_MORE: r->pause said so; db_run_resume goes on. */
 int db_run_text(struct db_run *r, struct slice sql, bool *ok);
-bool db_run_late(const struct db_run *r); /* the deadline is over */
+int db_run_resume(struct db_run *r, uint64_t paused_ns, bool *ok); /* paused_ns: for how long */
+void db_run_end(struct db_run *r);                                 /* give up what is paused */
+bool db_run_late(const struct db_run *r);                          /* the deadline is over */
 void db_fold(uint64_t *digest, uint64_t value);
 
 /* ---- the room's objects ---------------------------------------------------------------------------------------------- */
@@ -247,7 +265,14 @@ struct db_reader {
     struct db_stmts stmts;
     struct db_params params;
     uint64_t queries;
-    uint64_t deadline_ns;
+    /* the query under way */
+    struct db_query query;
+    struct wire_cmd cmd;
+    struct db_run run;
+    bool under_way;
+    bool in_text;       /* paused within a text, not between two */
+    uint64_t paused_ns; /* since when */
+    struct db_now now;  /* of the thread it last ran on */
 };
 
 /* total_shift: of the writer; NULL: a reader. *out may be there on failure too: to be closed. */

@@ -1,4 +1,12 @@
-/* db_query.c — reads on a connection of their own; afterwards it is as new. */
+/* db_query.c — reads on a connection of their own; afterwards it is as new.
+ *
+ *            begin                    resume
+ *   idle ─────────────► runs ◄───────────────────── paused: statement open, in no lane
+ *     ▲                  │  └── q.pause said so ────────►│
+ *     └── over, or failed┘◄─────────── end ──────────────┘
+ *
+ * What a statement sees of time and chance lives in the thread (db_entry.c): it is taken along when the
+ * query pauses and put back where it goes on. Deadline and timings do not count the pause. */
 #include "db_int.h"
 
 enum { PROGRESS_STEPS = 1000 };
@@ -6,7 +14,12 @@ enum { PROGRESS_STEPS = 1000 };
 static int on_progress(void *ctx)
 {
     struct db_reader *r = ctx;
-    return r->deadline_ns && env_now_ns(r->db->env) >= r->deadline_ns;
+
+    if (!r->under_way)
+        return 0;
+    if (r->query.canceled && atomic_load_explicit(r->query.canceled, memory_order_relaxed))
+        return 1;
+    return db_run_late(&r->run);
 }
 
 static void reader_disconnect(struct db_reader *r)
@@ -53,36 +66,36 @@ int db_reader_open(struct db *d, struct db_reader **out, struct err_text *why)
 
 void db_reader_close(struct db_reader *r)
 {
+    db_query_end(r);
     reader_disconnect(r);
     mem_free(r->params.at);
     mem_free(r);
 }
 
-static int run_all(struct db_reader *r, const struct db_query *q, struct wire_cmd *c)
+static bool wants_pause(const struct db_reader *r)
 {
-    struct db_run run = {
-        .conn = r->conn,
-        .stmts = &r->stmts,
-        .guard = &r->guard,
-        .env = r->db->env,
-        .mode = DB_RUN_QUERY,
-        .qualify = q->qualify_columns,
-        .sink = q->sink,
-        .deadline_ns = q->deadline_ns,
-        .timeout_text = "query timeout",
-    };
+    return r->query.pause && r->query.pause(r->query.pause_ctx);
+}
+
+/* The statements from where it stands. */
+static int run_on(struct db_reader *r, uint64_t paused_ns)
+{
+    const struct db_query *q = &r->query;
     struct slice sql;
     uint32_t params;
-    int rc = 0;
+    bool ok;
 
-    while (rc == 0 && wire_cmd_next(c, &sql, &params) == 0) {
-        bool ok;
-        rc = db_params_read(&r->params, c, params);
-        run.params = r->params;
+    int rc = r->in_text ? db_run_resume(&r->run, paused_ns, &ok) : 0;
+    while (rc == 0 && wire_cmd_next(&r->cmd, &sql, &params) == 0) {
+        rc = db_params_read(&r->params, &r->cmd, params);
+        r->run.params = r->params; /* it may have moved */
         if (rc == 0)
-            rc = db_run_text(&run, sql, &ok);
+            rc = db_run_text(&r->run, sql, &ok);
+        r->in_text = rc == DB_MORE;
+        if (rc == 0 && wants_pause(r))
+            return DB_MORE;
     }
-    if (rc == 0 && q->transaction && db_run_late(&run))
+    if (rc == 0 && q->transaction && db_run_late(&r->run))
         q->sink->ops->request_error(
             q->sink, slice_str("sql: transaction has already been committed or rolled back"));
     return rc;
@@ -92,19 +105,66 @@ static int run_all(struct db_reader *r, const struct db_query *q, struct wire_cm
  * be attached (the guard refuses both on a reader); a transaction may be open. */
 static void make_as_new(struct db_reader *r)
 {
-    r->deadline_ns = 0;
     if (!sqlite3_get_autocommit(r->conn))
         (void)sqlite3_exec(r->conn, "ROLLBACK", NULL, NULL, NULL);
     if (!sqlite3_get_autocommit(r->conn))
         reader_disconnect(r); /* the next query connects anew */
 }
 
-int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why)
+static void query_over(struct db_reader *r)
 {
-    struct wire_cmd c;
+    db_run_end(&r->run);
+    r->under_way = false;
+    r->in_text = false;
+    if (r->conn)
+        make_as_new(r);
+    db_now_idle();
+}
+
+/* Its pages are read again when it goes on: many may be paused, each with a cache of its own. */
+static void query_paused(struct db_reader *r)
+{
+    (void)sqlite3_db_release_memory(r->conn);
+    r->now = *db_now();
+    r->paused_ns = env_now_ns(r->db->env);
+    db_now_idle();
+}
+
+static int query_left(struct db_reader *r, int rc, struct err_text *why)
+{
+    if (rc == DB_MORE) {
+        query_paused(r);
+        return DB_MORE;
+    }
+    query_over(r);
+    return rc ? err_set(why, rc, "the query could not be run: %s", err_text_of(rc)) : 0;
+}
+
+static void query_set(struct db_reader *r, const struct db_query *q)
+{
+    r->query = *q;
+    r->run = (struct db_run){
+        .conn = r->conn,
+        .stmts = &r->stmts,
+        .guard = &r->guard,
+        .env = r->db->env,
+        .mode = DB_RUN_QUERY,
+        .qualify = q->qualify_columns,
+        .sink = q->sink,
+        .deadline_ns = q->deadline_ns,
+        .timeout_text = "query timeout",
+        .pause = q->pause,
+        .pause_ctx = q->pause_ctx,
+    };
+    r->under_way = true;
+}
+
+int db_query_begin(struct db_reader *r, const struct db_query *q, struct err_text *why)
+{
     struct env *e = r->db->env;
 
-    int rc = wire_cmd_open(q->payload, false, &c);
+    ASSERT(!r->under_way);
+    int rc = wire_cmd_open(q->payload, false, &r->cmd);
     if (rc)
         return err_set(why, rc, "the request is malformed");
     if (q->deadline_ns && env_now_ns(e) >= q->deadline_ns) {
@@ -116,13 +176,37 @@ int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why
         rc = reader_connect(r, why);
     if (rc == 0 && q->transaction)
         rc = db_exec(r->conn, "BEGIN", why);
-    r->deadline_ns = q->deadline_ns;
+    query_set(r, q);
     if (rc == 0)
-        rc = run_all(r, q, &c);
-    if (r->conn)
-        make_as_new(r);
-    db_now_idle();
-    return rc ? err_set(why, rc, "the query could not be run: %s", err_text_of(rc)) : 0;
+        rc = run_on(r, 0);
+    return query_left(r, rc, why);
+}
+
+int db_query_resume(struct db_reader *r, struct err_text *why)
+{
+    ASSERT(r->under_way && r->conn);
+    uint64_t paused_ns = env_now_ns(r->db->env) - r->paused_ns;
+    if (r->run.deadline_ns)
+        r->run.deadline_ns += paused_ns;
+    *db_now() = r->now;
+    return query_left(r, run_on(r, paused_ns), why);
+}
+
+void db_query_end(struct db_reader *r)
+{
+    if (!r->under_way)
+        return;
+    *db_now() = r->now;
+    query_over(r);
+}
+
+int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why)
+{
+    int rc = db_query_begin(r, q, why);
+
+    while (rc == DB_MORE)
+        rc = db_query_resume(r, why);
+    return rc;
 }
 
 /* ---- classification ---------------------------------------------------------------------------------------- */

@@ -4,6 +4,8 @@
  * A failure of the machine noted while a statement ran is returned, whatever SQLite made of it, success
  * included: a result may have been built on it.
  *
+ * A read may pause behind any row of the last statement; all that is needed to go on stands in r->at.
+ *
  *   mode       reads nothing back            rows
  *   EXECUTE    SELECT (stepped once), DML    DML with RETURNING
  *   REQUEST    DML, other changes            everything that reads, EXPLAIN, RETURNING
@@ -11,12 +13,6 @@
 #include "db_int.h"
 
 enum { RUN_COLUMNS_SMALL = 32 };
-
-struct outcome { /* of one statement */
-    int rc;
-    uint64_t rows;
-    bool sink_stopped;
-};
 
 static uint64_t clock_of(const struct db_run *r)
 {
@@ -117,25 +113,29 @@ static int tell_row(const struct db_run *r, sqlite3_stmt *s, int count)
 
 /* ---- stepping ------------------------------------------------------------------------------------------------ */
 
-/* To the end, rows told if somebody looks. A sink that is full stops listening, never a statement of an
- * entry: it must end the same on every node, and most have no sink. */
-static void step_rows(const struct db_run *r, const struct db_stmt *s, bool tell, struct outcome *o)
+/* To the end, or to a pause; rows told if somebody looks. A sink that is full stops listening, never a
+ * statement of an entry: it must end the same on every node, and most have no sink. */
+static void step_rows(struct db_run *r)
 {
-    bool told = false;
+    struct db_run_at *at = &r->at;
+    sqlite3_stmt *s = at->stmt->stmt;
 
-    while ((o->rc = sqlite3_step(s->stmt)) == SQLITE_ROW) {
-        int count = sqlite3_column_count(s->stmt);
-        if (tell && !told)
-            o->sink_stopped = tell_columns(r, s->stmt, count) != 0;
-        told = true;
-        if (tell && !o->sink_stopped)
-            o->sink_stopped = tell_row(r, s->stmt, count) != 0;
-        o->rows++;
-        if (o->sink_stopped && !r->digest)
-            break; /* a read, which leaves no trace */
+    while ((at->rc = sqlite3_step(s)) == SQLITE_ROW) {
+        int count = sqlite3_column_count(s);
+        if (at->tell && !at->told)
+            at->sink_stopped = tell_columns(r, s, count) != 0;
+        at->told = true;
+        if (at->tell && !at->sink_stopped)
+            at->sink_stopped = tell_row(r, s, count) != 0;
+        at->row_count++;
+        if (at->sink_stopped && !r->digest)
+            return; /* a read, which leaves no trace */
+        at->paused = at->tell && r->pause && db_now()->machine_rc == 0 && r->pause(r->pause_ctx);
+        if (at->paused)
+            return;
     }
-    if (o->rc == SQLITE_DONE && tell && !told)
-        (void)tell_columns(r, s->stmt, sqlite3_column_count(s->stmt));
+    if (at->rc == SQLITE_DONE && at->tell && !at->told)
+        (void)tell_columns(r, s, sqlite3_column_count(s));
 }
 
 static bool gives_rows(const struct db_run *r, const struct db_stmt *s)
@@ -147,20 +147,21 @@ static bool gives_rows(const struct db_run *r, const struct db_stmt *s)
     return r->mode == DB_RUN_REQUEST && (s->read_only || s->is_explain);
 }
 
-static void step(const struct db_run *r, struct db_stmt *s, bool rows, bool tell, struct outcome *o)
+static void step(struct db_run *r)
 {
-    memset(o, 0, sizeof(*o));
-    if (rows) {
-        step_rows(r, s, tell, o);
+    struct db_run_at *at = &r->at;
+
+    if (at->rows) {
+        step_rows(r);
         return;
     }
-    o->rc = sqlite3_step(s->stmt);
-    if (o->rc == SQLITE_ROW) { /* a SELECT given to execute: stepped once, rows discarded */
-        o->rows = 1;
-        o->rc = s->read_only ? SQLITE_DONE : SQLITE_ROW;
+    at->rc = sqlite3_step(at->stmt->stmt);
+    if (at->rc == SQLITE_ROW) { /* a SELECT given to execute: stepped once, rows discarded */
+        at->row_count = 1;
+        at->rc = at->stmt->read_only ? SQLITE_DONE : SQLITE_ROW;
     }
-    while (o->rc == SQLITE_ROW)
-        o->rc = sqlite3_step(s->stmt);
+    while (at->rc == SQLITE_ROW)
+        at->rc = sqlite3_step(at->stmt->stmt);
 }
 
 /* ---- outcomes --------------------------------------------------------------------------------------------------- */
@@ -180,11 +181,11 @@ static const char *error_words(const struct db_run *r, int rc)
     return sqlite3_errmsg(r->conn);
 }
 
-static void fold_outcome(const struct db_run *r, const struct outcome *o)
+static void fold_outcome(const struct db_run *r, int sqlite_rc, uint64_t rows)
 {
     if (!r->digest)
         return;
-    db_fold(r->digest, (uint64_t)(o->rc & 0xFF) << 32 ^ o->rows);
+    db_fold(r->digest, (uint64_t)(sqlite_rc & 0xFF) << 32 ^ rows);
     db_fold(r->digest, (uint64_t)sqlite3_last_insert_rowid(r->conn));
     db_fold(r->digest, (uint64_t)sqlite3_changes64(r->conn));
 }
@@ -192,11 +193,9 @@ static void fold_outcome(const struct db_run *r, const struct outcome *o)
 /* The end of a statement that did not succeed, and was not the machine's fault. */
 static bool fail(const struct db_run *r, bool as_query, int sqlite_rc, const char *text)
 {
-    struct outcome o = {.rc = sqlite_rc};
-
     if (r->sink)
         r->sink->ops->error(r->sink, as_query, slice_str(text));
-    fold_outcome(r, &o);
+    fold_outcome(r, sqlite_rc, 0);
     return false;
 }
 
@@ -211,35 +210,50 @@ static bool changes_in_query(const struct db_run *r, const struct db_stmt *s)
     return r->mode == DB_RUN_QUERY && !s->read_only && !s->is_explain && !s->is_pragma;
 }
 
-/* Bind, step, tell. False: it failed, or the machine did. */
-static bool run_statement(const struct db_run *r, struct db_stmt *s, uint32_t from, bool last)
+static bool as_query(const struct db_run *r, const struct db_stmt *s)
 {
-    char text[400];
-    struct outcome o;
-    uint64_t began = clock_of(r);
-    bool rows = gives_rows(r, s), tell = rows && last && r->sink;
-    bool as_query = r->mode != DB_RUN_EXECUTE && s->read_only;
+    return r->mode != DB_RUN_EXECUTE && s->read_only;
+}
 
-    if (changes_in_query(r, s))
+/* May r->at.stmt be stepped? Bind. False: it failed. */
+static bool statement_begin(struct db_run *r)
+{
+    struct db_run_at *at = &r->at;
+    char text[400];
+
+    at->began_ns = clock_of(r);
+    at->rows = gives_rows(r, at->stmt);
+    at->tell = at->rows && at->last && r->sink;
+    at->told = false;
+    at->sink_stopped = false;
+    at->row_count = 0;
+    if (changes_in_query(r, at->stmt))
         return fail(r, true, SQLITE_READONLY, query_changes_text);
     if (db_run_late(r))
-        return fail(r, as_query, SQLITE_INTERRUPT, r->timeout_text);
-    if (!db_bind(s, &r->params, from, text, sizeof(text)))
-        return fail(r, as_query, SQLITE_RANGE, text);
-    step(r, s, rows, tell, &o);
+        return fail(r, as_query(r, at->stmt), SQLITE_INTERRUPT, r->timeout_text);
+    if (!db_bind(at->stmt, &r->params, at->from, text, sizeof(text)))
+        return fail(r, as_query(r, at->stmt), SQLITE_RANGE, text);
+    return true;
+}
+
+/* It was stepped to its end: tell. False: it failed, or the machine did. */
+static bool statement_end(const struct db_run *r)
+{
+    const struct db_run_at *at = &r->at;
+
     if (db_now()->machine_rc)
         return false;
-    if (o.rc != SQLITE_DONE && o.rc != SQLITE_ROW)
-        return fail(r, as_query, o.rc, error_words(r, o.rc));
-    (void)sqlite3_reset(s->stmt);
-    fold_outcome(r, &o);
-    if (!last || !r->sink)
+    if (at->rc != SQLITE_DONE && at->rc != SQLITE_ROW)
+        return fail(r, as_query(r, at->stmt), at->rc, error_words(r, at->rc));
+    (void)sqlite3_reset(at->stmt->stmt);
+    fold_outcome(r, at->rc, at->row_count);
+    if (!at->last || !r->sink)
         return true;
-    if (rows)
-        r->sink->ops->end(r->sink, clock_of(r) - began);
+    if (at->rows)
+        r->sink->ops->end(r->sink, clock_of(r) - at->began_ns);
     else
         r->sink->ops->write(r->sink, sqlite3_last_insert_rowid(r->conn), sqlite3_changes64(r->conn),
-                            clock_of(r) - began);
+                            clock_of(r) - at->began_ns);
     return true;
 }
 
@@ -311,42 +325,86 @@ static void note_schema(const struct db_run *r, bool plain, bool was_in_transact
     }
 }
 
-/* One statement from the front of *rest. False: the text is over: done, failed, stopped, or the machine
- * failed. */
-static bool run_next(struct db_run *r, struct slice *rest, uint32_t *from, bool *ran, bool *ok)
+static bool statement_over(struct db_run *r, bool ok)
 {
-    bool was_in_transaction = !sqlite3_get_autocommit(r->conn);
-    struct db_stmt *s;
+    struct db_run_at *at = &r->at;
+    bool plain = at->stmt->plain;
 
+    at->from += (uint32_t)at->stmt->param_count;
+    db_stmt_release(at->stmt);
+    at->stmt = NULL;
+    note_schema(r, plain, at->was_in_transaction, ok);
+    return ok;
+}
+
+/* Step r->at.stmt to its end, or to a pause. False: it failed. */
+static bool run_on(struct db_run *r)
+{
+    step(r);
+    return r->at.paused || statement_over(r, statement_end(r));
+}
+
+/* The statement in front of what is left. False: it failed. */
+static bool run_next(struct db_run *r)
+{
+    struct db_run_at *at = &r->at;
+
+    at->was_in_transaction = !sqlite3_get_autocommit(r->conn);
     db_now_statement();
-    *ok = take_statement(r, rest, &s);
-    bool last = rest->len == 0 || sql_classify(*rest) == SQL_CLASS_EMPTY;
-    if (*ok && s) {
-        bool plain = s->plain;
-        *ran = true;
-        *ok = run_statement(r, s, *from, last);
-        *from += (uint32_t)s->param_count;
-        db_stmt_release(s);
-        note_schema(r, plain, was_in_transaction, *ok);
+    bool ok = take_statement(r, &at->rest, &at->stmt);
+    at->last = at->rest.len == 0 || sql_classify(at->rest) == SQL_CLASS_EMPTY;
+    if (!ok)
+        at->stmt = NULL;
+    if (!at->stmt)
+        return ok;
+    at->ran = true;
+    return statement_begin(r) ? run_on(r) : statement_over(r, false);
+}
+
+/* Statements until the text is over: done, failed, stopped, paused, or the machine failed. ok: of the one just
+ * run. */
+static int run_text(struct db_run *r, bool *ok)
+{
+    struct db_run_at *at = &r->at;
+
+    for (;;) {
+        if (at->paused)
+            return DB_MORE;
+        r->stopped = r->in_batch && sqlite3_get_autocommit(r->conn);
+        if (!*ok || at->last || r->stopped || db_now()->machine_rc)
+            break;
+        *ok = run_next(r);
     }
-    r->stopped = r->in_batch && sqlite3_get_autocommit(r->conn);
-    return *ok && !last && !r->stopped && db_now()->machine_rc == 0;
+    if (db_now()->machine_rc)
+        return db_now()->machine_rc;
+    if (!at->ran && *ok && r->sink)
+        r->sink->ops->blank(r->sink, r->mode == DB_RUN_QUERY);
+    return 0;
 }
 
 int db_run_text(struct db_run *r, struct slice sql, bool *ok)
 {
-    struct slice rest = sql;
-    uint32_t from = 0;
-    bool ran = false;
-
     *ok = true;
     if (sql.len == 0)
         return 0; /* the empty string: no entry at all */
-    while (run_next(r, &rest, &from, &ran, ok))
-        ;
-    if (db_now()->machine_rc)
-        return db_now()->machine_rc;
-    if (!ran && *ok && r->sink)
-        r->sink->ops->blank(r->sink, r->mode == DB_RUN_QUERY);
-    return 0;
+    memset(&r->at, 0, sizeof(r->at));
+    r->at.rest = sql;
+    *ok = run_next(r);
+    return run_text(r, ok);
+}
+
+int db_run_resume(struct db_run *r, uint64_t paused_ns, bool *ok)
+{
+    ASSERT(r->at.paused && r->at.stmt);
+    r->at.paused = false;
+    r->at.began_ns += paused_ns;
+    *ok = run_on(r);
+    return run_text(r, ok);
+}
+
+void db_run_end(struct db_run *r)
+{
+    if (r->at.stmt)
+        db_stmt_release(r->at.stmt);
+    memset(&r->at, 0, sizeof(r->at));
 }
