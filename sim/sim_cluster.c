@@ -134,7 +134,8 @@ static void boot(struct env *e, void *ctx)
     struct api_config api_config = {.bind_addr = v->api_addr,
                                     .adv_addr = v->api_addr,
                                     .raft_addr = v->raft_addr,
-                                    .version = "v10.3.0"};
+                                    .version = "v10.3.0",
+                                    .queue = {64, 8, 50 * ENV_MS_NS, false}};
     struct err_text why = {""};
 
     fill_config(v, &config);

@@ -14,6 +14,11 @@ struct api_config {
     const char *raft_addr;    /* for X-RQLITE-RAFT-ADDR */
     const char *version;      /* "v10.…" */
     const char *allow_origin; /* NULL: header absent */
+    struct api_queue_config { /* queued writes (http-api.md §12) */
+        uint32_t capacity, batch_size; /* requests; 0 counts as 1 */
+        uint64_t timeout_ns;           /* a batch waits no longer for more; 0: for ever */
+        bool transaction;              /* each batch is one transaction */
+    } queue;
     struct api_facts {        /* for /status and /debug/vars only; strings may be NULL: "unknown" */
         const char *dir, *commit, *build_time, *sqlite_version;
         const char *compiler;           /* one word */
@@ -23,7 +28,6 @@ struct api_config {
         uint32_t pid, ppid, page_size, cpu_count;
         bool kubernetes, foreign_keys, on_disk;
         int64_t db_reader_max;          /* -db-max-ro-conns */
-        int64_t queue_capacity, queue_batch, queue_timeout_ns;
         int64_t apply_timeout_ns, heartbeat_timeout_ns, election_timeout_ns, lease_timeout_ns, commit_timeout_ns;
         int64_t snapshot_interval_ns;
         uint64_t snapshot_threshold;
@@ -36,7 +40,8 @@ const struct node_codec *api_codec(void);
 int api_create(struct env *e, const struct api_config *config, struct api **out, struct err_text *why) MUST_USE;
 void api_node_set(struct api *a, struct node *n); /* NULL: none yet (answers "store not open") */
 const char *api_bound_addr(const struct api *a);
-/* Stop accepting, let running requests finish until grace_ms, close all. stopped() once; then destroy. */
+/* Stop accepting, let running requests finish and write what is queued until grace_ms, close all. stopped()
+ * once; then destroy. The node set must live until then. */
 void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx);
 void api_destroy(struct api *a);
 

@@ -29,6 +29,12 @@ enum {
     LIMIT_NODE_READS_COUNT = 16 * 1024,         /* reads waiting; beyond: 503 + Retry-After */
     LIMIT_ENTRY_CACHE_BYTES = 64 * 1024 * 1024, /* recent entries in memory; older ones from rlog */
 
+    /* Queued writes. Requests are counted by -write-queue-capacity; beyond it, or beyond these bytes, a
+     * request waits for room, at most for its `timeout`: then, and when too many wait: 503 + Retry-After. */
+    LIMIT_QUEUE_BYTES = 128 * 1024 * 1024,
+    LIMIT_QUEUE_BATCH_BYTES = 8 * 1024 * 1024, /* a batch is full with these, too; one request may be larger */
+    LIMIT_QUEUE_BLOCKED_COUNT = 1024,
+
     /* Peers. */
     LIMIT_PEER_FRAME_BYTES = LIMIT_ENTRY_BYTES + 64 * 1024,
     LIMIT_PEER_OUTPUT_BYTES = 8 * 1024 * 1024, /* unsent bytes per peer; Raft traffic beyond is dropped */

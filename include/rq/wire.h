@@ -200,6 +200,9 @@ void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags, stru
 void wire_cmd_statement(struct buf *b, struct slice sql);
 void wire_cmd_param(struct buf *b, const struct wire_param *p);
 int wire_cmd_finish(struct buf *b); /* 0 or b->failed; the buffer is then one payload, not yet sealed */
+/* In place of a statement: all statements of another finished payload, in their order; its kind, flags and
+ * key are left behind. Lent. ERR_PROTOCOL stays in b->failed if it is no payload. */
+void wire_cmd_join(struct buf *b, struct slice payload);
 /* Fill wall clock, seed and checksum in place. payload: len as finished. */
 void wire_cmd_seal(uint8_t *payload, size_t len, int64_t wall_ns, uint64_t seed);
 

@@ -53,6 +53,7 @@ static void api_free(struct api *a)
     buf_fini(&a->common);
     buf_fini(&a->date);
     arena_fini(&a->arena);
+    api_queue_destroy(a);
     mem_free(a);
 }
 
@@ -63,9 +64,10 @@ static void api_stopped_run(struct env_turn *t)
     a->stopped(a->stopped_ctx);
 }
 
+/* A connection is gone, or queued writes went through: was that the last thing a stop waits for? */
 static void api_conn_gone(struct api *a)
 {
-    if (!a->stopping || a->stopped_told || a->conn_count > 0)
+    if (!a->stopping || a->stopped_told || a->conn_count > 0 || !api_queue_idle(a))
         return;
     a->stopped_told = true;
     env_timer_disarm(&a->grace);
@@ -79,6 +81,8 @@ static void api_grace_over(struct env_timer *t)
         next = l->next;
         api_conn_close(LIST_ENTRY(l, struct api_conn, link));
     }
+    api_queue_abandon(a);
+    a->conn_gone(a);
 }
 
 int api_create(struct env *e, const struct api_config *config, struct api **out,
@@ -99,7 +103,9 @@ int api_create(struct env *e, const struct api_config *config, struct api **out,
     list_init(&a->conns);
     env_timer_init(&a->grace, e, api_grace_over, a);
     env_turn_init(&a->stopped_turn, e, api_stopped_run, a);
-    int rc = api_strings_copy(a, config);
+    int rc = api_queue_create(a, &config->queue);
+    if (rc == 0)
+        rc = api_strings_copy(a, config);
     if (rc == 0)
         rc = api_common_headers(a);
     if (rc != 0)
@@ -138,6 +144,7 @@ void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void
         next = l->next;
         api_conn_retire(LIST_ENTRY(l, struct api_conn, link));
     }
+    api_queue_stop(a);
     env_timer_arm(&a->grace, grace_ms * ENV_MS_NS);
     api_conn_gone(a); /* perhaps there were none */
 }
@@ -147,6 +154,7 @@ void api_destroy(struct api *a)
     if (!a)
         return;
     ASSERT(a->conn_count == 0);
+    ASSERT(!a->stopping || api_queue_idle(a));
     if (a->listener)
         env_listener_close(a->listener);
     env_timer_disarm(&a->grace);

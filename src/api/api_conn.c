@@ -74,11 +74,14 @@ static void conn_request_drop(struct api_conn *c)
         return;
     if (c->request.ticket != 0 && c->api->node)
         node_forget(c->api->node, c->request.ticket);
-    if (c->request.op)
-        c->request.op->conn = NULL;
+    struct api_op *op = c->request.op;
     c->request.ticket = 0;
     c->request.op = NULL;
     c->busy = false;
+    if (op)
+        op->conn = NULL;
+    if (op && op->gone)
+        op->gone(op);
 }
 
 void api_conn_close(struct api_conn *c)

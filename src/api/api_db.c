@@ -267,7 +267,7 @@ void api_db_execute(struct api_request *r)
     static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX,
                                    1000};
     if (api_params_has(&r->params, API_FLAG_QUEUE))
-        api_not_built(r);
+        api_queue_execute(r);
     else if (body_is_plain(r->message))
         db_body_plain(r, r->message->body, &ask);
     else

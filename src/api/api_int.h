@@ -5,7 +5,8 @@
  *      api.c                          listen, stop; fills in what connections call
  *      api_route.c                    checks in order, table of endpoints
  *      api_members.c                  POST /leader, /remove; GET /leader is below
- *      api_db.c api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
+ *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
+ *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
  *      api_reply.c   api_params.c     one answer per request; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
  *      api_body.c api_value.c api_date.c                  pure
@@ -143,6 +144,21 @@ size_t api_time_from_text(struct slice text, char *dst);
     X(BOOT, "http.boot")                                                                           \
     X(USER_REAPS, "http.user_reaps")                                                               \
     X(USER_SNAPSHOTS, "http.user_snapshots")                                                       \
+    X(QUEUED_EXECUTIONS, "http.queued_executions")                                                 \
+    X(QUEUED_FAILED, "http.queued_executions_failed")                                              \
+    X(QUEUED_LEADERSHIP_LOST, "http.queued_executions_leadership_lost")                            \
+    X(QUEUED_NO_LEADER, "http.queued_executions_no_leader")                                        \
+    X(QUEUED_NOT_LEADER, "http.queued_executions_not_leader")                                      \
+    X(QUEUED_STMTS_RX, "http.queued_executions_num_stmts_rx")                                      \
+    X(QUEUED_STMTS_TX, "http.queued_executions_num_stmts_tx")                                      \
+    X(QUEUED_OK, "http.queued_executions_ok")                                                      \
+    X(QUEUED_UNKNOWN_ERROR, "http.queued_executions_unknown_error")                                \
+    X(QUEUED_WAIT, "http.queued_executions_wait")                                                  \
+    X(QUEUED_WAIT_TIMEOUT, "http.queued_executions_wait_timeout")                                  \
+    X(QUEUE_FLUSH, "queue.num_flush")                                                              \
+    X(QUEUE_TIMEOUT, "queue.num_timeout")                                                          \
+    X(QUEUE_OBJECTS_RX, "queue.objects_rx")                                                        \
+    X(QUEUE_OBJECTS_TX, "queue.objects_tx")                                                        \
     X(REMOTE_EXECUTIONS, "proxy.remote_executions")                                                \
     X(REMOTE_QUERIES, "proxy.remote_queries")                                                      \
     X(REMOTE_REQUESTS, "proxy.remote_requests")                                                    \
@@ -162,7 +178,8 @@ struct api_route;
 /* Something under way that cannot be cancelled: outlives its connection, and then answers nobody. First
  * member of each such operation. */
 struct api_op {
-    struct api_conn *conn; /* NULL: the client is gone */
+    struct api_conn *conn;           /* NULL: the client is gone */
+    void (*gone)(struct api_op *op); /* NULL, or told when that happens; may free the operation */
 };
 
 struct api_request { /* lives in its connection from the message until the reply */
@@ -194,6 +211,7 @@ struct api {
     void (*dispatch)(struct api_request *r); /* answers now, or later by api_reply */
     void (*conn_gone)(struct api *a);        /* a connection left conns; perhaps the last one */
     uint64_t counters[API_COUNT_MAX_];
+    struct api_queued *queued; /* api_queue.h */
 
     bool stopping, stopped_told;
     struct env_timer grace;
@@ -265,11 +283,26 @@ void *api_op_begin(struct api_request *r, size_t size);
 /* The request it answers, or NULL if the client is gone; either way the operation is unbound. */
 struct api_request *api_op_end(struct api_op *op);
 
+/* ---- queued writes (api_queue_request.c; §12) -------------------------------------------------------------- */
+
+struct api_queue_view {
+    struct api_queue_config config;
+    uint64_t finished; /* number of the last batch that is through; 0: none */
+};
+int api_queue_create(struct api *a, const struct api_queue_config *config) MUST_USE; /* a->queued */
+void api_queue_destroy(struct api *a);
+/* Send what waits without waiting for more; a->conn_gone when something went through. */
+void api_queue_stop(struct api *a);
+bool api_queue_idle(const struct api *a); /* nothing waits, nothing is under way */
+void api_queue_abandon(struct api *a);    /* what is left is lost, and logged */
+void api_queue_look(const struct api *a, struct api_queue_view *out);
+
 /* ---- routes ------------------------------------------------------------------------------------------------ */
 
 void api_dispatch(struct api_request *r); /* api_route.c */
 
-void api_db_execute(struct api_request *r); /* api_db.c */
+void api_db_execute(struct api_request *r);    /* api_db.c */
+void api_queue_execute(struct api_request *r); /* api_queue_request.c */
 void api_db_query(struct api_request *r);
 void api_db_request(struct api_request *r);
 void api_db_sql(struct api_request *r); /* api_sql.c */

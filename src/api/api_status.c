@@ -241,10 +241,12 @@ static void status_http(cJSON *root, const struct api *a)
     put_text(cluster, "timeout", "30s");
     put_u64(http, "connections", a->conn_count);
     cJSON *queue = put_object(put_object(http, "queue"), "_default");
-    put_i64(queue, "batch_size", a->facts.queue_batch);
-    put_i64(queue, "max_size", a->facts.queue_capacity);
-    put_u64(queue, "sequence_number", 0);
-    put_duration(queue, "timeout", a->facts.queue_timeout_ns);
+    struct api_queue_view view;
+    api_queue_look(a, &view);
+    put_u64(queue, "batch_size", view.config.batch_size);
+    put_u64(queue, "max_size", view.config.capacity);
+    put_u64(queue, "sequence_number", view.finished);
+    put_duration(queue, "timeout", (int64_t)view.config.timeout_ns);
     put_text(put_object(http, "tls"), "enabled", "false");
 }
 

@@ -278,6 +278,11 @@ static void state_done(struct env_job *job)
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
+static uint32_t count_of(int64_t v)
+{
+    return v < 1 ? 1 : v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
+}
+
 static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
                            struct err_text *why)
 {
@@ -288,6 +293,10 @@ static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
         .raft_addr = f->raft_adv_addr,
         .version = config->version,
         .allow_origin = f->http_allow_origin,
+        .queue = {.capacity = count_of(f->write_queue_capacity),
+                  .batch_size = count_of(f->write_queue_batch_size),
+                  .timeout_ns = f->write_queue_timeout > 0 ? (uint64_t)f->write_queue_timeout : 0,
+                  .transaction = f->write_queue_tx},
         .facts = *config->facts,
     };
     struct err_text reason = {""};

@@ -336,7 +336,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
         {"raft-shutdown-stepdown", f->raft_shutdown_stepdown != d->raft_shutdown_stepdown},
         {"raft-log-level", strcmp(f->raft_log_level, d->raft_log_level) != 0},
-        {"write-queue-tx", f->write_queue_tx},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].changed)

@@ -254,6 +254,25 @@ static void keep_rest(struct wire_cmd *c, const struct wire_reader *r)
     c->rest = slice_of(r->at, r->left);
 }
 
+void wire_cmd_join(struct buf *b, struct slice payload)
+{
+    struct wire_cmd c;
+
+    ASSERT(b->failed || buf_len(b) >= WIRE_CMD_HEAD);
+    if (wire_cmd_open(payload, false, &c)) {
+        wire_fail(b, ERR_PROTOCOL);
+        return;
+    }
+    if (buf_append_slice(b, c.rest))
+        return;
+    uint8_t *count = head_of(b) + AT_COUNT;
+    if (c.statement_count > LIMIT_STATEMENTS - get_u32(count))
+        wire_fail(b, ERR_INVALID);
+    else
+        put_u32(count, get_u32(count) + c.statement_count);
+    put_u64(head_of(b) + AT_OPEN_COUNT, 0); /* no parameter may follow */
+}
+
 int wire_cmd_next(struct wire_cmd *c, struct slice *sql, uint32_t *param_count)
 {
     struct wire_param skipped;

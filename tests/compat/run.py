@@ -2,7 +2,7 @@
 """Compatibility facts, checked from outside over HTTP.
 
 The numbers are those of http-api.md §21; "Q…" are the quick start of the README, "D…" facts of
-daemon.md. Start it on a daemon it launches itself:
+daemon.md, "12.1a" facts of that section of http-api.md. Start it on a daemon it launches itself:
 
     tests/compat/run.py --daemon build/rqlited
 
@@ -335,6 +335,42 @@ def queued(f, h):
     f.body(128, x("[]", "?queue"), "no statements\n")
     f.match(129, x("[]", "?queue&wait"), r'^\{"results":\[\],"sequence_number":')
     f.body(130, lambda: get(h, "/status?key=http.queue._default.batch_size"), "128")
+    f.match("12.1a", x('["SELECT 1"]', "?queue&timings"), r'^\{"results":\[\],"time":[0-9.e-]+,"sequence_number":[0-9]{19}\}$')
+    f.match("12.1b", x('["SELECT 1"]', "?queue&pretty"), r'^\{\n    "results": \[\],\n    "sequence_number": [0-9]{19}\n\}$')
+    f.header("12.1c", x('["SELECT 1"]', "?queue"), "X-Rqlite-Served-By", None)
+    f.body("12.1d", x("{x", "?queue"), "invalid JSON body\n")
+    f.status("12.1e", x("[7]", "?queue"), 400)
+    f.body("12.1f", x('["PRAGMA journal_mode=delete"]', "?queue"), '{"results":[],"error":"disallowed pragma"}')
+    f.check("12.1g", lambda: queued_number_grows(h))
+    f.check("12.2", lambda: queued_wait_times_out(h))
+    f.match("12.3", lambda: post(h, "/db/execute?queue&wait",
+                                 '["SELECT * FROM no_such_table",["INSERT INTO pet(name) VALUES(?)","q3"]]'), shape)
+    f.body("12.3b", lambda: get(h, "/db/query?" + sql("SELECT name FROM pet WHERE name='q3'")),
+           results('{"columns":["name"],"types":["text"],"values":[["q3"]]}'))
+    f.check("12.4", lambda: queued_status(h))
+    f.match("12.4b", lambda: get(h, "/debug/vars?key=http"), r'"queued_executions": [1-9].*"queued_executions_ok": [1-9]')
+
+
+def queued_number(h, flags="", body='["SELECT 1"]'):
+    return json.loads(post(h, "/db/execute?queue" + flags, body).body)["sequence_number"]
+
+
+def queued_number_grows(h):
+    first = queued_number(h)
+    want(queued_number(h), first + 1, "next number")
+    want(queued_number(h, "&wait", "[]"), first + 2, "number of a marker")
+
+
+def queued_wait_times_out(h):
+    answer = post(h, "/db/execute?queue&wait&timeout=1ms", '["SELECT 1"]')
+    want(answer.status, 408, "status")
+    want(answer.body, "queue wait timeout\n")
+
+
+def queued_status(h):
+    last = queued_number(h, "&wait")
+    queue = json.loads(get(h, "/status").body)["http"]["queue"]["_default"]
+    want(queue, {"batch_size": 128, "max_size": 1024, "sequence_number": last, "timeout": "50ms"}, "queue")
 
 
 def diagnostics(f, h):

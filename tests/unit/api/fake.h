@@ -34,6 +34,7 @@ struct fake {
     node_reply_fn *reply;
     void *reply_ctx;
     struct node_status status;
+    struct api_queue_config queue; /* of the next fake_api */
 };
 
 extern struct fake fake;

@@ -259,6 +259,63 @@ static void test_cmd_builder_survives_every_failed_allocation(void **state)
     }
 }
 
+static void test_cmd_joined_is_as_if_built_in_one(void **state)
+{
+    (void)state;
+    struct buf part, joined, b;
+
+    cmd_make(&part);
+    buf_init(&joined, LIMIT_ENTRY_BYTES);
+    wire_cmd_begin(&joined, WIRE_CMD_EXECUTE, WIRE_CMD_QUEUED, slice_str("k"));
+    wire_cmd_join(&joined, buf_slice(&part));
+    wire_cmd_statement(&joined, slice_str("x"));
+    wire_cmd_join(&joined, buf_slice(&part));
+    assert_int_equal(wire_cmd_finish(&joined), 0);
+    assert_int_equal(open_and_walk(buf_slice(&joined)), 0);
+
+    const size_t head = WIRE_CMD_HEAD + 3; /* of the part, with its key */
+    const struct slice rest = slice_of(buf_slice(&part).data + head, buf_len(&part) - head - 4);
+    buf_init(&b, LIMIT_ENTRY_BYTES);
+    wire_cmd_begin(&b, WIRE_CMD_EXECUTE, WIRE_CMD_QUEUED, slice_str("k"));
+    buf_append_slice(&b, rest);
+    wire_cmd_statement(&b, slice_str("x"));
+    buf_append_slice(&b, rest);
+    assert_int_equal(wire_cmd_finish(&b), 0);
+    put_u32(b.data + b.start + 24, 5);
+    assert_true(slice_equal(buf_slice(&joined), buf_slice(&b)));
+    buf_fini(&part);
+    buf_fini(&joined);
+    buf_fini(&b);
+}
+
+static void test_cmd_join_keeps_the_limits_and_takes_payloads_only(void **state)
+{
+    (void)state;
+    struct buf part, many, b;
+
+    cmd_make(&part);
+    buf_init(&many, LIMIT_ENTRY_BYTES);
+    wire_cmd_begin(&many, WIRE_CMD_EXECUTE, 0, slice_of(NULL, 0));
+    for (int i = 0; i < LIMIT_STATEMENTS - 1; i++)
+        wire_cmd_statement(&many, slice_str("x"));
+    assert_int_equal(wire_cmd_finish(&many), 0);
+
+    buf_init(&b, LIMIT_ENTRY_BYTES);
+    wire_cmd_begin(&b, WIRE_CMD_EXECUTE, 0, slice_of(NULL, 0));
+    wire_cmd_statement(&b, slice_str("x"));
+    wire_cmd_join(&b, buf_slice(&many));
+    assert_int_equal(b.failed, 0);
+    wire_cmd_join(&b, buf_slice(&part));
+    assert_int_equal(wire_cmd_finish(&b), ERR_INVALID);
+    buf_reset(&b, 0);
+    wire_cmd_begin(&b, WIRE_CMD_EXECUTE, 0, slice_of(NULL, 0));
+    wire_cmd_join(&b, slice_of(buf_slice(&part).data, buf_len(&part) - 1));
+    assert_int_equal(wire_cmd_finish(&b), ERR_PROTOCOL);
+    buf_fini(&part);
+    buf_fini(&many);
+    buf_fini(&b);
+}
+
 static void test_cmd_bytes_are_as_written_down(void **state)
 {
     (void)state;
@@ -284,6 +341,8 @@ int main(void)
         cmocka_unit_test(test_cmd_builder_keeps_the_limits),
         cmocka_unit_test(test_cmd_builder_refuses_long_names_and_long_payloads),
         cmocka_unit_test(test_cmd_builder_survives_every_failed_allocation),
+        cmocka_unit_test(test_cmd_joined_is_as_if_built_in_one),
+        cmocka_unit_test(test_cmd_join_keeps_the_limits_and_takes_payloads_only),
         cmocka_unit_test(test_cmd_bytes_are_as_written_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
