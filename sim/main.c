@@ -124,7 +124,10 @@ struct job {
     uint64_t next_seed;
 };
 
-static bool job_start(const struct options *o, struct job *j, uint64_t offset, unsigned salt)
+/* The read end is not for the workers that follow: one that still held it would keep an earlier worker
+ * writing for ever into a pipe nobody reads. */
+static bool job_start(const struct options *o, struct job *jobs, uint32_t count, struct job *j,
+                      uint64_t offset, unsigned salt)
 {
     int fds[2];
 
@@ -134,6 +137,9 @@ static bool job_start(const struct options *o, struct job *j, uint64_t offset, u
     j->pid = fork();
     if (j->pid == 0) {
         (void)close(fds[0]);
+        for (uint32_t i = 0; i < count; i++)
+            if (jobs[i].pid)
+                (void)close(jobs[i].fd);
         worker(o, offset, salt, fds[1]);
     }
     (void)close(fds[1]);
@@ -142,10 +148,15 @@ static bool job_start(const struct options *o, struct job *j, uint64_t offset, u
     return j->pid > 0;
 }
 
-static void job_end(struct job *j)
+/* All pipes first: whoever still writes learns that nobody listens. */
+static void jobs_end(struct job *jobs, uint32_t count)
 {
-    (void)close(j->fd);
-    (void)waitpid(j->pid, NULL, 0);
+    for (uint32_t i = 0; i < count; i++)
+        if (jobs[i].pid)
+            (void)close(jobs[i].fd);
+    for (uint32_t i = 0; i < count; i++)
+        if (jobs[i].pid)
+            (void)waitpid(jobs[i].pid, NULL, 0);
 }
 
 static bool take_seed(const struct options *o, uint64_t seed, struct job *a, struct job *b,
@@ -178,28 +189,24 @@ static bool take_seed(const struct options *o, uint64_t seed, struct job *a, str
 
 static int run_many(const struct options *o)
 {
-    struct job *first = calloc(o->jobs, sizeof(*first));
-    struct job *second = calloc(o->jobs, sizeof(*second));
+    uint32_t count = 2 * o->jobs;
+    struct job *jobs = calloc(count, sizeof(*jobs)), *second = jobs + o->jobs;
     struct sim_sums sums = {0};
     struct timespec t0, t1;
 
     (void)clock_gettime(CLOCK_MONOTONIC, &t0);
     for (uint32_t i = 0; i < o->jobs; i++)
-        if (!job_start(o, &first[i], i, 0) || (o->twice && !job_start(o, &second[i], i, 1)))
+        if (!job_start(o, jobs, count, &jobs[i], i, 0) ||
+            (o->twice && !job_start(o, jobs, count, &second[i], i, 1)))
             return 2;
     for (uint64_t seed = o->first; seed <= o->last; seed++) {
         uint32_t i = (uint32_t)((seed - o->first) % o->jobs);
-        bool alive = take_seed(o, seed, &first[i], &second[i], &sums);
+        bool alive = take_seed(o, seed, &jobs[i], &second[i], &sums);
         if (!alive || (o->until_found && sums.violations))
             break;
     }
-    for (uint32_t i = 0; i < o->jobs; i++) {
-        job_end(&first[i]);
-        if (o->twice)
-            job_end(&second[i]);
-    }
-    free(first);
-    free(second);
+    jobs_end(jobs, count);
+    free(jobs);
     (void)clock_gettime(CLOCK_MONOTONIC, &t1);
     double real = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
     bool enough = sim_sums_print(stdout, &sums, o->profile) || o->until_found;

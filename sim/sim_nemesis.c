@@ -418,6 +418,8 @@ static bool inject(struct sim *s, enum sim_family f)
         return inject_stop(s);
     case SIM_FAMILY_TRANSFER:
         return inject_transfer(s);
+    case SIM_FAMILY_DUEL:
+        return sim_duel_begin(s, &s->nemesis->rng);
     case SIM_FAMILY_COUNT:
         break;
     }

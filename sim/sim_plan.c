@@ -7,7 +7,8 @@ static const char *const profile_names[SIM_PROFILE_COUNT] = {"crash_only", "net_
                                                              "swarm", "quiet"};
 static const char *const family_names[SIM_FAMILY_COUNT] = {
     "crash",    "power",     "crash_call", "pause", "partition", "reset",     "loss", "black_hole",
-    "sync_eio", "write_eio", "nospc",      "stall", "rot",       "wall_jump", "stop", "transfer"};
+    "sync_eio", "write_eio", "nospc",      "stall", "rot",       "wall_jump", "stop", "transfer",
+    "duel"};
 
 const char *sim_profile_name(enum sim_profile p)
 {
@@ -48,6 +49,7 @@ static void draw_families(struct sim_plan *p, struct prng *r)
         f[SIM_FAMILY_POWER] = true;
         f[SIM_FAMILY_CRASH_CALL] = true;
         f[SIM_FAMILY_STOP] = prng_chance_ppm(r, 300000);
+        f[SIM_FAMILY_DUEL] = prng_chance_ppm(r, 300000);
         break;
     case SIM_NET_ONLY:
         f[SIM_FAMILY_PARTITION] = true;

@@ -38,6 +38,7 @@ enum sim_family {
     SIM_FAMILY_WALL_JUMP,
     SIM_FAMILY_STOP,     /* SIGTERM, and back again */
     SIM_FAMILY_TRANSFER, /* leadership handed over on request */
+    SIM_FAMILY_DUEL, /* two candidates of one term, and who voted for one restarts between them */
     SIM_FAMILY_COUNT
 };
 const char *sim_family_name(enum sim_family f);

@@ -75,6 +75,7 @@ static void raft_message_leaves(struct sim *s, struct sim_server *v, const struc
         sim_raft_vote_seen(s, v->at, m.term, m.from);
     if (m.kind == RAFT_MSG_VOTE_RES && m.granted) {
         sim_raft_vote_seen(s, v->at, m.term, m.to);
+        s->voted(s, v, m.to, m.term);
         made = promise_note(s, PROMISE_VOTE, v);
         if (made) {
             made->term = m.term;

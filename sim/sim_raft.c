@@ -385,8 +385,12 @@ static void look_at(struct sim *s, struct sim_server *v)
         check_new_leader(s, v, r, &view);
     if (view.role == RAFT_LEADER)
         check_heard(s, v, &view);
+    bool campaigns = view.role == RAFT_CANDIDATE &&
+                     (m->role != RAFT_CANDIDATE || m->role_term != view.hard.term);
     m->role = view.role;
     m->role_term = view.hard.term;
+    if (campaigns)
+        s->campaigned(s, v, view.hard.term);
 }
 
 void sim_raft_look(struct sim *s)

@@ -73,6 +73,7 @@ static void finish(struct sim *s)
     sim_shadows_destroy(s);
     world_destroy(s->world);
     sim_clients_destroy(s);
+    sim_duel_destroy(s);
     sim_nemesis_destroy(s);
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
         sim_history_destroy(s->histories[i]);
@@ -92,7 +93,10 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     sim_shadows_create(s);
     sim_raft_watch_create(s);
     sim_nemesis_create(s);
+    sim_duel_create(s);
     s->ended = sim_nemesis_ended;
+    s->campaigned = sim_duel_campaigned;
+    s->voted = sim_duel_voted;
     sim_cluster_create(s);
     sim_promises_create(s);
     phase_form(s);

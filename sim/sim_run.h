@@ -5,6 +5,7 @@
  *
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C4, C8, liveness; what to break, within the budget
+ *      sim_duel.c                  one thing to break, with an eye on Raft: a vote between two candidates
  *      sim_client.c                HTTP clients: operations, histories
  *      sim_step.c                  time passes, the oracles look on after every event
  *      sim_promise.c               oracles P1–P3: bytes that promise, against a shadow power cut
@@ -13,7 +14,8 @@
  *      sim_shadow.c                what recovery would find
  *      sim_core.c                  violations; the state they share is struct sim
  *
- * What goes up: sim.ended tells the nemesis of an incarnation's end; sim_run.c fills it in. */
+ * What goes up: sim.ended tells the nemesis of an incarnation's end, sim.campaigned and sim.voted a duel
+ * of what it waits for; sim_run.c fills them in. */
 #ifndef SIM_RUN_H
 #define SIM_RUN_H
 
@@ -110,6 +112,7 @@ struct sim_raft_watch; /* sim_raft.c */
 struct sim_promises;   /* sim_promise.c */
 struct sim_client;     /* sim_client.c */
 struct sim_nemesis;    /* sim_nemesis.c */
+struct sim_duel;       /* sim_duel.c */
 struct clients_shared; /* sim_client.c */
 
 /* Somebody looks whether a stop ends in time. */
@@ -128,10 +131,14 @@ struct sim {
     struct sim_raft_watch *watch;
     struct sim_promises *promises;
     struct sim_nemesis *nemesis;
+    struct sim_duel *duel;
     struct clients_shared *shared;
     struct sim_history *histories[SIM_KEYS_MAX];
     struct sim_result *result;
     void (*ended)(struct sim *s, struct sim_server *v, const char *reason); /* an incarnation */
+    void (*campaigned)(struct sim *s, struct sim_server *v, uint64_t term);
+    /* The vote leaves just now: on the voter's own stack. */
+    void (*voted)(struct sim *s, struct sim_server *voter, uint64_t candidate, uint64_t term);
     bool faults_over;
     bool stop_clients;
 };
@@ -182,6 +189,15 @@ void sim_nemesis_heal(
     struct sim *s); /* stop, mend what can be mended, restart who is not dead for good */
 void sim_nemesis_destroy(struct sim *s);
 void sim_nemesis_ended(struct sim *s, struct sim_server *v, const char *reason); /* as sim.ended */
+
+/* sim_duel.c */
+void sim_duel_create(struct sim *s);
+void sim_duel_destroy(struct sim *s);
+bool sim_duel_begin(struct sim *s,
+                    struct prng *rng); /* the leader dies; false: there is none, or a duel is on */
+void sim_duel_campaigned(struct sim *s, struct sim_server *v,
+                         uint64_t term); /* as sim.campaigned */
+void sim_duel_voted(struct sim *s, struct sim_server *voter, uint64_t candidate, uint64_t term);
 
 /* sim_shadow.c */
 void sim_shadows_create(struct sim *s);
