@@ -124,7 +124,8 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->append_count_max = p->append_count_max;
     c->window_msgs = p->window_msgs;
     c->entry_cache_bytes = p->entry_cache_bytes;
-    c->reader_count = 2;
+    c->reader_count = 4;
+    c->reader_jobs = 2;
 }
 
 static void boot(struct env *e, void *ctx)

@@ -10,8 +10,15 @@ enum {
     LIMIT_HTTP_CONNECTIONS = 4096,
     /* Unsent output of one connection before reading from it stops. */
     LIMIT_HTTP_OUTPUT_BYTES = 1024 * 1024,
-    /* One answer's JSON, encoded; beyond: 500 "result is larger than the limit". */
+    /* JSON gathered in memory for one answer: of a read, one row with what is left before it; of what went through
+     * the log, the whole result. Beyond: 500 "result is larger than the limit", or the connection ends. */
     LIMIT_RESULT_BYTES = 256 * 1024 * 1024,
+    /* A read pauses when it has encoded so much, until the client has taken it. */
+    LIMIT_PART_BYTES = 256 * 1024,
+    /* A paused read holds its snapshot, and the WAL grows behind it: the client must take each part within the
+     * first, all of them within the second. Beyond: the connection ends. */
+    LIMIT_PARTS_STALL_MS = 60 * 1000,
+    LIMIT_PARTS_TOTAL_MS = 15 * 60 * 1000,
     /* A header must be complete after this long, and a body must not pause longer (408/closed). */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,
     LIMIT_HTTP_BODY_IDLE_MS = 30 * 1000,
@@ -27,6 +34,9 @@ enum {
     LIMIT_NODE_PENDING_COUNT = 16 * 1024,       /* proposals waiting; beyond: 503 + Retry-After */
     LIMIT_NODE_PENDING_BYTES = 256 * 1024 * 1024,
     LIMIT_NODE_READS_COUNT = 16 * 1024,         /* reads waiting; beyond: 503 + Retry-After */
+    /* Read connections (-db-max-ro-conns sets fewer or more, up to this). Those that are not at work hold a large
+     * result each for a client; one more large result: 503 + Retry-After before its first byte. */
+    LIMIT_NODE_READERS = 1024,
     LIMIT_ENTRY_CACHE_BYTES = 64 * 1024 * 1024, /* recent entries in memory; older ones from rlog */
 
     /* Queued writes. Requests are counted by -write-queue-capacity; beyond it, or beyond these bytes, a

@@ -17,6 +17,10 @@ struct node_codec {
     struct db_sink *(*sink_new)(uint32_t encode_options, struct buf *out);
     /* The request is over: complete the bytes in out (runs where the rows were, or on the LOOP). */
     void (*sink_finish)(struct db_sink *s);
+    /* The rows pause. true: what is in out may be passed on for good; it is taken from there before sink_resume.
+     * false: it may not, and the request is over: out is complete as after sink_finish. */
+    bool (*sink_pause)(struct db_sink *s);
+    void (*sink_resume)(struct db_sink *s); /* rows will come again; out is empty */
     void (*sink_free)(struct db_sink *s);
     uint32_t qualify_columns_option; /* bit of encode_options that asks for DB_QUALIFY_COLUMNS */
 };
@@ -38,7 +42,9 @@ struct node_config {
     uint64_t lease_timeout_ms;     /* -raft-leader-lease-timeout; 0: 500 */
     uint64_t apply_timeout_ms;     /* -raft-apply-timeout */
     uint32_t append_count_max, append_bytes_max, window_msgs, window_bytes; /* 0: defaults */
-    uint32_t reader_count;         /* read connections, >= 1 */
+    uint32_t reader_count;         /* read connections; those over reader_jobs (at least one) are for large results */
+    uint32_t reader_jobs;          /* of them at work at the same time; 0: reader_count */
+    size_t part_bytes;             /* 0: LIMIT_PART_BYTES */
     uint64_t entry_cache_bytes;    /* 0: LIMIT_ENTRY_CACHE_BYTES */
 };
 
@@ -59,23 +65,29 @@ struct node_request {
     bool redirect;         /* do not forward; ERR_NOT_LEADER with leader known: the caller redirects */
     int64_t freshness_ns;  /* level none: 0 off */
     bool freshness_strict;
+    bool in_parts;         /* reply may come with `more` */
 };
 struct node_answer {
+    bool more;            /* rc is 0, body a part: reply runs again after node_pull. in_parts only */
     int rc;               /* 0, or why the request as a whole failed: ERR_NOT_LEADER, ERR_NO_LEADER,
                              ERR_LEADERSHIP_LOST (outcome unknown), ERR_TIMEOUT (unknown), ERR_FULL, ERR_STALE,
                              ERR_NOT_READY, ERR_RESET / ERR_REFUSED (leader not reachable; a write's outcome unknown), ERR_SQL (text is the top-level error) */
     const char *text;     /* lent; words when rc != 0 */
-    struct slice body;    /* lent: what the codec's sink wrote; empty unless rc is 0 */
+    struct slice body;    /* lent: what the codec's sink wrote (since the part before); empty unless rc is 0 */
     uint64_t raft_index;  /* 0: did not go through the log */
     const char *served_by; /* lent: NULL: this node; else the leader's Raft address */
 };
 typedef void node_reply_fn(void *ctx, const struct node_answer *a);
 
 /* EXECUTE: through the log. QUERY: by level. REQUEST: read-only ones like QUERY, else through the log.
- * returns 0: reply runs exactly once, later, on the LOOP (*ticket, if not NULL, can cancel it).
+ * returns 0: reply runs exactly once without `more`, later, on the LOOP (*ticket, if not NULL, can cancel it).
  *         ERR_FULL, ERR_NOMEM, ERR_TOO_BIG, ERR_NOT_READY: reply never runs; nothing was done. */
 int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx, uint64_t *ticket) MUST_USE;
-/* The asker is gone: reply will not run. What was proposed may still be applied. */
+/* The part last given was taken: the next one, or the end, will come by reply, later; also from within reply. The
+ * ticket must be one whose last reply had `more`. A failure after parts is said by rc as always. Who does not pull
+ * within LIMIT_PARTS_STALL_MS gets ERR_TIMEOUT. */
+void node_pull(struct node *n, uint64_t ticket);
+/* The asker is gone: reply will not run (again). What was proposed may still be applied. Also from within reply. */
 void node_forget(struct node *n, uint64_t ticket);
 
 /* ---- cluster ---------------------------------------------------------------------------------------- */

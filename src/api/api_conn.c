@@ -8,7 +8,10 @@
  *              └─────────────────────► CLOSED ◄────────┘──────────────┘
  *
  * One request is in flight at a time; bytes behind it wait in `in`, and reading stops when too many
- * wait or when the client does not take its answers. Answers of one pump go out in one write. */
+ * wait or when the client does not take its answers. Answers of one pump go out in one write.
+ *
+ * A large answer comes in parts: the next one is asked for when nothing of the last one is unsent, so that
+ * a client that does not read holds one part here, and its query waits (LIMIT_PARTS_STALL_MS, at node). */
 #include "api_int.h"
 
 enum {
@@ -17,7 +20,7 @@ enum {
     OUT_GATHER_BYTES = 32 * 1024, /* answers up to here are gathered by copying */
     KEEP_BYTES = 64 * 1024,       /* buffers above this do not stay with an idle connection */
     ARENA_MAX_BYTES = 256 * 1024 * 1024,
-    FINISH_MS = 5 * 1000, /* to take the last answer */
+    FINISH_MS = 5 * 1000, /* to take some of the last answer */
     PARTING_MS = 500,     /* when we stop and the answer has left: for the client's FIN */
     CONN_PENDING_MAX =
         1 << 30, /* one answer may be LIMIT_RESULT_BYTES; more never waits (see choked) */
@@ -38,6 +41,12 @@ static void conn_deadline_clear(struct api_conn *c)
     c->deadline_ns = UINT64_MAX; /* a timer that is armed runs into the void */
 }
 
+static void conn_deadline_finish(struct api_conn *c)
+{
+    c->finish_pending = env_stream_pending(c->stream);
+    conn_deadline_set(c, FINISH_MS);
+}
+
 static void conn_timer_fire(struct env_timer *t)
 {
     struct api_conn *c = t->ctx;
@@ -46,6 +55,8 @@ static void conn_timer_fire(struct env_timer *t)
         return;
     if (now < c->deadline_ns)
         env_timer_arm(&c->timer, c->deadline_ns - now);
+    else if (c->state == API_CONN_FINISHING && env_stream_pending(c->stream) < c->finish_pending)
+        conn_deadline_finish(c); /* slow, but it goes on */
     else
         api_conn_close(c);
 }
@@ -103,7 +114,10 @@ static void conn_finish(struct api_conn *c)
     env_stream_finish(c->stream);
     /* Pools of kept connections notice our end only when they send next: a stop cannot wait for that. */
     const bool parting = c->api->stopping && env_stream_pending(c->stream) == 0;
-    conn_deadline_set(c, parting ? PARTING_MS : FINISH_MS);
+    if (parting)
+        conn_deadline_set(c, PARTING_MS);
+    else
+        conn_deadline_finish(c);
 }
 
 void api_conn_retire(struct api_conn *c)
@@ -166,6 +180,26 @@ static void conn_write(struct api_conn *c, const struct slice *parts, uint32_t c
         api_conn_close(c);
     else if (env_stream_pending(c->stream) > LIMIT_HTTP_OUTPUT_BYTES)
         c->choked = true;
+}
+
+/* Nothing of the part before is unsent. */
+static void conn_part_pull(struct api_conn *c)
+{
+    ASSERT(c->busy && c->request.in_parts && c->request.ticket != 0);
+    c->request.part_due = false;
+    node_pull(c->api->node, c->request.ticket);
+}
+
+void api_conn_part(struct api_conn *c, const struct slice *parts, uint32_t count)
+{
+    ASSERT(c->busy && c->state == API_CONN_OPEN);
+    ASSERT(!c->request.part_due);
+    conn_write(c, parts, count);
+    if (c->state != API_CONN_OPEN)
+        return;
+    c->request.part_due = true;
+    if (env_stream_pending(c->stream) == 0)
+        conn_part_pull(c);
 }
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */
@@ -267,6 +301,7 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
     c->busy = false;
     c->request.ticket = 0;
     c->request.op = NULL;
+    c->request.in_parts = false;
     if (len <= OUT_GATHER_BYTES) {
         for (uint32_t i = 0; i < count; i++)
             buf_append_slice(&c->out, parts[i]);
@@ -305,6 +340,8 @@ static void conn_ended(void *ctx, int rc)
 static void conn_drained(void *ctx)
 {
     struct api_conn *c = ctx;
+    if (c->state == API_CONN_OPEN && c->busy && c->request.part_due)
+        conn_part_pull(c);
     if (!c->choked)
         return;
     c->choked = false;

@@ -11,11 +11,11 @@ struct envelope {
     struct slice error;   /* len 0: none */
     uint64_t raft_index;  /* 0: absent */
     const char *served_by;
+    bool more; /* only a part of the results */
 };
 
-/* Written in three parts: up to the results, the results verbatim
- * (they may be large), and the tail behind them. */
-static void envelope_reply(struct api_request *r, const struct envelope *v)
+/* Into c->text: what stands before the results, and (from *split) behind them. */
+static void envelope_text(struct api_request *r, const struct envelope *v, size_t *split)
 {
     const bool pretty = api_params_has(&r->params, API_FLAG_PRETTY);
     struct buf *text = &r->conn->text;
@@ -25,7 +25,7 @@ static void envelope_reply(struct api_request *r, const struct envelope *v)
     json_object_begin(&w);
     json_key_str(&w, "results");
     json_raw(&w, no_text);
-    const size_t split = buf_len(text);
+    *split = buf_len(text);
     if (v->error.len > 0) {
         json_key_str(&w, "error");
         json_string(&w, v->error);
@@ -39,18 +39,43 @@ static void envelope_reply(struct api_request *r, const struct envelope *v)
         json_u64(&w, v->raft_index);
     }
     json_object_end(&w);
-    const struct slice all = buf_slice(text);
+}
+
+/* The results go out verbatim between the envelope's two halves (they may be large). */
+static void envelope_reply(struct api_request *r, const struct envelope *v)
+{
+    size_t split;
+    envelope_text(r, v, &split);
+    const struct slice all = buf_slice(&r->conn->text);
+    const struct slice tail = slice_of(all.data + split, v->more ? 0 : all.len - split);
     const struct api_reply reply = {
         .status = 200,
         .content_type = API_TYPE_JSON,
         .served_by = v->error.len > 0 ? NULL : v->served_by,
         .parts = {slice_of(all.data, split), v->results.len > 0 ? v->results : slice_str("[]"),
-                  slice_of(all.data + split, all.len - split)},
+                  tail},
     };
-    if (text->failed)
-        api_reply_text(r, 503, err_text_of(text->failed));
-    else
+    if (r->conn->text.failed) {
+        if (v->more)
+            node_forget(r->conn->api->node, r->ticket);
+        api_reply_text(r, 503, err_text_of(r->conn->text.failed));
+    } else if (v->more) {
+        api_reply_begin(r, &reply);
+    } else {
         api_reply(r, &reply);
+    }
+}
+
+/* The end of results that went out in parts: the rest of them, the envelope's second half. */
+static void envelope_end(struct api_request *r, const struct envelope *v)
+{
+    size_t split;
+    envelope_text(r, v, &split);
+    const struct slice all = buf_slice(&r->conn->text);
+    if (r->conn->text.failed)
+        api_reply_cut(r, err_text_of(r->conn->text.failed));
+    else
+        api_reply_end(r, v->results, slice_of(all.data + split, all.len - split));
 }
 
 static void error_reply(struct api_request *r, const char *text)
@@ -79,6 +104,7 @@ static void results_reply(struct api_request *r, const struct node_answer *answe
     struct envelope v = {
         .raft_index = answer->raft_index,
         .served_by = answer->served_by ? answer->served_by : r->conn->api->adv_addr,
+        .more = answer->more,
     };
     const struct slice body = answer->body;
     const struct slice rest = body.len > 0 ? slice_of(body.data + 1, body.len - 1) : no_text;
@@ -137,13 +163,33 @@ static void refusal_reply(struct api_request *r, int rc, const char *text)
     }
 }
 
+/* What comes behind the first part. What the format cannot say any more is said by ending the connection: the
+ * last chunk is missing. */
+static void part_reply(struct api_request *r, const struct node_answer *answer)
+{
+    const struct slice body = answer->body;
+    const struct slice rest = body.len > 0 ? slice_of(body.data + 1, body.len - 1) : no_text;
+    const struct envelope v = {.results = rest};
+    if (answer->rc != 0)
+        api_reply_cut(r, answer->text ? answer->text : err_text_of(answer->rc));
+    else if (body.len == 0 || body.data[0] != API_BODY_RESULTS)
+        api_reply_cut(r, "the rest of the results cannot be shown");
+    else if (answer->more)
+        api_reply_part(r, rest);
+    else
+        envelope_end(r, &v);
+}
+
 static void db_replied(void *ctx, const struct node_answer *answer)
 {
     struct api_conn *c = ctx;
     struct api_request *r = &c->request;
     ASSERT(c->busy && r->ticket != 0);
-    r->ticket = 0;
-    if (answer->rc == 0)
+    if (!answer->more)
+        r->ticket = 0;
+    if (r->in_parts)
+        part_reply(r, answer);
+    else if (answer->rc == 0)
         results_reply(r, answer);
     else
         refusal_reply(r, answer->rc, answer->text);
@@ -196,6 +242,7 @@ static void db_submit(struct api_request *r, const struct ask *ask)
         .redirect = api_params_has(p, API_FLAG_REDIRECT),
         .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
         .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),
+        .in_parts = true,
     };
     if (db_disallowed_pragma(request.f.payload)) {
         error_reply(r, "disallowed pragma");

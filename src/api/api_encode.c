@@ -6,8 +6,12 @@
  *   'E' words              the request as a whole failed: the envelope's "error"
  *   'F' words              the results cannot be represented: a 500
  *
- * An entry's start is remembered: a statement that fails after rows went out is cut back to it. Types
- * of undeclared columns need the first row's values, so the head of an entry waits for it. */
+ * An entry's start is remembered: a statement that fails after its first rows is cut back to it. Types
+ * of undeclared columns need the first row's values, so the head of an entry waits for it.
+ *
+ * A large result goes out in parts, each with its first byte; the array goes on from one 'R' to the next.
+ * What has left cannot be cut back: the error then stands behind the entry's rows. An 'F' after an 'R'
+ * says that the rest cannot be shown. */
 #include "api_int.h"
 
 struct encoder {
@@ -16,7 +20,9 @@ struct encoder {
     size_t begun_at; /* length of out when we came */
     uint32_t options;
     struct json_writer writer;
-    size_t entry_at; /* length of out, and the writer, where the current entry begins */
+    bool parted;       /* a part has left */
+    bool entry_parted; /* … in the middle of the current entry's rows */
+    size_t entry_at;   /* length of out, and the writer, where the current entry begins */
     struct json_writer entry_writer;
     struct arena arena; /* of the current statement's columns */
     struct api_column *columns;
@@ -55,6 +61,7 @@ static void entry_begin(struct encoder *e)
     e->entry_at = buf_len(e->out);
     e->entry_writer = e->writer;
     e->entry_infinity = e->infinity;
+    e->entry_parted = false;
     e->head_written = false;
     json_object_begin(&e->writer);
 }
@@ -87,11 +94,28 @@ static void entry_error(struct encoder *e, bool as_query, struct slice text)
 /* Take back what the current entry wrote. */
 static void entry_undo(struct encoder *e)
 {
+    ASSERT(!e->entry_parted);
     if (e->out->failed)
         return;
     buf_truncate(e->out, e->entry_at);
     e->writer = e->entry_writer;
     e->infinity = e->entry_infinity;
+}
+
+/* The current entry, some of which may have been written or have left, becomes an error. */
+static void entry_fail(struct encoder *e, bool as_query, struct slice text)
+{
+    if (!e->entry_parted) {
+        if (e->writer.depth > 1)
+            entry_undo(e);
+        entry_error(e, as_query, text);
+        return;
+    }
+    json_array_end(&e->writer); /* a part ends behind a row */
+    json_key_str(&e->writer, "error");
+    json_string(&e->writer, text);
+    json_object_end(&e->writer);
+    e->entry_parted = false;
 }
 
 /* ---- columns ------------------------------------------------------------------------------------------------ */
@@ -251,11 +275,14 @@ static int sink_row(struct db_sink *s, const struct db_value *values, uint32_t c
     ASSERT(count == e->column_count);
     if (!e->head_written)
         head_write(e, values);
+    const size_t row_at = buf_len(e->out);
+    const struct json_writer row_writer = e->writer;
     const int rc =
         encode_has(e, API_ENCODE_ASSOCIATIVE) ? row_associative(e, values) : row_default(e, values);
     if (rc != 0 && !e->out->failed) {
-        entry_undo(e);
-        entry_error(e, true, slice_str("Time.MarshalText: year outside of range [0,9999]"));
+        buf_truncate(e->out, row_at);
+        e->writer = row_writer;
+        entry_fail(e, true, slice_str("Time.MarshalText: year outside of range [0,9999]"));
         e->statement_failed = true;
     }
     return e->out->failed;
@@ -277,6 +304,7 @@ static void sink_end(struct db_sink *s, uint64_t elapsed_ns)
         entry_empty_rows(e);
     entry_time(e, elapsed_ns);
     json_object_end(&e->writer);
+    e->entry_parted = false;
 }
 
 /* ---- other entries ----------------------------------------------------------------------------------------------- */
@@ -325,14 +353,16 @@ static void sink_error(struct db_sink *s, bool as_query, struct slice text)
         e->statement_failed = false;
         return;
     }
-    if (e->writer.depth > 1)
-        entry_undo(e);
-    entry_error(e, as_query, text);
+    entry_fail(e, as_query, text);
 }
 
 static void sink_request_error(struct db_sink *s, struct slice text)
 {
     struct encoder *e = encoder_of(s);
+    if (e->parted) { /* the results cannot be voided any more: it stands behind them */
+        entry_error(e, true, text);
+        return;
+    }
     buf_truncate(e->out, e->begun_at);
     buf_append_byte(e->out, API_BODY_ERROR);
     buf_append_slice(e->out, text);
@@ -348,27 +378,47 @@ static void encode_fail(struct encoder *e, const char *text)
     buf_append_str(e->out, text);
 }
 
-static void codec_finish(struct db_sink *s)
+/* Does something forbid to show the results? Then the answer says what. */
+static bool encode_failed(struct encoder *e)
 {
-    struct encoder *e = encoder_of(s);
-    if (e->out->failed == ERR_TOO_BIG) {
+    if (e->out->failed == ERR_TOO_BIG)
         encode_fail(e, "result is larger than the limit");
-        return;
-    }
-    if (e->out->failed) {
+    else if (e->out->failed)
         encode_fail(e, "out of memory while encoding the result");
-        return;
-    }
-    if (e->request_over)
-        return;
-    json_array_end(&e->writer);
-    if (e->out->failed)
-        encode_fail(e, "result is larger than the limit");
-    else if (e->infinity != 0)
+    else if (e->infinity != 0 && !e->request_over)
         encode_fail(e, e->infinity > 0 ? "json: error calling MarshalJSON for type "
                                          "*http.DBResults: json: unsupported value: +Inf"
                                        : "json: error calling MarshalJSON for type "
                                          "*http.DBResults: json: unsupported value: -Inf");
+    else
+        return false;
+    return true;
+}
+
+static void codec_finish(struct db_sink *s)
+{
+    struct encoder *e = encoder_of(s);
+    if (encode_failed(e) || e->request_over)
+        return;
+    json_array_end(&e->writer);
+    (void)encode_failed(e);
+}
+
+static bool codec_pause(struct db_sink *s)
+{
+    struct encoder *e = encoder_of(s);
+    ASSERT(!e->request_over);
+    return !encode_failed(e);
+}
+
+static void codec_resume(struct db_sink *s)
+{
+    struct encoder *e = encoder_of(s);
+    ASSERT(buf_len(e->out) == 0);
+    e->begun_at = 0;
+    e->parted = true;
+    e->entry_parted = e->writer.depth > 1;
+    buf_append_byte(e->out, API_BODY_RESULTS);
 }
 
 static const struct db_sink_ops sink_ops = {
@@ -407,6 +457,8 @@ static void codec_free(struct db_sink *s)
 static const struct node_codec codec = {
     .sink_new = codec_new,
     .sink_finish = codec_finish,
+    .sink_pause = codec_pause,
+    .sink_resume = codec_resume,
     .sink_free = codec_free,
     .qualify_columns_option = API_ENCODE_QUALIFY,
 };

@@ -7,7 +7,7 @@
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
  *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
- *      api_reply.c   api_params.c     one answer per request; its query parameters
+ *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
  *      api_body.c api_value.c api_date.c                  pure
  *
@@ -191,6 +191,9 @@ struct api_request { /* lives in its connection from the message until the reply
     const struct api_route *route;
     uint64_t started_ns;
     uint64_t ticket;   /* 0: nothing to forget at node */
+    bool in_parts;     /* the head and a part of the body have left */
+    bool chunked;      /* … in chunks; else the end of the connection ends the body (HTTP/1.0) */
+    bool part_due;     /* node has the next part: asked for when the output is gone */
     struct api_op *op; /* NULL: none */
 };
 
@@ -235,7 +238,8 @@ struct api_conn { /* api_conn.c */
     struct buf text;    /* of the answer being written around the results */
     struct arena arena; /* of the request */
     struct env_timer timer;
-    uint64_t deadline_ns; /* the timer may fire earlier and is armed again */
+    uint64_t deadline_ns;  /* the timer may fire earlier and is armed again */
+    size_t finish_pending; /* FINISHING: unsent when the timer was set */
     struct api_request request;
 };
 
@@ -244,6 +248,9 @@ void api_conn_accept(struct api *a, struct env_stream *s);
 /* The head was appended to c->out; these are the body's bytes. Ends the request in flight. keep: may
  * the connection be used again. */
 void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t count, bool keep);
+/* The same in parts: bytes leave at once, and the request stays in flight. When the client has taken them node is
+ * asked for the next part, perhaps before this returns. The last part is an api_conn_answer. */
+void api_conn_part(struct api_conn *c, const struct slice *parts, uint32_t count);
 /* Close now; a request in flight is forgotten. */
 void api_conn_close(struct api_conn *c);
 /* Close as soon as nothing is in flight. */
@@ -265,6 +272,13 @@ struct api_reply {
 #define API_TYPE_HTML "text/html; charset=utf-8"
 
 void api_reply(struct api_request *r, const struct api_reply *reply);
+/* An answer whose length is not known yet: begin, part any number of times, end. Before part and end node has been
+ * asked by api_conn_part. */
+void api_reply_begin(struct api_request *r, const struct api_reply *reply); /* parts[0] and [1] */
+void api_reply_part(struct api_request *r, struct slice bytes);
+void api_reply_end(struct api_request *r, struct slice bytes, struct slice tail);
+/* It cannot be completed: the connection ends without an end of the body. why: for the log */
+void api_reply_cut(struct api_request *r, const char *why);
 void api_reply_text(struct api_request *r, int status, const char *text); /* §1.4; newline added */
 void api_reply_empty(struct api_request *r, int status);
 void api_reply_empty_json(struct api_request *r,

@@ -17,8 +17,7 @@ static struct slice reply_date(struct api *a)
     return buf_slice(&a->date);
 }
 
-static void reply_head(struct buf *head, struct api *a, const struct api_reply *reply,
-                       size_t body_len)
+static void reply_head(struct buf *head, struct api *a, const struct api_reply *reply)
 {
     http_put_status(head, reply->status);
     buf_append_slice(head, buf_slice(&a->common));
@@ -33,27 +32,86 @@ static void reply_head(struct buf *head, struct api *a, const struct api_reply *
         http_put_header(head, "Location", reply->location);
     if (reply->retry_after)
         http_put_header(head, "Retry-After", slice_str("1"));
-    http_put_header_u64(head, "Content-Length", body_len);
+}
+
+static bool reply_keeps(const struct api_request *r)
+{
+    const struct api_conn *c = r->conn;
+    return r->message->keep_alive && !c->api->stopping && !c->close_after && !c->saw_eof;
+}
+
+static void reply_head_end(struct buf *out, const struct api_request *r, bool keep)
+{
+    if (!keep)
+        http_put_header(out, "Connection", slice_str("close"));
+    else if (r->message->minor == 0)
+        http_put_header(out, "Connection", slice_str("keep-alive"));
+    http_put_end(out);
 }
 
 void api_reply(struct api_request *r, const struct api_reply *reply)
 {
     struct api_conn *c = r->conn;
-    struct api *a = c->api;
-    const struct http_message *m = r->message;
-    const bool keep = m->keep_alive && !a->stopping && !c->close_after && !c->saw_eof;
+    const bool keep = reply_keeps(r);
     size_t body_len = 0;
     for (uint32_t i = 0; i < API_REPLY_PARTS_MAX; i++)
         body_len += reply->parts[i].len;
 
     struct buf *out = &c->out; /* the head goes straight behind the answers gathered before it */
-    reply_head(out, a, reply, body_len);
-    if (!keep)
-        http_put_header(out, "Connection", slice_str("close"));
-    else if (m->minor == 0)
-        http_put_header(out, "Connection", slice_str("keep-alive"));
-    http_put_end(out);
-    api_conn_answer(c, reply->parts, m->method == HTTP_METHOD_HEAD ? 0 : API_REPLY_PARTS_MAX, keep);
+    reply_head(out, c->api, reply);
+    http_put_header_u64(out, "Content-Length", body_len);
+    reply_head_end(out, r, keep);
+    const bool head_only = r->message->method == HTTP_METHOD_HEAD;
+    api_conn_answer(c, reply->parts, head_only ? 0 : API_REPLY_PARTS_MAX, keep);
+}
+
+/* ---- in parts (RFC 9112 §7.1; HTTP/1.0: the connection's end ends the body) --------------------------------- */
+
+static void chunk_head(struct api_request *r, size_t len)
+{
+    if (r->chunked)
+        buf_printf(&r->conn->out, "%zx\r\n", len);
+}
+
+void api_reply_begin(struct api_request *r, const struct api_reply *reply)
+{
+    struct api_conn *c = r->conn;
+    ASSERT(!r->in_parts);
+    r->in_parts = true;
+    r->chunked = r->message->minor > 0;
+    reply_head(&c->out, c->api, reply);
+    if (r->chunked)
+        http_put_header(&c->out, "Transfer-Encoding", slice_str("chunked"));
+    reply_head_end(&c->out, r, r->chunked && reply_keeps(r));
+    chunk_head(r, reply->parts[0].len + reply->parts[1].len);
+    const struct slice parts[] = {reply->parts[0], reply->parts[1],
+                                  slice_str(r->chunked ? "\r\n" : "")};
+    api_conn_part(c, parts, 3);
+}
+
+void api_reply_part(struct api_request *r, struct slice bytes)
+{
+    ASSERT(r->in_parts);
+    if (bytes.len > 0) /* an empty chunk would be the end */
+        chunk_head(r, bytes.len);
+    const struct slice parts[] = {bytes, slice_str(r->chunked && bytes.len > 0 ? "\r\n" : "")};
+    api_conn_part(r->conn, parts, 2);
+}
+
+void api_reply_end(struct api_request *r, struct slice bytes, struct slice tail)
+{
+    ASSERT(r->in_parts && bytes.len + tail.len > 0);
+    chunk_head(r, bytes.len + tail.len);
+    const struct slice parts[] = {bytes, tail, slice_str(r->chunked ? "\r\n0\r\n\r\n" : "")};
+    api_conn_answer(r->conn, parts, 3, r->chunked && reply_keeps(r));
+}
+
+void api_reply_cut(struct api_request *r, const char *why)
+{
+    struct api_conn *c = r->conn;
+    env_log(c->api->env, "http", "%s: closing in the middle of an answer: %s",
+            env_stream_peer(c->stream), why);
+    api_conn_close(c);
 }
 
 void api_reply_text(struct api_request *r, int status, const char *text)

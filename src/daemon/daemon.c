@@ -28,7 +28,7 @@ struct daemon {
     struct env *env;
     const struct flags *flags;
     const char *version, *dir;
-    uint32_t reader_count;
+    uint32_t reader_jobs;
     struct api *api;
     struct node *node;
     struct join *join;
@@ -206,6 +206,11 @@ static uint64_t ms_of(int64_t ns)
     return ns <= 0 ? 0 : ns < FLAGS_MS ? 1 : (uint64_t)(ns / FLAGS_MS);
 }
 
+static uint32_t reader_count(int64_t flag)
+{
+    return flag <= 0 || flag > LIMIT_NODE_READERS ? LIMIT_NODE_READERS : (uint32_t)flag;
+}
+
 static void daemon_open_node(struct daemon *d)
 {
     const struct flags *f = d->flags;
@@ -231,7 +236,8 @@ static void daemon_open_node(struct daemon *d)
         .election_timeout_ms = ms_of(f->raft_election_timeout),
         .lease_timeout_ms = ms_of(f->raft_leader_lease_timeout),
         .apply_timeout_ms = ms_of(f->raft_apply_timeout),
-        .reader_count = d->reader_count,
+        .reader_count = reader_count(f->db_max_ro_conns),
+        .reader_jobs = d->reader_jobs,
     };
     env_log(d->env, "store", "opening store with node ID %s, listening on %s", f->node_id,
             f->raft_adv_addr);
@@ -319,7 +325,7 @@ int daemon_start(struct env *e, const struct daemon_config *config,
     d->flags = config->flags;
     d->version = config->version;
     d->dir = config->dir;
-    d->reader_count = config->reader_count;
+    d->reader_jobs = config->reader_jobs;
     d->finished = finished;
     d->ctx = ctx;
     env_turn_init(&d->stop_turn, e, daemon_stop_run, d);

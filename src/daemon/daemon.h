@@ -16,7 +16,7 @@ struct daemon_config {
     const char *version;
     const struct api_facts *facts;
     const char *dir; /* data directory, absolute */
-    uint32_t reader_count;
+    uint32_t reader_jobs; /* threads that read */
 };
 
 /* Start: HTTP, then the node, then the cluster. finished() exactly once, when everything is closed, with

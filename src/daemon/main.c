@@ -231,7 +231,7 @@ static int run(struct flags *f, int argc, char **argv)
                                          .version = RQ_VERSION,
                                          .facts = &facts,
                                          .dir = dir,
-                                         .reader_count = uv.read_threads};
+                                         .reader_jobs = uv.read_threads};
     int rc = db_library_init(false);
     if (rc == 0)
         rc = daemon_start(p.env, &config, finished, &p, &p.daemon, &why);

@@ -50,6 +50,10 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
     DEFAULT_TO(c->entry_cache_bytes, LIMIT_ENTRY_CACHE_BYTES);
     DEFAULT_TO(c->lease_timeout_ms, DEFAULT_LEASE_MS);
     DEFAULT_TO(c->reader_count, 1);
+    DEFAULT_TO(c->reader_jobs, c->reader_count);
+    if (c->reader_count <= c->reader_jobs)
+        c->reader_count = c->reader_jobs + 1;
+    DEFAULT_TO(c->part_bytes, LIMIT_PART_BYTES);
     if (c->heartbeat_timeout_ms < 5 || !c->codec)
         return err_set(why, ERR_INVALID, "the heartbeat timeout must be at least 5ms");
     return rc;
@@ -90,6 +94,7 @@ static void init_state(struct node *n)
     list_init(&n->proposed);
     list_init(&n->confirming);
     list_init(&n->read_queue);
+    list_init(&n->parked);
     list_init(&n->forwarding);
     list_init(&n->changes);
     list_init(&n->asks);
@@ -116,6 +121,7 @@ int node_create(struct env *e, const struct node_config *config,
     n->env = e;
     n->up.step = node_step;
     n->up.lane_idle = node_stop_progress;
+    n->up.read_end = node_read_end;
     n->opened = opened;
     n->opened_ctx = ctx;
     int rc = copy_config(n, config, why);

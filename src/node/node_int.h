@@ -104,6 +104,7 @@ enum node_wait_state {
     WAIT_CLASSIFY,  /* waiting for, or in, a READ job that classifies */
     WAIT_CONFIRM,   /* a token of raft's is out */
     WAIT_READ,      /* waiting for, or in, a READ job that runs the query */
+    WAIT_PARKED,    /* a part is with the asker: the query is paused on its reader */
     WAIT_FORWARD,   /* sent to the leader */
 };
 
@@ -115,6 +116,12 @@ struct node_wait {
     bool in_lane;   /* a job has it: only its done() may free it */
     bool forgotten; /* nobody waits any more */
     bool answered;
+    /* in parts (include/rq/node.h, node_pull) */
+    bool in_parts;         /* the asker can take them */
+    bool part_out;         /* one is with the asker */
+    bool replying;         /* in node_wait_part's call of reply */
+    uint64_t parts_end_ns; /* LIMIT_PARTS_TOTAL_MS; 0: no part was given yet */
+    atomic_bool canceled;  /* read by the lane: nobody needs the result */
     node_reply_fn *reply;
     void *ctx;
 
@@ -135,7 +142,7 @@ struct node_wait {
     struct db_sink *sink;
     /* READ job */
     struct env_job job;
-    struct node_reader *reader;
+    struct node_reader *reader; /* from the beginning of the query to its end */
     bool run_classify, read_only;
     int rc;
     struct err_text why;
@@ -158,6 +165,10 @@ static inline uint64_t node_wait_ticket(const struct node_wait *w)
 }
 /* Answer (unless forgotten) and free (unless in a lane: then its done() frees). */
 void node_wait_answer(struct node_wait *w, const struct node_answer *a);
+/* Give a part. true: go on when part_out is false (it may be already); false: it was forgotten meanwhile. */
+bool node_wait_part(struct node_wait *w, const struct node_answer *a);
+void node_wait_pulled(struct node_wait *w);
+void node_wait_forget(struct node_wait *w);
 void node_wait_fail(struct node_wait *w, int rc, const char *text);
 void node_wait_free(struct node_wait *w);
 
@@ -297,8 +308,9 @@ enum node_phase { NODE_OPENING, NODE_OPEN, NODE_STOPPING, NODE_STOPPED };
 /* What goes up: the lower files tell these, filled in once by node.c. */
 struct node_up {
     int (*step)(struct node *n,
-                struct raft_in *in);   /* node_step: something happened that raft must know */
-    void (*lane_idle)(struct node *n); /* node_stop_progress: a lane's job is done */
+                struct raft_in *in);       /* node_step: something happened that raft must know */
+    void (*lane_idle)(struct node *n);     /* node_stop_progress: a lane's job is done */
+    void (*read_end)(struct node_wait *w); /* node_read_end: it has a reader and nobody waits */
 };
 
 struct node {
@@ -329,7 +341,7 @@ struct node {
     struct node_cache cache;
     struct node_confs confs;
     struct node_waits waits;
-    struct list submitted, gathered, proposed, confirming, read_queue, forwarding;
+    struct list submitted, gathered, proposed, confirming, read_queue, parked, forwarding;
     uint32_t read_waiting;
     struct node_log log;
     struct node_apply apply;
@@ -339,8 +351,10 @@ struct node {
     uint32_t link_count;
     struct node_conn *conns;
     uint32_t conn_count, conn_cap;
-    struct node_reader *readers;
-    uint32_t readers_busy;
+    struct node_reader *readers; /* config.reader_count */
+    uint32_t readers_busy;       /* at work, or with a paused query */
+    uint32_t reads_running;      /* at work: at most config.reader_jobs */
+    uint32_t parts_count;        /* reads that gave a part and have their reader still */
 
     struct list changes; /* node_change, first one is under way */
     struct env_timer change_timer;
@@ -428,6 +442,8 @@ struct node_wait *node_write_claim(struct node *n, uint64_t index, uint64_t term
 void node_read_start(struct node_wait *w, bool classify); /* queue for a read connection */
 void node_read_confirm(struct node_wait *w);              /* linearizable: ask raft first */
 void node_read_kick(struct node *n);
+void node_read_pulled(struct node_wait *w); /* PARKED: queue for the next part */
+void node_read_end(struct node_wait *w);    /* give the query up, then free */
 void node_read_answered(struct node *n, const struct raft_read *r);
 /* node_serve.c */
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);

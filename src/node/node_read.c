@@ -1,9 +1,13 @@
 /* node_read.c — reads that do not go through the log: on a pooled read connection, in a READ lane.
  *
  *   CONFIRM (linearizable only: raft answers when leadership is confirmed after the question
- * arrived and the database contains the read index, thesis §6.4) CLASSIFY (requests of unknown
- * kind) ─► all reads: READ, else to the log READ     one job, one connection; the connection is as
- * new afterwards (db's promise) */
+ * arrived and the database contains the read index, thesis §6.4)
+ *   CLASSIFY (requests of unknown kind) ─► all reads: READ, else to the log
+ *   READ ⇄ PARKED a job per part, one connection for all; it is as new afterwards (db's promise)
+ *
+ * A small result is one job and one answer. A larger one pauses with its statement open until the asker
+ * pulls: the connection waits for it, the lane does not. At most reader_jobs connections are at work, and
+ * the rest of reader_count bounds how many may be paused. */
 #include "node_int.h"
 
 static struct node_reader *reader_take(struct node *n)
@@ -15,7 +19,39 @@ static struct node_reader *reader_take(struct node *n)
             return &n->readers[i];
         }
     }
-    return NULL;
+    UNREACHABLE(); /* reader_jobs at work and the others with a part each, at most */
+}
+
+static void reader_give_back(struct node_wait *w)
+{
+    struct node *n = w->node;
+
+    w->reader->busy = false;
+    w->reader = NULL;
+    n->readers_busy--;
+    if (w->parts_end_ns)
+        n->parts_count--;
+}
+
+/* ---- in the lane ------------------------------------------------------------------------------ */
+
+static bool part_full(void *ctx)
+{
+    const struct node_wait *w = ctx;
+    return buf_len(&w->out) >= w->node->config.part_bytes;
+}
+
+/* The query is over, or pauses (rc is DB_MORE). */
+static void read_stepped(struct node_wait *w)
+{
+    const struct node_codec *codec = w->node->config.codec;
+
+    if (w->rc != DB_MORE) {
+        codec->sink_finish(w->sink);
+    } else if (!codec->sink_pause(w->sink)) {
+        db_query_end(w->reader->reader);
+        w->rc = 0;
+    }
 }
 
 static void read_query(struct node_wait *w)
@@ -37,9 +73,12 @@ static void read_query(struct node_wait *w)
         .qualify_columns = (w->encode_options & codec->qualify_columns_option) != 0,
         .deadline_ns = w->deadline_ns,
         .sink = w->sink,
+        .pause = w->in_parts ? part_full : NULL,
+        .pause_ctx = w,
+        .canceled = &w->canceled,
     };
-    w->rc = db_query(w->reader->reader, &q, &w->why);
-    codec->sink_finish(w->sink);
+    w->rc = db_query_begin(w->reader->reader, &q, &w->why);
+    read_stepped(w);
 }
 
 static void read_run(struct env_job *job)
@@ -60,6 +99,24 @@ static void read_run(struct env_job *job)
         read_query(w);
 }
 
+static void read_run_on(struct env_job *job)
+{
+    struct node_wait *w = LIST_ENTRY(job, struct node_wait, job);
+
+    (void)!buf_reserve(&w->out, w->node->config.part_bytes + 1024); /* once, not by doubling */
+    w->node->config.codec->sink_resume(w->sink);
+    w->rc = db_query_resume(w->reader->reader, &w->why);
+    read_stepped(w);
+}
+
+static void read_run_end(struct env_job *job)
+{
+    struct node_wait *w = LIST_ENTRY(job, struct node_wait, job);
+    db_query_end(w->reader->reader);
+}
+
+/* ---- on the loop ------------------------------------------------------------------------------ */
+
 static void read_answer(struct node_wait *w)
 {
     struct node_answer a = {.rc = w->rc};
@@ -75,16 +132,60 @@ static void read_answer(struct node_wait *w)
     node_wait_answer(w, &a);
 }
 
-static void read_done(struct env_job *job)
+static void read_ended(struct env_job *job)
 {
     struct node_wait *w = LIST_ENTRY(job, struct node_wait, job);
     struct node *n = w->node;
 
-    w->reader->busy = false;
-    n->readers_busy--;
+    n->reads_running--;
     w->in_lane = false;
-    if (w->rc == ERR_IO || w->rc == ERR_CORRUPT)
-        env_halt(n->env, "the database cannot be read: the machine failed");
+    reader_give_back(w);
+    node_wait_free(w);
+    node_read_kick(n);
+    n->up.lane_idle(n);
+}
+
+void node_read_end(struct node_wait *w)
+{
+    ASSERT(w->reader && !w->in_lane);
+    list_remove(&w->link);
+    w->node->reads_running++; /* perhaps one too many: it is short, and others begin later */
+    w->forgotten = true;
+    w->in_lane = true;
+    w->job.run = read_run_end;
+    w->job.done = read_ended;
+    env_job_submit(w->node->env, ENV_LANE_READ, &w->job);
+}
+
+/* It pauses: what it wrote goes to the asker, who pulls when that is taken. */
+static void read_paused(struct node_wait *w)
+{
+    struct node *n = w->node;
+    struct node_answer a = {.more = true, .body = buf_slice(&w->out)};
+
+    if (w->forgotten) {
+        node_read_end(w);
+        return;
+    }
+    if (!w->parts_end_ns && n->parts_count == n->config.reader_count - n->config.reader_jobs) {
+        node_wait_fail(w, ERR_FULL, "too many large results are being read, try again");
+        return;
+    }
+    n->parts_count += !w->parts_end_ns;
+    w->state = WAIT_PARKED;
+    list_push_back(&n->parked, &w->link);
+    if (!node_wait_part(w, &a))
+        return;
+    buf_reset(&w->out, 0);
+    if (!w->part_out)
+        node_read_pulled(w);
+}
+
+static void read_over(struct node_wait *w)
+{
+    struct node *n = w->node;
+
+    reader_give_back(w);
     if (w->forgotten) {
         node_wait_free(w);
     } else if (w->rc || !w->run_classify) {
@@ -99,35 +200,62 @@ static void read_done(struct env_job *job)
     } else {
         read_answer(w);
     }
+}
+
+static void read_done(struct env_job *job)
+{
+    struct node_wait *w = LIST_ENTRY(job, struct node_wait, job);
+    struct node *n = w->node;
+
+    n->reads_running--;
+    w->in_lane = false;
+    if (w->rc == ERR_IO || w->rc == ERR_CORRUPT)
+        env_halt(n->env, "the database cannot be read: the machine failed");
+    if (w->rc == DB_MORE)
+        read_paused(w);
+    else
+        read_over(w);
     node_read_kick(n);
     n->up.lane_idle(n);
 }
 
 void node_read_kick(struct node *n)
 {
-    while (!list_empty(&n->read_queue) && n->phase == NODE_OPEN) {
-        struct node_reader *r = reader_take(n);
-        if (!r)
-            return;
+    while (!list_empty(&n->read_queue) && n->phase == NODE_OPEN &&
+           n->reads_running < n->config.reader_jobs) {
         struct node_wait *w = LIST_ENTRY(list_pop_front(&n->read_queue), struct node_wait, link);
-        w->reader = r;
+        bool begins = !w->reader;
+        if (begins) {
+            w->reader = reader_take(n);
+            w->deadline_ns = w->db_timeout_ns ? env_now_ns(n->env) + w->db_timeout_ns : 0;
+        }
+        n->reads_running++;
         w->in_lane = true;
-        w->job.run = read_run;
+        w->job.run = begins ? read_run : read_run_on;
         w->job.done = read_done;
-        w->deadline_ns = w->db_timeout_ns ? env_now_ns(n->env) + w->db_timeout_ns : 0;
         env_job_submit(n->env, ENV_LANE_READ, &w->job);
     }
 }
 
+static void read_enqueue(struct node_wait *w)
+{
+    list_remove(&w->link);
+    list_push_back(&w->node->read_queue, &w->link);
+    node_read_kick(w->node);
+}
+
+void node_read_pulled(struct node_wait *w)
+{
+    ASSERT(w->state == WAIT_PARKED && w->reader && !w->part_out);
+    w->state = WAIT_READ;
+    read_enqueue(w); /* behind the others: one part, one turn */
+}
+
 void node_read_start(struct node_wait *w, bool classify)
 {
-    struct node *n = w->node;
-
     w->state = classify ? WAIT_CLASSIFY : WAIT_READ;
     w->run_classify = classify;
-    list_remove(&w->link);
-    list_push_back(&n->read_queue, &w->link);
-    node_read_kick(n);
+    read_enqueue(w);
 }
 
 void node_read_confirm(struct node_wait *w)

@@ -39,11 +39,17 @@ void node_forget(struct node *n, uint64_t ticket)
 
     if (!w || w->answered)
         return;
-    w->forgotten = true;
-    /* What is proposed may still be applied; what is not, is not. A lane's done() frees what it
-     * holds. */
-    if (!w->in_lane)
-        node_wait_free(w);
+    node_wait_forget(w); /* what is proposed may still be applied; what is not, is not */
+}
+
+void node_pull(struct node *n, uint64_t ticket)
+{
+    struct node_wait *w = node_wait_find(n, ticket);
+
+    ASSERT(w && w->part_out);
+    node_wait_pulled(w);
+    if (!w->replying) /* else who gave the part goes on */
+        node_read_pulled(w);
 }
 
 /* Level none with a bound on age (http-api.md §10.4); never on the leader. */

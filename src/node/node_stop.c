@@ -111,6 +111,7 @@ static void stop_now(struct node *n)
     fail_all(&n->proposed);
     fail_all(&n->confirming);
     fail_all(&n->read_queue);
+    fail_all(&n->parked);
     fail_all(&n->forwarding);
     peer_set_stop(n->peers, peers_stopped, n);
 }

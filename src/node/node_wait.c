@@ -26,7 +26,8 @@ static int waits_grow(struct node_waits *t)
 static void wait_timed_out(struct env_timer *timer)
 {
     struct node_wait *w = timer->ctx;
-    const char *text = w->state == WAIT_CONFIRM   ? "timeout waiting for fsm"
+    const char *text = w->part_out                ? "the client did not take the result"
+                       : w->state == WAIT_CONFIRM ? "timeout waiting for fsm"
                        : w->state == WAIT_FORWARD ? "timed out waiting for the leader's answer"
                                                   : "timed out; the outcome of a write is unknown";
     node_wait_fail(w, ERR_TIMEOUT, text);
@@ -79,6 +80,7 @@ struct node_wait *node_wait_new(struct node *n, const struct node_request *r, no
     w->encode_options = r->f.encode_options;
     w->forwarded = r->forwarded;
     w->redirect = r->redirect;
+    w->in_parts = r->in_parts;
     w->timeout_ms = r->f.timeout_ms;
     w->linearizable_timeout_ms = r->f.linearizable_timeout_ms;
     w->db_timeout_ns = r->f.db_timeout_ns;
@@ -120,17 +122,68 @@ void node_wait_free(struct node_wait *w)
     n->waits.free_slots[n->waits.free_count++] = w->slot;
 }
 
+/* Nobody waits any more: free it, now or when what it holds is given back. */
+static void wait_leave(struct node_wait *w)
+{
+    env_timer_disarm(&w->timer);
+    if (w->in_lane) {
+        w->forgotten = true; /* the lane's done() frees it */
+        atomic_store_explicit(&w->canceled, true, memory_order_relaxed);
+    } else if (w->reader) {
+        w->node->up.read_end(w);
+    } else {
+        node_wait_free(w);
+    }
+}
+
 void node_wait_answer(struct node_wait *w, const struct node_answer *a)
 {
+    ASSERT(!w->replying);
     if (!w->answered && !w->forgotten) {
         w->answered = true;
         w->reply(w->ctx, a);
     }
-    env_timer_disarm(&w->timer);
-    if (w->in_lane)
-        w->forgotten = true; /* the lane's done() frees it */
-    else
-        node_wait_free(w);
+    wait_leave(w);
+}
+
+void node_wait_forget(struct node_wait *w)
+{
+    w->forgotten = true;
+    if (!w->replying) /* else node_wait_part goes on */
+        wait_leave(w);
+}
+
+/* ---- in parts --------------------------------------------------------------------------------- */
+
+/* No longer than all parts together may take. */
+static void arm_within(struct node_wait *w, uint64_t ms)
+{
+    uint64_t now = env_now_ns(w->node->env);
+    uint64_t left_ns = w->parts_end_ns > now ? w->parts_end_ns - now : 0;
+    env_timer_arm(&w->timer, ms * ENV_MS_NS < left_ns ? ms * ENV_MS_NS : left_ns);
+}
+
+bool node_wait_part(struct node_wait *w, const struct node_answer *a)
+{
+    ASSERT(a->more && a->rc == 0);
+    ASSERT(w->in_parts && !w->part_out && !w->in_lane && !w->answered && !w->forgotten);
+    if (!w->parts_end_ns)
+        w->parts_end_ns = env_now_ns(w->node->env) + LIMIT_PARTS_TOTAL_MS * ENV_MS_NS;
+    arm_within(w, LIMIT_PARTS_STALL_MS);
+    w->part_out = true;
+    w->replying = true;
+    w->reply(w->ctx, a);
+    w->replying = false;
+    if (w->forgotten)
+        wait_leave(w);
+    return !w->forgotten;
+}
+
+void node_wait_pulled(struct node_wait *w)
+{
+    ASSERT(w->part_out);
+    w->part_out = false;
+    arm_within(w, w->timeout_ms);
 }
 
 void node_wait_fail(struct node_wait *w, int rc, const char *text)

@@ -29,8 +29,9 @@ struct fake {
     void *accepted_ctx;
     /* the node */
     int submit_rc;
-    uint32_t submitted, forgotten;
+    uint32_t submitted, forgotten, pulled;
     struct node_request last;
+    bool part_out;
     node_reply_fn *reply;
     void *reply_ctx;
     struct node_status status;
@@ -47,6 +48,7 @@ void fake_hang_up(struct fake_stream *s, int rc);
 void fake_pass(uint64_t ms); /* time */
 void fake_turn(void);        /* hooks, and closed() of streams */
 void fake_reply(int rc, const char *body_or_text);
+void fake_part(const char *body); /* more will come when it is pulled */
 const char *fake_written(struct fake_stream *s); /* all since the last look */
 void fake_stream_end(struct fake_stream *s);
 

@@ -339,6 +339,183 @@ static void test_a_result_over_the_limit_stops_the_rows(void **state)
     run_expect(&r, "Fresult is larger than the limit");
 }
 
+/* ---- in parts --------------------------------------------------------------------------------------------- */
+
+struct parts {
+    struct run run;
+    struct buf all; /* what has left, without the first bytes of the parts */
+    uint32_t every; /* pause behind each such row or end */
+    uint32_t events;
+};
+
+static void part_event(struct parts *p)
+{
+    if (++p->events % p->every != 0)
+        return;
+    assert_true(api_codec()->sink_pause(p->run.sink));
+    const struct slice part = buf_slice(&p->run.out);
+    assert_int_equal(part.data[0], 'R');
+    buf_append(&p->all, part.data + 1, part.len - 1);
+    buf_reset(&p->run.out, 0);
+    api_codec()->sink_resume(p->run.sink);
+}
+
+/* What a request of every kind of entry becomes. */
+static void parts_run(struct parts *p, uint32_t options, uint32_t every)
+{
+    const struct db_value row[] = {integer(1), text("rex"), real(20)};
+    const char *const moment[] = {"moment", "c", "d"}, *const types[] = {"DATE", "BLOB", ""};
+    const struct db_value moments[] = {integer(1614834367), blob("\1\2", 2), null_value};
+    memset(p, 0, sizeof *p);
+    p->every = every;
+    buf_init(&p->all, 1024 * 1024);
+    run_begin(&p->run, options);
+    struct db_sink *s = p->run.sink;
+    for (int i = 0; i < 3; i++) {
+        s->ops->blank(s, true);
+        columns(&p->run, 3, pet_names, pet_types);
+        for (int k = 0; k < 5; k++) {
+            assert_int_equal(s->ops->row(s, row, 3), 0);
+            part_event(p);
+        }
+        s->ops->end(s, 1000);
+        part_event(p);
+        s->ops->error(s, true, slice_str("no such table: zoo"));
+        part_event(p);
+        columns(&p->run, 3, moment, types);
+        assert_int_equal(s->ops->row(s, moments, 3), 0);
+        part_event(p);
+        s->ops->end(s, 1000);
+        columns(&p->run, 3, pet_names, pet_types);
+        s->ops->end(s, 1000); /* no rows */
+    }
+    api_codec()->sink_finish(s);
+    const struct slice last = buf_slice(&p->run.out);
+    buf_append(&p->all, last.data + 1, last.len - 1);
+    buf_append_byte(&p->all, 0);
+}
+
+static void parts_fini(struct parts *p)
+{
+    api_codec()->sink_free(p->run.sink);
+    buf_fini(&p->run.out);
+    buf_fini(&p->all);
+}
+
+static void test_parts_make_the_same_whole(void **state)
+{
+    (void)state;
+    for (uint32_t options = 0; options < 32; options++) {
+        struct parts whole;
+        parts_run(&whole, options, UINT32_MAX);
+        for (uint32_t every = 1; every < 8; every++) {
+            struct parts p;
+            parts_run(&p, options, every);
+            assert_string_equal((const char *)buf_slice(&p.all).data,
+                                (const char *)buf_slice(&whole.all).data);
+            parts_fini(&p);
+        }
+        parts_fini(&whole);
+    }
+}
+
+/* Two rows leave; a third is written behind them. */
+static void leave_two_rows(struct parts *p, uint32_t options, const char *type)
+{
+    const char *const name[] = {"c"}, *const types[] = {type};
+    const struct db_value row = integer(1);
+    memset(p, 0, sizeof *p);
+    p->every = 1;
+    buf_init(&p->all, 1024);
+    run_begin(&p->run, options);
+    columns(&p->run, 1, name, types);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(p->run.sink->ops->row(p->run.sink, &row, 1), 0);
+        part_event(p);
+    }
+    assert_int_equal(p->run.sink->ops->row(p->run.sink, &row, 1), 0);
+}
+
+static void parts_expect(struct parts *p, const char *expected)
+{
+    api_codec()->sink_finish(p->run.sink);
+    const struct slice last = buf_slice(&p->run.out);
+    buf_append(&p->all, last.data + 1, last.len - 1);
+    buf_append_byte(&p->all, 0);
+    assert_string_equal((const char *)buf_slice(&p->all).data, expected);
+    parts_fini(p);
+}
+
+static void test_an_error_stands_behind_rows_that_have_left(void **state)
+{
+    struct parts p;
+    (void)state;
+    leave_two_rows(&p, 0, "INT");
+    p.run.sink->ops->error(p.run.sink, true, slice_str("query timeout"));
+    p.run.sink->ops->error(p.run.sink, true, slice_str("query timeout"));
+    parts_expect(
+        &p, "[{\"columns\":[\"c\"],\"types\":[\"int\"],\"values\":[[1],[1],[1]],\"error\":\"query "
+            "timeout\"},{\"error\":\"query timeout\"}]");
+    leave_two_rows(&p, API_ENCODE_ASSOCIATIVE, "INT");
+    p.run.sink->ops->error(p.run.sink, true, slice_str("query timeout"));
+    parts_expect(
+        &p,
+        "[{\"types\":{\"c\":\"int\"},\"rows\":[{\"c\":1},{\"c\":1},{\"c\":1}],\"error\":\"query "
+        "timeout\"}]");
+}
+
+static void test_a_row_that_cannot_be_shown_is_not_half_there(void **state)
+{
+    const char *const names[] = {"n", "c"}, *const types[] = {"INT", "DATE"};
+    const struct db_value good[] = {integer(1), integer(1614834367)};
+    const struct db_value bad[] = {integer(2), integer(999999999999)};
+    struct parts p = {.every = 1};
+    (void)state;
+    buf_init(&p.all, 1024);
+    run_begin(&p.run, 0);
+    struct db_sink *s = p.run.sink;
+    columns(&p.run, 2, names, types);
+    assert_int_equal(s->ops->row(s, good, 2), 0);
+    part_event(&p);
+    assert_int_equal(s->ops->row(s, bad, 2), 0);
+    assert_int_equal(s->ops->row(s, good, 2), 0);
+    s->ops->end(s, 1);
+    s->ops->error(s, true, slice_str("x"));
+    parts_expect(&p,
+                 "[{\"columns\":[\"n\",\"c\"],\"types\":[\"int\",\"date\"],\"values\":[[1,"
+                 "\"2021-03-04T05:06:07Z\"]],\"error\":\"Time.MarshalText: year outside of range "
+                 "[0,9999]\"},{\"error\":\"x\"}]");
+}
+
+static void test_what_failed_as_a_whole_stands_last_when_a_part_has_left(void **state)
+{
+    struct parts p;
+    (void)state;
+    leave_two_rows(&p, 0, "INT");
+    p.run.sink->ops->end(p.run.sink, 1);
+    p.run.sink->ops->request_error(p.run.sink, slice_str("too late"));
+    parts_expect(&p, "[{\"columns\":[\"c\"],\"types\":[\"int\"],\"values\":[[1],[1],[1]]},{"
+                     "\"error\":\"too late\"}]");
+}
+
+static void test_infinity_ends_a_result_of_parts(void **state)
+{
+    const struct db_value infinite = real(-INFINITY);
+    struct parts p;
+    (void)state;
+    leave_two_rows(&p, 0, "REAL");
+    assert_int_equal(p.run.sink->ops->row(p.run.sink, &infinite, 1), 0);
+    assert_false(api_codec()->sink_pause(p.run.sink)); /* the row does not leave */
+    assert_int_equal(buf_slice(&p.run.out).data[0], 'F');
+    parts_fini(&p);
+    leave_two_rows(&p, 0, "REAL");
+    assert_int_equal(p.run.sink->ops->row(p.run.sink, &infinite, 1), 0);
+    p.run.sink->ops->end(p.run.sink, 1);
+    api_codec()->sink_finish(p.run.sink);
+    assert_int_equal(buf_slice(&p.run.out).data[0], 'F');
+    parts_fini(&p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -357,6 +534,11 @@ int main(void)
         cmocka_unit_test(test_numbers_and_strings),
         cmocka_unit_test(test_reset_forgets_and_request_errors_replace_everything),
         cmocka_unit_test(test_a_result_over_the_limit_stops_the_rows),
+        cmocka_unit_test(test_parts_make_the_same_whole),
+        cmocka_unit_test(test_an_error_stands_behind_rows_that_have_left),
+        cmocka_unit_test(test_a_row_that_cannot_be_shown_is_not_half_there),
+        cmocka_unit_test(test_what_failed_as_a_whole_stands_last_when_a_part_has_left),
+        cmocka_unit_test(test_infinity_ends_a_result_of_parts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
