@@ -57,6 +57,20 @@ def rows(cursor, sql, *parameters, **named):
     return [tuple(row) for row in cursor.execute(sql, *parameters, **named).fetchall()]
 
 
+def patiently(cursor, sql, done, **named):
+    """While nobody leads, a node answers 503, or 200 with an error for the whole request, which pyrqlite does not notice:
+    `done` looks whether there was a result. pyrqlite leaves trying again to the application."""
+    until = time.monotonic() + FAILOVER_LIMIT_S
+    while True:
+        try:
+            if done(cursor.execute(sql, **named)):
+                return cursor
+        except dbapi.Error:
+            pass
+        assert time.monotonic() < until, f"no answer after the leader's death: {sql}"
+        time.sleep(0.05)
+
+
 # ---- one connection ----------------------------------------------------------------------------------------
 
 
@@ -222,21 +236,18 @@ def test_leader_dies(leader, followers):
     leader.cursor().execute("CREATE TABLE survives (n INTEGER)")
     print("kill the leader", flush=True)
     equal(sys.stdin.readline(), "killed\n")
-    until = time.monotonic() + FAILOVER_LIMIT_S
-    while True:
-        try:
-            followers[0].execute("INSERT INTO survives VALUES(1)")
-            break
-        except dbapi.Error:
-            assert time.monotonic() < until, "no write succeeded after the leader's death"
-            time.sleep(0.05)
-    equal(rows(followers[1].cursor(), "SELECT DISTINCT n FROM survives", consistency="linearizable"), [(1,)])
+    patiently(followers[0].cursor(), "INSERT INTO survives VALUES(1)", lambda c: c.lastrowid is not None)
+    found = patiently(followers[1].cursor(), "SELECT DISTINCT n FROM survives", lambda c: c.description is not None,
+                      consistency="linearizable")
+    equal([tuple(row) for row in found.fetchall()], [(1,)])
     followers[1].ping()
 
 
 def main():
     leader, followers = connect(TOLD["leader"]), [connect(port) for port in TOLD["followers"]]
     tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+    if TOLD["guarded"] is None:
+        tests = [(n, f) for n, f in tests if f is not test_credentials]
     failed = 0
     for name, test in tests:
         try:
