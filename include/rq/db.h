@@ -45,6 +45,7 @@ struct db_columns {
     uint32_t count;
     const struct slice *names;    /* as SQLite reports, or "table.column" when qualified */
     const struct slice *decltypes; /* declared type, verbatim; len 0: none */
+    const struct slice *tables;    /* table a column comes from, len 0: none; NULL: nobody asked */
 };
 /* Receives the outcome of one request, in order. Runs in the lane that executes; must touch only its
  * own ctx. For each statement exactly one of: skipped nothing (empty SQL: no call at all), or
@@ -53,8 +54,15 @@ struct db_columns {
 struct db_sink {
     const struct db_sink_ops *ops;
 };
+enum db_note {
+    DB_NOTE_REPLAYED = 1, /* what follows is the outcome of an earlier entry, `index`, of the same key */
+    DB_NOTE_KEY_REUSED,   /* the request error that follows: the key belongs to another request */
+    DB_NOTE_UNMET,        /* the request error that follows: the condition was not met */
+};
 struct db_sink_ops {
     void (*reset)(struct db_sink *s);
+    /* Optional (NULL: not wanted): before all other calls. */
+    void (*note)(struct db_sink *s, enum db_note note, uint64_t index);
     /* blank: text with no statement in it (comment, white space); kind: was it run as a query */
     void (*blank)(struct db_sink *s, bool as_query);
     void (*write)(struct db_sink *s, int64_t last_insert_id, int64_t rows_affected, uint64_t elapsed_ns);
@@ -87,8 +95,13 @@ struct db_entry {
     uint64_t deadline_ns;      /* strong reads only: 0 or env_now_ns at which to interrupt */
 };
 enum { DB_QUALIFY_COLUMNS = 1 };
+#define DB_KEY_AGE_NS (INT64_C(24) * 3600 * 1000000000)
 
-/* Apply consecutive entries, the first being applied_index + 1; in batches of at most batch_max per
+/* An entry with an idempotency key is applied once; one that brings the key again gets the first outcome
+ * (note REPLAYED), or a request error if it asks for something else. Remembered for DB_KEY_AGE_NS of the
+ * entries' clocks, or until LIMIT_KEYS_COUNT newer ones or LIMIT_KEYS_BYTES of newer outcomes.
+ *
+ * Apply consecutive entries, the first being applied_index + 1; in batches of at most batch_max per
  * SQLite transaction. The outcome of each is what it would be alone (architecture §3). On return 0
  * everything is committed and visible to readers; replies may go out.
  *   returns 0

@@ -29,6 +29,13 @@ enum {
     LIMIT_PARAMS_PER_STATEMENT = 32766, /* SQLITE_MAX_VARIABLE_NUMBER's upstream default */
     LIMIT_JSON_DEPTH = 100,
 
+    /* Idempotency keys. A longer key: 400. More or older ones: forgotten, a retry then writes again. A larger
+     * outcome is not kept: a retry is told where it was applied, and nothing else. */
+    LIMIT_KEY_BYTES = 255,
+    LIMIT_KEYS_COUNT = 256 * 1024,
+    LIMIT_KEYS_BYTES = 64 * 1024 * 1024,
+    LIMIT_KEY_OUTCOME_BYTES = 64 * 1024,
+
     /* Log. One entry's payload; a larger request is refused with 413. */
     LIMIT_ENTRY_BYTES = 64 * 1024 * 1024,
     LIMIT_NODE_PENDING_COUNT = 16 * 1024,       /* proposals waiting; beyond: 503 + Retry-After */

@@ -178,6 +178,9 @@ int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a) MU
  * wall, seed and crc are filled by the proposing leader (wire_cmd_seal), so that a forwarded payload is
  * proposed without being built again. */
 enum { WIRE_CMD_HEAD = 32 };
+/* A key belongs to a command that may write: EXECUTE or REQUEST. Keys that nodes make begin with this byte,
+ * which no client can send (LIMIT_KEY_BYTES visible ASCII characters at most). */
+enum { WIRE_KEY_OF_NODE = 0x01 };
 enum wire_cmd_kind { WIRE_CMD_EXECUTE = 1, WIRE_CMD_REQUEST, WIRE_CMD_QUERY };
 enum { /* flags */
     WIRE_CMD_TRANSACTION = 1,
@@ -213,12 +216,15 @@ struct wire_cmd { /* reader; slices lent into the payload */
     int64_t wall_ns;
     uint64_t seed;
     struct slice idempotency_key;
+    struct slice body; /* all that is asked for: what is between key and checksum */
     uint32_t statement_count;
     struct slice rest;    /* private: what is not read yet */
     uint32_t params_left; /* private: of the statement last given */
 };
 /* Check form and (if sealed) checksum, all statements included. 0, ERR_PROTOCOL, ERR_VERSION, ERR_CORRUPT. */
 int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c) MUST_USE;
+/* Must it go through the log even if it only reads? Looks at the head only. */
+bool wire_cmd_must_log(struct slice payload);
 /* Next statement in order: sql and number of parameters; unread ones of the former are skipped.
  * 0, ERR_EOF at the end. */
 int wire_cmd_next(struct wire_cmd *c, struct slice *sql, uint32_t *param_count) MUST_USE;

@@ -300,14 +300,12 @@ static int statements_read(struct decode *d, uint32_t *count)
     return *count == 0 ? body_refuse(d, "no statements") : 0;
 }
 
-int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
-                    struct arena *scratch, struct buf *payload, uint32_t *count,
+int api_body_append(struct slice body, struct arena *scratch, struct buf *payload, uint32_t *count,
                     struct err_text *why)
 {
     ASSERT(scratch != NULL && payload != NULL && count != NULL);
     struct decode d = {.arena = scratch, .payload = payload, .why = why};
     json_reader_init(&d.reader, body, LIMIT_JSON_DEPTH, scratch);
-    wire_cmd_begin(payload, kind, flags, slice_of(NULL, 0));
     *count = 0;
     int rc = statements_read(&d, count);
     if (rc == ERR_INVALID) { /* is the rest JSON at all? */
@@ -318,6 +316,14 @@ int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
             rc = body_not_json(&d);
     }
     return rc != 0 ? rc : wire_cmd_finish(payload);
+}
+
+int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
+                    struct arena *scratch, struct buf *payload, uint32_t *count,
+                    struct err_text *why)
+{
+    wire_cmd_begin(payload, kind, flags, slice_of(NULL, 0));
+    return api_body_append(body, scratch, payload, count, why);
 }
 
 int api_body_plain(struct slice sql, enum wire_cmd_kind kind, uint16_t flags, struct buf *payload)

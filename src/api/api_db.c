@@ -2,6 +2,8 @@
  * (http-api.md §4–§6, §11). The results inside the envelope come encoded from where the rows were. */
 #include "api_int.h"
 
+#include <rq/util/endian.h>
+
 static const struct slice no_text = {NULL, 0};
 
 /* ---- the envelope (§5.1) ------------------------------------------------------------------------------ */
@@ -11,6 +13,8 @@ struct envelope {
     struct slice error;   /* len 0: none */
     uint64_t raft_index;  /* 0: absent */
     const char *served_by;
+    int status;    /* 0: 200 */
+    bool replayed; /* of an earlier request with the same key */
     bool more; /* only a part of the results */
 };
 
@@ -49,8 +53,9 @@ static void envelope_reply(struct api_request *r, const struct envelope *v)
     const struct slice all = buf_slice(&r->conn->text);
     const struct slice tail = slice_of(all.data + split, v->more ? 0 : all.len - split);
     const struct api_reply reply = {
-        .status = 200,
+        .status = v->status ? v->status : 200,
         .content_type = API_TYPE_JSON,
+        .replayed = v->replayed,
         .served_by = v->error.len > 0 ? NULL : v->served_by,
         .parts = {slice_of(all.data, split), v->results.len > 0 ? v->results : slice_str("[]"),
                   tail},
@@ -99,6 +104,17 @@ static void fail_reply(struct api_request *r, struct slice text, const char *ser
     api_reply(r, &reply);
 }
 
+/* The outcome of an earlier entry: take its index off the front. */
+static struct slice body_replayed(struct slice body, struct envelope *v)
+{
+    enum { HEAD = 1 + 8 };
+    if (body.len < HEAD || body.data[0] != API_BODY_REPLAYED)
+        return body;
+    v->replayed = true;
+    v->raft_index = get_u64(body.data + 1);
+    return slice_of(body.data + HEAD, body.len - HEAD);
+}
+
 static void results_reply(struct api_request *r, const struct node_answer *answer)
 {
     struct envelope v = {
@@ -106,7 +122,7 @@ static void results_reply(struct api_request *r, const struct node_answer *answe
         .served_by = answer->served_by ? answer->served_by : r->conn->api->adv_addr,
         .more = answer->more,
     };
-    const struct slice body = answer->body;
+    const struct slice body = body_replayed(answer->body, &v);
     const struct slice rest = body.len > 0 ? slice_of(body.data + 1, body.len - 1) : no_text;
     switch (body.len > 0 ? body.data[0] : API_BODY_RESULTS) {
     case API_BODY_RESULTS:
@@ -114,6 +130,11 @@ static void results_reply(struct api_request *r, const struct node_answer *answe
         envelope_reply(r, &v);
         return;
     case API_BODY_ERROR:
+    case API_BODY_UNMET:
+    case API_BODY_KEY_REUSED:
+        v.status = body.data[0] == API_BODY_UNMET        ? 412
+                   : body.data[0] == API_BODY_KEY_REUSED ? 422
+                                                         : 200;
         v.error = rest;
         envelope_reply(r, &v);
         return;
@@ -265,13 +286,27 @@ static uint16_t cmd_flags(const struct api_request *r)
     return api_params_has(&r->params, API_FLAG_TRANSACTION) ? WIRE_CMD_TRANSACTION : 0;
 }
 
+/* Begin the payload, with what else was asked for. False: it was answered. */
+static bool db_begin(struct api_request *r, const struct ask *ask)
+{
+    struct err_text why;
+    if (ask->cmd == WIRE_CMD_QUERY)
+        wire_cmd_begin(&r->conn->payload, ask->cmd, cmd_flags(r), no_text);
+    else if (api_once_begin(r, ask->cmd, cmd_flags(r), &why) != 0) {
+        api_reply_text(r, 400, why.text);
+        return false;
+    }
+    return true;
+}
+
 static void db_body_json(struct api_request *r, const struct ask *ask)
 {
     struct api_conn *c = r->conn;
     struct err_text why;
     uint32_t count = 0;
-    const int rc = api_body_decode(r->message->body, ask->cmd, cmd_flags(r), &c->arena, &c->payload,
-                                   &count, &why);
+    if (!db_begin(r, ask))
+        return;
+    const int rc = api_body_append(r->message->body, &c->arena, &c->payload, &count, &why);
     if (rc == ERR_INVALID) {
         api_reply_text(r, 400, why.text);
         return;
@@ -291,7 +326,10 @@ static void db_body_plain(struct api_request *r, struct slice sql, const struct 
         error_reply(r, "string field contains invalid UTF-8");
         return;
     }
-    const int rc = api_body_plain(sql, ask->cmd, cmd_flags(r), &c->payload);
+    if (!db_begin(r, ask))
+        return;
+    wire_cmd_statement(&c->payload, sql);
+    const int rc = wire_cmd_finish(&c->payload);
     if (rc != 0) {
         refusal_reply(r, rc, NULL);
         return;

@@ -5,6 +5,8 @@
  *   'R' [ {…}, {…} ]       the array of results
  *   'E' words              the request as a whole failed: the envelope's "error"
  *   'F' words              the results cannot be represented: a 500
+ *   'U' words, 'K' words   an "error" too: the condition was not met (412), the key is another's (422)
+ *   'P' u64 …              the outcome of the entry of that index, met again by its key; then one of the above
  *
  * An entry's start is remembered: a statement that fails after its first rows is cut back to it. Types
  * of undeclared columns need the first row's values, so the head of an entry waits for it.
@@ -14,10 +16,14 @@
  * says that the rest cannot be shown. */
 #include "api_int.h"
 
+#include <rq/util/endian.h>
+
 struct encoder {
     struct db_sink sink; /* first: the door's type */
     struct buf *out;
-    size_t begun_at; /* length of out when we came */
+    size_t came_at;     /* length of out when we came */
+    size_t begun_at;    /* where the answer's first byte is; later if it is a replayed one */
+    uint8_t error_kind; /* first byte of a request's error */
     uint32_t options;
     struct json_writer writer;
     bool parted;       /* a part has left */
@@ -311,7 +317,32 @@ static void sink_end(struct db_sink *s, uint64_t elapsed_ns)
 
 static void sink_reset(struct db_sink *s)
 {
-    encode_begin(encoder_of(s));
+    struct encoder *e = encoder_of(s);
+    e->begun_at = e->came_at;
+    e->error_kind = API_BODY_ERROR;
+    encode_begin(e);
+}
+
+static void sink_note(struct db_sink *s, enum db_note note, uint64_t index)
+{
+    struct encoder *e = encoder_of(s);
+    uint8_t bytes[8];
+    switch (note) {
+    case DB_NOTE_REPLAYED:
+        buf_truncate(e->out, e->begun_at);
+        put_u64(bytes, index);
+        buf_append_byte(e->out, API_BODY_REPLAYED);
+        buf_append(e->out, bytes, sizeof bytes);
+        e->begun_at = buf_len(e->out);
+        encode_begin(e);
+        return;
+    case DB_NOTE_UNMET:
+        e->error_kind = API_BODY_UNMET;
+        return;
+    case DB_NOTE_KEY_REUSED:
+        e->error_kind = API_BODY_KEY_REUSED;
+        return;
+    }
 }
 
 static void sink_blank(struct db_sink *s, bool as_query)
@@ -364,7 +395,7 @@ static void sink_request_error(struct db_sink *s, struct slice text)
         return;
     }
     buf_truncate(e->out, e->begun_at);
-    buf_append_byte(e->out, API_BODY_ERROR);
+    buf_append_byte(e->out, e->error_kind);
     buf_append_slice(e->out, text);
     e->request_over = true;
 }
@@ -423,6 +454,7 @@ static void codec_resume(struct db_sink *s)
 
 static const struct db_sink_ops sink_ops = {
     .reset = sink_reset,
+    .note = sink_note,
     .blank = sink_blank,
     .write = sink_write,
     .columns = sink_columns,
@@ -440,7 +472,9 @@ static struct db_sink *codec_new(uint32_t encode_options, struct buf *out)
         return NULL;
     e->sink.ops = &sink_ops;
     e->out = out;
-    e->begun_at = buf_len(out);
+    e->came_at = buf_len(out);
+    e->begun_at = e->came_at;
+    e->error_kind = API_BODY_ERROR;
     e->options = encode_options;
     arena_init(&e->arena, COLUMNS_BYTES_MAX);
     encode_begin(e);

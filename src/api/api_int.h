@@ -9,6 +9,7 @@
  *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
+ *      api_once.c                     keys of requests
  *      api_body.c api_value.c api_date.c                  pure
  *
  * What goes up goes through two pointers in struct api: dispatch (a request is whole) and conn_gone.
@@ -80,6 +81,9 @@ uint64_t api_params_timeout_ms(const struct api_params *p);
 int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
                     struct arena *scratch, struct buf *payload, uint32_t *count,
                     struct err_text *why) MUST_USE;
+/* The same, behind a command that was begun. */
+int api_body_append(struct slice body, struct arena *scratch, struct buf *payload, uint32_t *count,
+                    struct err_text *why) MUST_USE;
 /* One text without parameters (§4.4, §4.5). */
 int api_body_plain(struct slice sql, enum wire_cmd_kind kind, uint16_t flags,
                    struct buf *payload) MUST_USE;
@@ -96,9 +100,12 @@ enum { /* encode_options: travel with a forwarded request */
 };
 /* First byte of what the codec writes; the rest is … */
 enum {
-    API_BODY_RESULTS = 'R', /* the JSON array of results, indented as a member of the envelope */
-    API_BODY_ERROR = 'E',   /* the text of the envelope's "error" */
-    API_BODY_FAIL = 'F',    /* the text of a 500: the results cannot be shown at all */
+    API_BODY_RESULTS = 'R',    /* the JSON array of results, indented as a member of the envelope */
+    API_BODY_ERROR = 'E',      /* the text of the envelope's "error" */
+    API_BODY_UNMET = 'U',      /* as ERROR, but of status 412 */
+    API_BODY_KEY_REUSED = 'K', /* as ERROR, but of status 422 */
+    API_BODY_REPLAYED = 'P',   /* u64 index, little-endian, then one of the others */
+    API_BODY_FAIL = 'F',       /* the text of a 500: the results cannot be shown at all */
 };
 
 enum api_column_kind { API_COLUMN_PLAIN, API_COLUMN_BOOLEAN, API_COLUMN_DATE };
@@ -262,7 +269,7 @@ enum { API_REPLY_PARTS_MAX = 3 };
 struct api_reply {
     int status;
     const char *content_type; /* NULL: none */
-    bool no_sniff, retry_after;
+    bool no_sniff, retry_after, replayed;
     const char *served_by;                   /* NULL: header absent */
     struct slice location;                   /* len 0: header absent */
     struct slice parts[API_REPLY_PARTS_MAX]; /* the body, in order */
@@ -310,6 +317,13 @@ void api_queue_stop(struct api *a);
 bool api_queue_idle(const struct api *a); /* nothing waits, nothing is under way */
 void api_queue_abandon(struct api *a);    /* what is left is lost, and logged */
 void api_queue_look(const struct api *a, struct api_queue_view *out);
+
+/* ---- what is asked for beside the statements (api_once.c; docs/api.md) -------------------------------- */
+
+/* Begin the payload of a request that may write, with the idempotency key of its header. 0; ERR_INVALID
+ * with words for a 400; what the builder refuses shows at its end. */
+int api_once_begin(const struct api_request *r, enum wire_cmd_kind kind, uint16_t flags,
+                   struct err_text *why) MUST_USE;
 
 /* ---- routes ------------------------------------------------------------------------------------------------ */
 

@@ -30,6 +30,8 @@ static void reply_head(struct buf *head, struct api *a, const struct api_reply *
         http_put_header(head, "X-Rqlite-Served-By", slice_str(reply->served_by));
     if (reply->location.len > 0)
         http_put_header(head, "Location", reply->location);
+    if (reply->replayed)
+        http_put_header(head, "Idempotency-Replayed", slice_str("true"));
     if (reply->retry_after)
         http_put_header(head, "Retry-After", slice_str("1"));
 }

@@ -1,5 +1,7 @@
 /* db.c — open, close, facts.
  *
+ * Beside the database stands a second one, for what is replicated but not the user's (db_keys.c).
+ *
  * The database starts empty whatever a file held: the log is the truth. SQLite runs in WAL mode without
  * syncs. cache_spill is off, so that frames are written at commit only: SQLite draws from its generator when
  * it begins a WAL, and a draw in the middle of a statement would shift what the statement draws. */
@@ -9,27 +11,27 @@ enum { BATCH_MAX = 4096 };
 
 /* ---- open ------------------------------------------------------------------------------------------------- */
 
-static int remove_file(struct db *d, const char *suffix, struct err_text *why)
+static int remove_file(const struct db_files *f, const char *suffix, struct err_text *why)
 {
     char path[DB_PATH_MAX + 16];
 
-    (void)snprintf(path, sizeof(path), "%s%s", d->files.path, suffix);
-    int rc = env_file_remove(d->env, path);
+    (void)snprintf(path, sizeof(path), "%s%s", f->path, suffix);
+    int rc = env_file_remove(f->env, path);
     return rc && rc != ERR_NOT_FOUND
                ? err_set(why, rc, "cannot remove %s: %s", path, err_text_of(rc))
                : 0;
 }
 
-static int remove_old(struct db *d, struct err_text *why)
+static int remove_old(const struct db_files *f, struct err_text *why)
 {
-    if (!d->config.on_disk)
+    if (!f->on_disk)
         return 0;
-    int rc = remove_file(d, "", why);
+    int rc = remove_file(f, "", why);
     if (rc == 0)
-        rc = remove_file(d, "-wal", why);
+        rc = remove_file(f, "-wal", why);
     if (rc == 0)
-        rc = remove_file(d, "-shm", why);
-    return rc ? rc : remove_file(d, "-journal", why);
+        rc = remove_file(f, "-shm", why);
+    return rc ? rc : remove_file(f, "-journal", why);
 }
 
 static int prepare_controls(struct db *d)
@@ -80,6 +82,27 @@ static int open_writer(struct db *d, struct err_text *why)
     return 0;
 }
 
+static int files_init(struct db_files *f, const struct db *d, const char *suffix,
+                      struct err_text *why)
+{
+    int len = snprintf(f->path, sizeof(f->path), "%s%s", d->config.path, suffix);
+
+    f->env = d->env;
+    f->on_disk = d->config.on_disk;
+    f->mutex = sqlite3_mutex_alloc(SQLITE_MUTEX_FAST); /* NULL in single-thread mode: no-op */
+    return len < (int)sizeof(f->path)
+               ? 0
+               : err_set(why, ERR_INVALID, "the database's path is too long");
+}
+
+static void files_fini(struct db_files *f)
+{
+    for (int i = 0; i < DB_SLOT_COUNT; i++)
+        db_store_drop(&f->stores[i]);
+    db_shm_free(f);
+    sqlite3_mutex_free(f->mutex);
+}
+
 static int db_init(struct db *d, struct env *e, const struct db_config *config,
                    struct err_text *why)
 {
@@ -93,17 +116,15 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
         d->config.cache_pages = 2000;
     if (d->config.wal_limit_bytes == 0)
         d->config.wal_limit_bytes = 4 * 1024 * 1024;
-    d->files.env = e;
-    d->files.on_disk = config->on_disk;
-    if (strlen(config->path) >= sizeof(d->files.path))
-        return err_set(why, ERR_INVALID, "the database's path is too long");
-    memcpy(d->files.path, config->path, strlen(config->path) + 1);
-    d->config.path = d->files.path;
+    db_record_init(&d->record);
     d->work = mem_alloc(d->config.batch_max * sizeof(*d->work));
     if (!d->work)
         return err_set(why, ERR_NOMEM, "no memory for batches");
-    d->files.mutex = sqlite3_mutex_alloc(SQLITE_MUTEX_FAST); /* NULL in single-thread mode: no-op */
-    return 0;
+    int rc = files_init(&d->files, d, "", why);
+    if (rc == 0)
+        rc = files_init(&d->keys.files, d, "-keys", why);
+    d->config.path = d->files.path;
+    return rc;
 }
 
 int db_open(struct env *e, const struct db_config *config, struct db **out, struct err_text *why)
@@ -116,9 +137,13 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
     db_now_entry(0, 0, 0);
     int rc = db_init(d, e, config, why);
     if (rc == 0)
-        rc = remove_old(d, why);
+        rc = remove_old(&d->files, why);
+    if (rc == 0)
+        rc = remove_old(&d->keys.files, why);
     if (rc == 0)
         rc = open_writer(d, why);
+    if (rc == 0)
+        rc = db_keys_open(&d->keys, &d->config, why);
     db_now_idle();
     if (rc) {
         db_close(d);
@@ -135,10 +160,10 @@ void db_close(struct db *d)
         (void)sqlite3_finalize(d->control[i]);
     int rc = sqlite3_close(d->writer);
     ASSERT(rc == SQLITE_OK); /* else a statement was left behind */
-    for (int i = 0; i < DB_SLOT_COUNT; i++)
-        db_store_drop(&d->files.stores[i]);
-    db_shm_free(&d->files);
-    sqlite3_mutex_free(d->files.mutex);
+    db_keys_close(&d->keys);
+    files_fini(&d->files);
+    files_fini(&d->keys.files);
+    db_record_fini(&d->record);
     mem_free(d->params.at);
     mem_free(d->work);
     mem_free(d);

@@ -9,6 +9,8 @@
  *   db_guard.c    what SQL may not do      db_stmt.c  prepared statements by text
  *   db_bind.c     parameters               db_run.c   one SQL text → results
  *   db_sticky.c   counters and digest across a batch that is done again
+ *   db_record.c   outcomes written down    db_keys.c  idempotency keys and their outcomes
+ *   db_once.c     an entry with a key      db_work.c  one entry
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *   db.c          open, close, facts
  *
@@ -196,6 +198,7 @@ struct db_run {
     struct env *env;
     enum db_run_mode mode;
     bool qualify;
+    bool tables;          /* the sink wants to know the columns' tables */
     struct db_sink *sink; /* NULL: nobody looks */
     uint64_t deadline_ns;
     const char *timeout_text;
@@ -215,6 +218,73 @@ int db_run_resume(struct db_run *r, uint64_t paused_ns, bool *ok); /* paused_ns:
 void db_run_end(struct db_run *r);                                 /* give up what is paused */
 bool db_run_late(const struct db_run *r);                          /* the deadline is over */
 void db_fold(uint64_t *digest, uint64_t value);
+
+/* ---- outcomes written down (db_record.c) ---------------------------------------------------------------------------- */
+
+struct db_record {
+    struct db_sink sink;    /* first */
+    struct db_sink *client; /* told too; NULL: nobody here waits */
+    bool qualify;           /* it wants "table.column" */
+    bool client_full;       /* it takes no more rows of this statement */
+    enum db_note note;      /* of the request error to come; 0: none */
+    struct buf bytes;
+};
+void db_record_init(struct db_record *r);
+void db_record_fini(struct db_record *r);
+/* The sink for one request; run it with struct db_run's `tables`. */
+struct db_sink *db_record_begin(struct db_record *r, struct db_sink *client, bool qualify);
+/* What was written down; lent until the next begin. 0, ERR_NOMEM. */
+int db_record_end(struct db_record *r, struct slice *outcome);
+/* Tell a client an outcome that the entry `index` had. 0; ERR_CORRUPT: it is no outcome; ERR_NOMEM. */
+int db_record_replay(struct slice outcome, uint64_t index, struct db_sink *client, bool qualify);
+
+/* ---- idempotency keys (db_keys.c) ------------------------------------------------------------------------------------ */
+
+enum db_keys_sql {
+    DB_KEYS_BEGIN,
+    DB_KEYS_COMMIT,
+    DB_KEYS_ROLLBACK,
+    DB_KEYS_FIND,
+    DB_KEYS_PUT,
+    DB_KEYS_OLDEST,
+    DB_KEYS_DROP,
+    DB_KEYS_SQL_COUNT
+};
+struct db_keys {
+    struct db_files files;
+    sqlite3 *conn;
+    sqlite3_stmt *sql[DB_KEYS_SQL_COUNT];
+    int64_t total_shift; /* unused, as this connection's total_changes() is */
+    uint32_t wal_frames;
+    bool in_transaction;
+    struct db_keys_sum {       /* follows from the file */
+        uint64_t count, bytes; /* of keys; of their outcomes */
+        int64_t wall_ns;       /* the newest clock of a recorded entry */
+    } now, before;             /* the transaction */
+    struct db_keys_limit {     /* the same on all nodes; tests make them small */
+        uint64_t count, bytes;
+        int64_t age_ns;
+    } limit;
+};
+struct db_key {
+    bool known;
+    uint64_t index;  /* of its entry; not known, yet not 0: forgotten, but still in the file */
+    uint64_t print;  /* fingerprint of the request */
+    uint64_t bytes;  /* of the outcome */
+    int64_t wall_ns; /* put: the entry's */
+};
+/* files: filled in by the caller. Those below that return int: 0, or the machine's ERR_*. */
+int db_keys_open(struct db_keys *k, const struct db_config *config, struct err_text *why);
+void db_keys_close(struct db_keys *k);
+/* Asked for by an entry of that clock. outcome: filled when it is known. */
+int db_keys_find(struct db_keys *k, struct slice key, int64_t wall_ns, struct db_key *found,
+                 struct buf *outcome);
+/* stale: what db_keys_find said of this key. Begins a transaction unless one is open. */
+int db_keys_put(struct db_keys *k, struct slice key, const struct db_key *stale,
+                const struct db_key *seen, struct slice outcome);
+int db_keys_commit(struct db_keys *k); /* both: nothing to do when no key was put */
+int db_keys_roll_back(struct db_keys *k);
+int db_keys_limit_wal(struct db_keys *k, uint64_t limit_bytes);
 
 /* ---- the room's objects ---------------------------------------------------------------------------------------------- */
 
@@ -245,7 +315,9 @@ struct db {
     struct db_stmts stmts;
     sqlite3_stmt *control[DB_CONTROL_COUNT];
     struct db_params params;
-    struct db_work *work; /* config.batch_max of them */
+    struct db_keys keys;
+    struct db_record record; /* of the entry at hand, if it has a key */
+    struct db_work *work;    /* config.batch_max of them */
     uint64_t applied_index, applied_term;
     uint64_t digest;
     int64_t total_shift; /* what total_changes() must add: failed attempts counted too */
@@ -292,5 +364,33 @@ void db_sticky_save(const struct db *d, struct db_sticky *s);
 int db_sticky_restore(struct db *d, const struct db_sticky *s); /* 0, or the machine's ERR_* */
 /* Fold values of changed rows into the digest from now on. */
 void db_row_digest_install(struct db *d);
+
+/* ---- an entry with a key (db_once.c) --------------------------------------------------------------------- */
+
+struct db_once {
+    const struct db_entry *e;
+    const struct wire_cmd *cmd;
+    uint64_t print;
+    struct db_key found;
+};
+/* Look the key up. *answered: it is known, and whoever waits was told the first outcome, or that the key
+ * belongs to another request; nothing is to be applied. Else run the entry with *sink. */
+int db_once_begin(struct db *d, struct db_once *o, struct db_sink **sink, bool *answered);
+/* The entry was applied: remember what *sink was told. */
+int db_once_end(struct db *d, const struct db_once *o);
+
+/* ---- one entry (db_work.c) -------------------------------------------------------------------------------- */
+
+int db_work_open(const struct db *d, const struct db_entry *e,
+                 struct db_work *w); /* 0, ERR_CORRUPT */
+/* In a batch's transaction, or in autocommit. *redo: the batch must be done again, one by one. Returns the
+ * machine's ERR_* otherwise. */
+int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *w, bool in_batch,
+                  bool *redo);
+/* One of our own control statements. 0: it was done, or refused with *refused SQLite's code (NULL: a
+ * refusal is a failure too); else the machine's ERR_*. */
+int db_control(struct db *d, enum db_control which, int *refused);
+/* Back to autocommit, whatever is open. */
+int db_roll_back(struct db *d);
 
 #endif

@@ -71,22 +71,26 @@ static struct slice column_name(const struct db_run *r, sqlite3_stmt *s, int i, 
 
 static int tell_columns(const struct db_run *r, sqlite3_stmt *s, int count)
 {
-    struct slice small[2 * RUN_COLUMNS_SMALL];
+    struct slice small[3 * RUN_COLUMNS_SMALL];
     struct slice *names = small;
     struct arena a;
 
     if (count > RUN_COLUMNS_SMALL)
-        names = mem_alloc((size_t)count * 2 * sizeof(*names));
+        names = mem_alloc((size_t)count * 3 * sizeof(*names));
     if (!names)
         return db_now_failed(ERR_NOMEM);
-    struct slice *types = names + count;
+    struct slice *types = names + count, *tables = r->tables ? types + count : NULL;
     arena_init(&a, 16 * 1024 * 1024);
     for (int i = 0; i < count; i++) {
         const char *type = sqlite3_column_decltype(s, i);
         names[i] = column_name(r, s, i, &a);
         types[i] = type ? slice_str(type) : slice_of(NULL, 0);
+        const char *table = tables ? sqlite3_column_table_name(s, i) : NULL;
+        if (tables)
+            tables[i] = table ? slice_str(table) : slice_of(NULL, 0);
     }
-    struct db_columns c = {.count = (uint32_t)count, .names = names, .decltypes = types};
+    struct db_columns c = {
+        .count = (uint32_t)count, .names = names, .decltypes = types, .tables = tables};
     r->sink->ops->columns(r->sink, &c);
     arena_fini(&a);
     if (names != small)

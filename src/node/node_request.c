@@ -5,7 +5,8 @@
  *   QUERY      none, weak: read; linearizable:     none: read here;
  *              confirm, read; strong: log          else forward
  *   REQUEST    classify: all reads? like QUERY     level none: classify, reads here; else forward
- *              else log */
+ *              else log
+ * A REQUEST with an idempotency key is like EXECUTE: a retry finds its outcome in the log only. */
 #include "node_int.h"
 
 int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx,
@@ -100,8 +101,9 @@ static void dispatch_query(struct node_wait *w, bool leader)
 void node_request_dispatch(struct node_wait *w)
 {
     bool leader = w->node->view.role == RAFT_LEADER;
+    bool must_log = wire_cmd_must_log(slice_of(w->payload->payload, w->payload->len));
 
-    if (w->kind != WIRE_EXECUTE)
+    if (w->kind != WIRE_EXECUTE && !must_log)
         dispatch_query(w, leader);
     else if (leader)
         node_write_gather(w);

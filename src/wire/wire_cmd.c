@@ -50,7 +50,7 @@ void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags,
     put_u16(head + AT_KEY_LEN, (uint16_t)idempotency_key.len);
     buf_commit(b, WIRE_CMD_HEAD);
     (void)buf_append_slice(b, idempotency_key);
-    if (idempotency_key.len > UINT16_MAX)
+    if (idempotency_key.len > LIMIT_KEY_BYTES)
         wire_fail(b, ERR_INVALID);
 }
 
@@ -214,6 +214,8 @@ static int head_check(const uint8_t *head)
         return ERR_PROTOCOL;
     if ((get_u16(head + AT_FLAGS) & ~CMD_FLAGS) || get_u16(head + AT_RESERVED))
         return ERR_PROTOCOL;
+    if (head[AT_KIND] == WIRE_CMD_QUERY && get_u16(head + AT_KEY_LEN) > 0)
+        return ERR_PROTOCOL;        /* a read has nothing that must not be done twice */
     if (get_u32(head + AT_DB) != 0) /* the only database there is so far */
         return ERR_PROTOCOL;
     return get_u32(head + AT_COUNT) > LIMIT_STATEMENTS ? ERR_PROTOCOL : 0;
@@ -234,7 +236,7 @@ int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c)
     if (rc)
         return rc;
     size_t key_len = get_u16(head + AT_KEY_LEN);
-    if (body_len - WIRE_CMD_HEAD < key_len)
+    if (body_len - WIRE_CMD_HEAD < key_len || key_len > LIMIT_KEY_BYTES)
         return ERR_PROTOCOL;
     c->kind = (enum wire_cmd_kind)head[AT_KIND];
     c->flags = get_u16(head + AT_FLAGS);
@@ -244,8 +246,14 @@ int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c)
     c->idempotency_key = slice_of(head + WIRE_CMD_HEAD, key_len);
     c->statement_count = get_u32(head + AT_COUNT);
     c->params_left = 0;
-    c->rest = slice_of(head + WIRE_CMD_HEAD + key_len, body_len - WIRE_CMD_HEAD - key_len);
+    c->body = slice_of(head + WIRE_CMD_HEAD + key_len, body_len - WIRE_CMD_HEAD - key_len);
+    c->rest = c->body;
     return statements_check(c->rest, c->statement_count);
+}
+
+bool wire_cmd_must_log(struct slice payload)
+{
+    return payload.len >= WIRE_CMD_HEAD && get_u16(payload.data + AT_KEY_LEN) > 0;
 }
 
 static void keep_rest(struct wire_cmd *c, const struct wire_reader *r)

@@ -56,7 +56,7 @@ static void columns(struct run *r, uint32_t count, const char *const *names,
                     const char *const *types)
 {
     struct slice n[COLUMNS_MAX], t[COLUMNS_MAX];
-    const struct db_columns c = {count, n, t};
+    const struct db_columns c = {.count = count, .names = n, .decltypes = t};
     for (uint32_t i = 0; i < count; i++) {
         n[i] = slice_str(names[i]);
         t[i] = slice_str(types[i]);

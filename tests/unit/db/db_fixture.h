@@ -27,6 +27,7 @@ struct record {
     struct db_sink sink; /* first */
     char *text;
     size_t len, cap;
+    size_t notes;      /* of text, in front: what a request error leaves standing */
     uint32_t rows_max; /* then row() says stop; 0: never */
     uint32_t rows;
     struct env *tick; /* each row takes a millisecond; NULL: no time */
@@ -58,9 +59,20 @@ static void on_reset(struct db_sink *s)
 {
     struct record *r = (struct record *)s;
     r->len = 0;
+    r->notes = 0;
     r->rows = 0;
     if (r->text)
         r->text[0] = '\0';
+}
+
+static void on_note(struct db_sink *s, enum db_note note, uint64_t index)
+{
+    static const char *const words[] = {"", "replayed", "key reused", "unmet"};
+    struct record *r = (struct record *)s;
+
+    assert_int_equal(r->len, r->notes); /* before all else */
+    say(r, "note %s %llu\n", words[note], (unsigned long long)index);
+    r->notes = r->len;
 }
 
 static void on_blank(struct db_sink *s, bool as_query)
@@ -118,13 +130,16 @@ static void on_error(struct db_sink *s, bool as_query, struct slice text)
 
 static void on_request_error(struct db_sink *s, struct slice text)
 {
-    on_reset(s);
-    say((struct record *)s, "request error %.*s\n", (int)text.len, (const char *)text.data);
+    struct record *r = (struct record *)s;
+
+    r->len = r->notes;
+    say(r, "request error %.*s\n", (int)text.len, (const char *)text.data);
 }
 
 static UNUSED void record_init(struct record *r)
 {
     static const struct db_sink_ops ops = {.reset = on_reset,
+                                           .note = on_note,
                                            .blank = on_blank,
                                            .write = on_write,
                                            .columns = on_columns,
@@ -196,7 +211,8 @@ static void add_statement(struct buf *b, const char *text)
 }
 
 /* kind: 'e' execute, 'r' request, 'q' query; a capital letter: with the transaction flag. */
-static UNUSED struct payload payload_make(char kind, const char *const *sql, size_t count)
+static UNUSED struct payload payload_make_keyed(char kind, struct slice key, const char *const *sql,
+                                                size_t count)
 {
     struct buf b;
     struct payload p;
@@ -207,7 +223,7 @@ static UNUSED struct payload payload_make(char kind, const char *const *sql, siz
                    lower == 'q'   ? WIRE_CMD_QUERY
                    : lower == 'r' ? WIRE_CMD_REQUEST
                                   : WIRE_CMD_EXECUTE,
-                   kind < 'a' ? WIRE_CMD_TRANSACTION : 0, slice_of(NULL, 0));
+                   kind < 'a' ? WIRE_CMD_TRANSACTION : 0, key);
     for (size_t i = 0; i < count; i++)
         add_statement(&b, sql[i]);
     assert_int_equal(wire_cmd_finish(&b), 0);
@@ -216,6 +232,11 @@ static UNUSED struct payload payload_make(char kind, const char *const *sql, siz
     memcpy(p.bytes, buf_slice(&b).data, p.len);
     buf_fini(&b);
     return p;
+}
+
+static UNUSED struct payload payload_make(char kind, const char *const *sql, size_t count)
+{
+    return payload_make_keyed(kind, slice_of(NULL, 0), sql, count);
 }
 
 /* ---- a node ------------------------------------------------------------------------------------------ */
@@ -277,24 +298,31 @@ static UNUSED struct db_config config_default(void)
                               .wal_limit_bytes = 1 << 20};
 }
 
-/* Apply one request and return what its sink was told. */
-static UNUSED const char *apply_many(struct node_db *n, char kind, const char *const *sql,
-                                     size_t count)
+/* Apply a payload, sealed, and return what its sink was told. Takes it. */
+static UNUSED const char *apply_payload(struct node_db *n, struct payload p, uint32_t sink_flags)
 {
-    struct payload p = payload_make(kind, sql, count);
     struct err_text why;
 
-    wire_cmd_seal(p.bytes, p.len, 1700000000123456789 + (int64_t)n->next * 1000000000, n->next * 7);
     on_reset(&n->last.sink);
     struct db_entry e = {.index = n->next,
                          .term = 1,
                          .kind = RAFT_ENTRY_NORMAL,
                          .payload = slice_of(p.bytes, p.len),
-                         .sink = &n->last.sink};
+                         .sink = &n->last.sink,
+                         .sink_flags = sink_flags};
     assert_int_equal(db_apply(n->db, &e, 1, &why), 0);
     n->next++;
     free(p.bytes);
     return n->last.text;
+}
+
+static UNUSED const char *apply_many(struct node_db *n, char kind, const char *const *sql,
+                                     size_t count)
+{
+    struct payload p = payload_make(kind, sql, count);
+
+    wire_cmd_seal(p.bytes, p.len, 1700000000123456789 + (int64_t)n->next * 1000000000, n->next * 7);
+    return apply_payload(n, p, 0);
 }
 
 static UNUSED const char *apply(struct node_db *n, char kind, const char *sql)

@@ -20,15 +20,21 @@ struct replica_log {
     uint64_t content[LOG_MAX];
 };
 
-static UNUSED void log_add(struct replica_log *l, char kind, const char *const *sql, size_t count)
+static UNUSED void log_add_keyed(struct replica_log *l, char kind, const char *key,
+                                 const char *const *sql, size_t count)
 {
-    struct payload p = payload_make(kind, sql, count);
+    struct payload p = payload_make_keyed(kind, slice_str(key), sql, count);
 
     assert_true(l->count < LOG_MAX);
     wire_cmd_seal(p.bytes, p.len, 1600000000987654321 + (int64_t)l->count * 61000000007,
                   prng_mix(l->count, 99));
     l->kind[l->count] = kind;
     l->at[l->count++] = p;
+}
+
+static UNUSED void log_add(struct replica_log *l, char kind, const char *const *sql, size_t count)
+{
+    log_add_keyed(l, kind, "", sql, count);
 }
 
 static UNUSED void log_fini(struct replica_log *l)

@@ -302,27 +302,52 @@ static const struct request corpus[] = {
     {'q', {"SELECT datetime('now'), random(), changes()"}},
 };
 
+static void corpus_add(struct replica_log *l, size_t i, const char *key)
+{
+    size_t n = 0;
+    while (n < 8 && corpus[i].sql[n])
+        n++;
+    log_add_keyed(l, corpus[i].kind, (corpus[i].kind | 0x20) == 'q' ? "" : key, corpus[i].sql, n);
+}
+
 static void corpus_load(struct replica_log *l)
 {
     memset(l, 0, sizeof(*l));
+    for (size_t i = 0; i < sizeof(corpus) / sizeof(corpus[0]); i++)
+        corpus_add(l, i, "");
+}
+
+/* Every request with a key, and now and then, at once or later, the same again or another one under the
+ * key of an earlier one. */
+static void corpus_load_keyed(struct replica_log *l)
+{
+    char key[20];
+
+    memset(l, 0, sizeof(*l));
     for (size_t i = 0; i < sizeof(corpus) / sizeof(corpus[0]); i++) {
-        size_t n = 0;
-        while (n < 8 && corpus[i].sql[n])
-            n++;
-        log_add(l, corpus[i].kind, corpus[i].sql, n);
+        snprintf(key, sizeof(key), "key %zu", i);
+        corpus_add(l, i, i % 11 ? key : "");
+        if (i % 3 == 0)
+            corpus_add(l, i, key);
+        size_t before = i * 7 % (i + 1);
+        snprintf(key, sizeof(key), "key %zu", before);
+        if (i % 4 == 0)
+            corpus_add(l, before, key);
+        if (i % 9 == 0)
+            corpus_add(l, i, key);
     }
 }
 
 static struct replica_log log_of_test;
 
-static void run_corpus(bool foreign_keys, bool row_digest)
+static void run_corpus(bool foreign_keys, bool row_digest, void (*load)(struct replica_log *l))
 {
     struct db_config c = config_default();
 
     library_once();
     c.foreign_keys = foreign_keys;
     c.row_digest = row_digest;
-    corpus_load(&log_of_test);
+    load(&log_of_test);
     reference_run(&log_of_test, &c);
     for (size_t i = 0; i < sizeof(replicas) / sizeof(replicas[0]); i++)
         replica_run(&log_of_test, &replicas[i], &c);
@@ -356,19 +381,36 @@ static void test_clocks_of_the_nodes_differ(void **state)
 static void test_corpus_is_equal_on_all_nodes(void **state)
 {
     (void)state;
-    run_corpus(false, false);
+    run_corpus(false, false, corpus_load);
 }
 
 static void test_corpus_is_equal_with_foreign_keys(void **state)
 {
     (void)state;
-    run_corpus(true, false);
+    run_corpus(true, false, corpus_load);
 }
 
 static void test_corpus_is_equal_with_digest_of_rows(void **state)
 {
     (void)state;
-    run_corpus(false, true);
+    run_corpus(false, true, corpus_load);
+}
+
+static void test_corpus_with_keys_is_equal_on_all_nodes(void **state)
+{
+    unsigned replayed = 0, reused = 0;
+
+    (void)state;
+    corpus_load_keyed(&log_of_test);
+    struct db_config c = config_default();
+    reference_run(&log_of_test, &c);
+    for (uint32_t i = 0; i < log_of_test.count; i++) {
+        replayed += strncmp(log_of_test.answer[i], "note replayed", 13) == 0;
+        reused += strncmp(log_of_test.answer[i], "note key reused", 15) == 0;
+    }
+    assert_true(replayed > 20 && reused > 5);
+    log_fini(&log_of_test);
+    run_corpus(true, true, corpus_load_keyed);
 }
 
 static void test_time_is_the_entrys(void **state)
@@ -428,6 +470,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_corpus_is_equal_on_all_nodes),
         cmocka_unit_test(test_corpus_is_equal_with_foreign_keys),
         cmocka_unit_test(test_corpus_is_equal_with_digest_of_rows),
+        cmocka_unit_test(test_corpus_with_keys_is_equal_on_all_nodes),
     };
     if (argc > 1 && strcmp(argv[1], "--show") == 0) { /* what the reference answers */
         struct db_config c = config_default();

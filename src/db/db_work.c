@@ -1,0 +1,277 @@
+/* db_work.c — one entry of the log: its statements, in a batch's transaction or in autocommit. Called by
+ * db_apply.c. An entry of a batch says when its outcome may not be the one it would have alone (`redo`). */
+#include "db_int.h"
+#include <rq/util/endian.h>
+
+/* One of our own control statements. 0: it was done, or refused with *refused SQLite's code (NULL: a
+ * refusal is a failure too); else the machine's ERR_*. */
+int db_control(struct db *d, enum db_control which, int *refused)
+{
+    int step = sqlite3_step(d->control[which]);
+    int sqlite_rc = sqlite3_reset(d->control[which]);
+
+    if (refused)
+        *refused = step == SQLITE_DONE ? SQLITE_OK : step;
+    if (db_now()->machine_rc)
+        return db_now()->machine_rc;
+    if (step == SQLITE_DONE || refused)
+        return 0;
+    return db_machine_code(sqlite_rc);
+}
+
+/* Back to autocommit, whatever is open. */
+int db_roll_back(struct db *d)
+{
+    if (sqlite3_get_autocommit(d->writer))
+        return 0;
+    if (d->schema_touched)
+        db_stmts_clear(&d->stmts);
+    return db_control(d, DB_ROLLBACK, NULL);
+}
+
+/* ---- one entry ---------------------------------------------------------------------------------------------- */
+
+struct entry_run {
+    struct db *d;
+    const struct db_entry *e;
+    struct wire_cmd cmd;
+    struct db_run run;
+    bool failed; /* some statement did */
+    bool keyed;  /* it has an idempotency key */
+    struct db_once once;
+};
+
+static bool is_query(const struct wire_cmd *c)
+{
+    return c->kind == WIRE_CMD_QUERY;
+}
+
+static enum db_run_mode mode_of(const struct wire_cmd *c)
+{
+    return is_query(c)                   ? DB_RUN_QUERY
+           : c->kind == WIRE_CMD_REQUEST ? DB_RUN_REQUEST
+                                         : DB_RUN_EXECUTE;
+}
+
+/* sink: e's, or what writes down for it. */
+static void entry_begin(struct entry_run *x, struct db_sink *sink)
+{
+    struct db *d = x->d;
+    const struct db_entry *e = x->e;
+    const struct wire_cmd *cmd = &x->cmd;
+    bool query = is_query(cmd);
+
+    x->run = (struct db_run){
+        .conn = d->writer,
+        .stmts = &d->stmts,
+        .guard = &d->guard,
+        .env = d->env,
+        .mode = mode_of(cmd),
+        .qualify = !x->keyed && (e->sink_flags & DB_QUALIFY_COLUMNS) != 0,
+        .tables = x->keyed,
+        .sink = sink,
+        .deadline_ns = query ? e->deadline_ns : 0,
+        .timeout_text = query ? "query timeout" : "execute timeout",
+        .digest = query ? NULL : &d->digest,
+        .schema_touched = &d->schema_touched,
+    };
+    d->guard.mode = query ? DB_GUARD_STRONG : DB_GUARD_WRITER;
+    db_now_entry(cmd->wall_ns, cmd->seed, e->index);
+}
+
+/* The statements, in order. Stops at the first failure when `stop_at_failure`. */
+static int entry_statements(struct entry_run *x, bool stop_at_failure)
+{
+    struct slice sql;
+    uint32_t count;
+
+    while (wire_cmd_next(&x->cmd, &sql, &count) == 0) {
+        bool ok;
+        int rc = db_params_read(&x->d->params, &x->cmd, count);
+        x->run.params = x->d->params; /* it may have moved */
+        if (rc == 0)
+            rc = db_run_text(&x->run, sql, &ok);
+        if (rc)
+            return rc;
+        if (x->run.stopped)
+            return 0;
+        if (!ok) {
+            x->failed = true;
+            if (stop_at_failure)
+                return 0;
+        }
+    }
+    return 0;
+}
+
+static void tell_request_error(struct entry_run *x, int sqlite_rc)
+{
+    db_fold(&x->d->digest, (uint64_t)sqlite_rc & 0xFF);
+    if (x->run.sink)
+        x->run.sink->ops->request_error(x->run.sink, slice_str(sqlite3_errmsg(x->d->writer)));
+}
+
+/* With the transaction flag, inside a batch: a savepoint stands for the transaction. */
+static int transaction_in_batch(struct entry_run *x)
+{
+    struct db *d = x->d;
+
+    int rc = db_control(d, DB_SAVEPOINT, NULL);
+    if (rc == 0)
+        rc = entry_statements(x, true);
+    if (rc || x->run.stopped)
+        return rc;
+    if (x->failed) {
+        if (d->schema_touched)
+            db_stmts_clear(&d->stmts);
+        rc = db_control(d, DB_ROLLBACK_TO, NULL);
+    }
+    return rc ? rc : db_control(d, DB_RELEASE, NULL);
+}
+
+/* With the transaction flag, alone. The client may have ended the transaction by itself. */
+static int transaction_alone(struct entry_run *x)
+{
+    struct db *d = x->d;
+    int refused = SQLITE_OK;
+
+    int rc = db_control(d, DB_BEGIN, NULL);
+    if (rc == 0)
+        rc = entry_statements(x, true);
+    if (rc)
+        return rc;
+    if (!x->failed) {
+        db_now_statement();
+        rc = db_control(d, DB_COMMIT, &refused);
+        if (rc == 0 && refused)
+            tell_request_error(x, refused);
+    }
+    return rc;
+}
+
+static void digest_entry(struct db *d, const struct db_entry *e)
+{
+    uint32_t checksum =
+        get_u32(e->payload.data + e->payload.len - 4); /* of all that is before it */
+    db_fold(&d->digest, prng_mix(e->term, (uint64_t)checksum << 32 | (uint32_t)e->payload.len));
+}
+
+static int digest_schema(struct db *d)
+{
+    sqlite3_stmt *s = d->control[DB_COOKIE];
+
+    int step = sqlite3_step(s);
+    db_fold(&d->digest, (uint64_t)sqlite3_column_int64(s, 0));
+    (void)sqlite3_reset(s);
+    if (db_now()->machine_rc)
+        return db_now()->machine_rc;
+    return step == SQLITE_ROW ? 0 : db_machine_code(step);
+}
+
+/* Interrupts a read through the log whose client no longer waits. */
+static int on_progress(void *ctx)
+{
+    return db_run_late(ctx);
+}
+
+static int entry_run(struct entry_run *x, bool in_batch)
+{
+    struct db *d = x->d;
+    bool transaction = (x->cmd.flags & WIRE_CMD_TRANSACTION) != 0 && !is_query(&x->cmd);
+
+    x->run.in_batch = in_batch;
+    if (x->run.deadline_ns)
+        sqlite3_progress_handler(d->writer, 1000, on_progress, &x->run);
+    int rc = !transaction ? entry_statements(x, false)
+             : in_batch   ? transaction_in_batch(x)
+                          : transaction_alone(x);
+    if (x->run.deadline_ns)
+        sqlite3_progress_handler(d->writer, 0, NULL, NULL);
+    if (rc == 0 && !in_batch)
+        rc = db_roll_back(d); /* what failed, or a BEGIN left open: it ends with its request */
+    return rc;
+}
+
+/* The statements, and what they leave behind besides rows. */
+static int entry_apply(struct entry_run *x, struct db_sink *sink, bool in_batch)
+{
+    struct db *d = x->d;
+    bool touched_before = d->schema_touched;
+
+    d->schema_touched = false;
+    entry_begin(x, sink);
+    int rc = entry_run(x, in_batch);
+    if (rc == 0 && d->schema_touched && !x->run.stopped && !is_query(&x->cmd))
+        rc = digest_schema(d);
+    if (d->schema_touched)
+        d->schema_known = false;
+    d->schema_touched |= touched_before;
+    return rc;
+}
+
+int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *w, bool in_batch,
+                  bool *redo)
+{
+    struct entry_run x = {.d = d, .e = e};
+    struct db_sink *sink = e->sink;
+    bool answered = false;
+    int rc = 0;
+
+    *redo = false;
+    db_fold(&d->digest, e->index);
+    if (e->kind != RAFT_ENTRY_NORMAL)
+        return 0;
+    digest_entry(d, e);
+    if (is_query(&w->cmd) && !e->sink)
+        return 0; /* a read runs only where somebody waits for it */
+    x.cmd = w->cmd;
+    x.keyed = w->cmd.idempotency_key.len > 0;
+    x.once = (struct db_once){.e = e, .cmd = &w->cmd};
+    if (x.keyed)
+        rc = db_once_begin(d, &x.once, &sink, &answered);
+    if (rc || answered)
+        return rc;
+    rc = entry_apply(&x, sink, in_batch);
+    *redo = x.run.stopped;
+    if (rc == 0 && x.keyed && !*redo)
+        rc = db_once_end(d, &x.once);
+    return rc;
+}
+
+/* ---- before it runs ------------------------------------------------------------------------------------- */
+
+static bool holds_word(struct slice text, const char *word)
+{
+    size_t len = strlen(word);
+
+    for (size_t i = 0; i + len <= text.len; i++)
+        if ((text.data[i] | 0x20) == word[0] &&
+            sqlite3_strnicmp((const char *)text.data + i, word, (int)len) == 0)
+            return true;
+    return false;
+}
+
+/* Must this run in autocommit, by itself? Known from its text. What is cached is plain. */
+static bool text_runs_alone(const struct db *d, struct slice sql)
+{
+    if (d->stmts.count && db_stmts_find(&d->stmts, sql, db_stmts_hash(sql)))
+        return false;
+    return sql_classify_all(sql) > SQL_CLASS_ORDINARY || holds_word(sql, "virtual") ||
+           holds_word(sql, "deferred");
+}
+
+int db_work_open(const struct db *d, const struct db_entry *e, struct db_work *w)
+{
+    struct slice sql;
+    uint32_t params;
+
+    w->alone = d->schema_alone;
+    if (e->kind != RAFT_ENTRY_NORMAL)
+        return 0;
+    if (wire_cmd_open(e->payload, true, &w->cmd))
+        return ERR_CORRUPT;
+    struct wire_cmd c = w->cmd;
+    while (!w->alone && wire_cmd_next(&c, &sql, &params) == 0)
+        w->alone = text_runs_alone(d, sql);
+    return 0;
+}
