@@ -114,7 +114,7 @@ static uint32_t batch_measure(struct api_queue *q)
 static int batch_write(struct api_queue *q, uint64_t store_id)
 {
     struct api_queue_batch *b = &q->batch;
-    uint8_t key[API_QUEUE_KEY_BYTES] = {0x01};
+    uint8_t key[API_QUEUE_KEY_BYTES] = {WIRE_KEY_OF_NODE};
     const uint16_t flags =
         (uint16_t)(WIRE_CMD_QUEUED | (q->config.transaction ? WIRE_CMD_TRANSACTION : 0));
     put_u64(key + 1, store_id);
