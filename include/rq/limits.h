@@ -24,6 +24,9 @@ enum {
     LIMIT_HTTP_BODY_IDLE_MS = 30 * 1000,
     LIMIT_HTTP_IDLE_MS = 120 * 1000,
 
+    /* Passwords waiting for bcrypt, one under way; beyond: 503 + Retry-After. */
+    LIMIT_GUARD_CHECKS = 32,
+
     /* Requests. Beyond: 400. */
     LIMIT_STATEMENTS = 100 * 1000,
     LIMIT_PARAMS_PER_STATEMENT = 32766, /* SQLITE_MAX_VARIABLE_NUMBER's upstream default */
