@@ -104,10 +104,12 @@ FUZZ_BODY(answer)
 FUZZ_BODY(meta)
 FUZZ_BODY(forward)
 FUZZ_BODY(forward_answer)
+FUZZ_BODY(order)
 
 static void (*const targets[])(struct slice, struct buf *) = {
     fuzz_frame, fuzz_raft,    fuzz_conf,           fuzz_cmd,    fuzz_hello, fuzz_join,
     fuzz_meta,  fuzz_forward, fuzz_forward_answer, fuzz_answer,
+    fuzz_order,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

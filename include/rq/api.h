@@ -19,6 +19,7 @@ struct api_config {
         uint64_t timeout_ns;           /* a batch waits no longer for more; 0: for ever */
         bool transaction;              /* each batch is one transaction */
     } queue;
+    struct guard *guard;      /* lent for the api's life; NULL: no credentials file, all may do all */
     struct api_facts {        /* for /status and /debug/vars only; strings may be NULL: "unknown" */
         const char *dir, *commit, *build_time, *sqlite_version;
         const char *compiler;           /* one word */

@@ -9,6 +9,7 @@
 #include <rq/wire.h>
 
 struct node;
+struct guard;
 
 /* How results become bytes: given by api, run in the lane that has the rows. Opaque options travel with
  * a forwarded request, so that the leader encodes what the client asked for. */
@@ -32,6 +33,7 @@ struct node_config {
     const char *api_url;   /* "http://host:port" advertised */
     const char *version;   /* "v10.…" */
     const struct node_codec *codec; /* lent for the node's life */
+    struct guard *guard;   /* judges what other nodes pass on; lent for the node's life; NULL: all may do all */
     bool non_voter;        /* -raft-non-voter */
     bool bootstrap;        /* fresh and alone: found a new cluster of this node (decided by the daemon) */
 
@@ -71,7 +73,7 @@ struct node_answer {
     bool more;            /* rc is 0, body a part: reply runs again after node_pull. in_parts only */
     int rc;               /* 0, or why the request as a whole failed: ERR_NOT_LEADER, ERR_NO_LEADER,
                              ERR_LEADERSHIP_LOST (outcome unknown), ERR_TIMEOUT (unknown), ERR_FULL, ERR_STALE,
-                             ERR_NOT_READY, ERR_RESET / ERR_REFUSED (leader not reachable; a write's outcome unknown), ERR_SQL (text is the top-level error) */
+                             ERR_NOT_READY, ERR_DENIED (by the leader), ERR_RESET / ERR_REFUSED (leader not reachable; a write's outcome unknown), ERR_SQL (text is the top-level error) */
     const char *text;     /* lent; words when rc != 0 */
     struct slice body;    /* lent: what the codec's sink wrote (since the part before); empty unless rc is 0 */
     uint64_t raft_index;  /* 0: did not go through the log */
@@ -96,9 +98,19 @@ void node_forget(struct node *n, uint64_t ticket);
  * this node is in the committed configuration. */
 int node_join(struct node *n, const char *raft_addr, uint64_t timeout_ms,
               void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
-/* Remove a member by name, through the leader. Unknown: rc 0. */
-int node_remove(struct node *n, struct slice name, uint64_t timeout_ms, void (*done)(void *ctx, int rc, const char *why),
+/* What a client wants done with a member, by the leader. A leader that is another node judges the
+ * credentials by its own file: ERR_DENIED. */
+struct node_order {
+    struct slice name;
+    struct slice user, password; /* user of len 0: none */
+    uint64_t timeout_ms;
+};
+/* Remove a member by name, through the leader. Unknown: rc 0. o: lent for the call. */
+int node_remove(struct node *n, const struct node_order *o, void (*done)(void *ctx, int rc, const char *why),
                 void *ctx) MUST_USE;
+/* As node_transfer, through the leader. ERR_NO_LEADER, ERR_REFUSED at once as well. */
+int node_stepdown(struct node *n, const struct node_order *o, void (*done)(void *ctx, int rc, const char *why),
+                  void *ctx) MUST_USE;
 /* Hand leadership to a named member, or (len 0) to any. ERR_NOT_LEADER, ERR_NOT_FOUND, ERR_INVALID at once;
  * done() when the transfer has ended. */
 int node_transfer(struct node *n, struct slice name, void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;

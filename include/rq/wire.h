@@ -26,11 +26,13 @@ enum wire_kind {
     WIRE_FORWARD_RES,
     WIRE_META_REQ, /* who are you: answered by WIRE_META_RES */
     WIRE_META_RES,
-    WIRE_REMOVE_REQ, /* remove a member: body is its name */
+    WIRE_REMOVE_REQ, /* remove a member (struct wire_order) */
     WIRE_REMOVE_RES,
     WIRE_BYE,  /* the sender closes for its own reasons: not a crash */
     WIRE_PING, /* are you there: answered by WIRE_PONG; peer's own business */
     WIRE_PONG,
+    WIRE_STEPDOWN_REQ, /* hand leadership over: body is a struct wire_order, its name may be empty */
+    WIRE_STEPDOWN_RES,
     WIRE_KIND_MAX_
 };
 
@@ -53,7 +55,13 @@ int wire_frame_get(struct slice in, struct wire_frame *frame, size_t *used, size
 
 /* ---- bodies ------------------------------------------------------------------------------------- */
 
-enum { WIRE_NAME_MAX = 255, WIRE_ADDR_MAX = 255, WIRE_TEXT_MAX = 511 };
+enum {
+    WIRE_NAME_MAX = 255,
+    WIRE_ADDR_MAX = 255,
+    WIRE_TEXT_MAX = 511,
+    WIRE_USER_MAX = 255,
+    WIRE_PASSWORD_MAX = 511,
+};
 
 /* All wire_x_put append to out and return out->failed; a text longer than its maximum sets that to
  * ERR_TOO_BIG. All wire_x_get accept exactly what wire_x_put makes, and lend slices into their input.
@@ -122,7 +130,15 @@ struct wire_join {
 int wire_join_put(struct buf *out, const struct wire_join *j);
 int wire_join_get(struct slice body, struct wire_join *j) MUST_USE;
 
-/* Answer to JOIN, REMOVE: rc, the leader's address when rc is ERR_NOT_LEADER, words otherwise. */
+/* What a client asks of the leader concerning a member, with the client's credentials. */
+struct wire_order {
+    struct slice name;
+    struct slice user, password; /* user of len 0: none */
+};
+int wire_order_put(struct buf *out, const struct wire_order *o);
+int wire_order_get(struct slice body, struct wire_order *o) MUST_USE; /* 0, ERR_PROTOCOL */
+
+/* Answer to JOIN, REMOVE, STEPDOWN: rc, the leader's address when rc is ERR_NOT_LEADER, words otherwise. */
 struct wire_answer {
     int32_t rc; /* 0 or ERR_*; travels as wire_rc_put's number */
     uint64_t cluster_id;
@@ -151,6 +167,8 @@ struct wire_forward {
     uint64_t linearizable_timeout_ms;
     uint64_t db_timeout_ns;    /* 0: none */
     struct slice payload;      /* wire_cmd */
+    struct slice user, password; /* the client's credentials, for the leader to judge; user of len 0: none */
+    bool vouched; /* several clients': the sender has judged each of them, there is none to judge */
 };
 int wire_forward_put(struct buf *out, const struct wire_forward *f);
 int wire_forward_get(struct slice body, struct wire_forward *f) MUST_USE;

@@ -37,7 +37,12 @@ static int api_common_headers(struct api *a)
     http_put_header(b, "X-Rqlite-Version", slice_str(a->version));
     http_put_header(b, "X-RQLITE-RAFT-ADDR", slice_str(a->raft_addr));
     http_put_header(b, "Access-Control-Allow-Methods", slice_str("OPTIONS, GET, POST"));
-    http_put_header(b, "Access-Control-Allow-Headers", slice_str("Content-Type"));
+    http_put_header(b, "Access-Control-Allow-Headers",
+                    slice_str(a->guard ? "Content-Type, Authorization" : "Content-Type"));
+    if (a->guard) {
+        http_put_header(b, "Access-Control-Allow-Credentials", slice_str("true"));
+        http_put_header(b, "WWW-Authenticate", slice_str("Basic realm=\"rqlite\""));
+    }
     if (a->allow_origin && a->allow_origin[0] != '\0')
         http_put_header(b, "Access-Control-Allow-Origin", slice_str(a->allow_origin));
     return b->failed;
@@ -93,6 +98,7 @@ int api_create(struct env *e, const struct api_config *config, struct api **out,
     if (!a)
         return err_set(why, ERR_NOMEM, "out of memory");
     a->env = e;
+    a->guard = config->guard;
     a->dispatch = api_dispatch;
     a->conn_gone = api_conn_gone;
     a->start_ns = env_now_ns(e);

@@ -85,6 +85,7 @@ static void conn_request_drop(struct api_conn *c)
         return;
     if (c->request.ticket != 0 && c->api->node)
         node_forget(c->api->node, c->request.ticket);
+    guard_forget(&c->request.guard_wait);
     struct api_op *op = c->request.op;
     c->request.ticket = 0;
     c->request.op = NULL;

@@ -163,6 +163,9 @@ static void refusal_reply(struct api_request *r, int rc, const char *text)
     case ERR_NOT_READY:
         error_reply(r, "store not open");
         return;
+    case ERR_DENIED:
+        api_auth_denied_remote(r);
+        return;
     case ERR_STALE:
         error_reply(r, "stale read");
         return;
@@ -259,7 +262,9 @@ static void db_submit(struct api_request *r, const struct ask *ask)
               .timeout_ms = api_params_timeout_ms(p),
               .linearizable_timeout_ms = linearizable_ms(p, ask),
               .db_timeout_ns = p->db_timeout_ns > 0 ? (uint64_t)p->db_timeout_ns : 0,
-              .payload = buf_slice(&c->payload)},
+              .payload = buf_slice(&c->payload),
+              .user = api_auth_user(r),
+              .password = api_auth_password(r)},
         .redirect = api_params_has(p, API_FLAG_REDIRECT),
         .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
         .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),

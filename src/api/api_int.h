@@ -7,6 +7,7 @@
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
  *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
+ *      api_auth.c                     the client's credentials
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
  *      api_once.c                     keys of requests
@@ -19,6 +20,7 @@
 #define RQ_API_INT_H
 
 #include <rq/api.h>
+#include <rq/guard.h>
 #include <rq/http.h>
 #include <rq/json.h>
 #include <rq/limits.h>
@@ -134,6 +136,7 @@ size_t api_time_from_text(struct slice text, char *dst);
 
 /* Counters that count, as "map.key" in /debug/vars. */
 #define API_COUNTER_TABLE(X)                                                                       \
+    X(AUTH_FAIL, "http.auth_fail")                                                                 \
     X(AUTH_OK, "http.auth_ok")                                                                     \
     X(EXECUTE_STMTS_RX, "http.execute_stmts_rx")                                                   \
     X(EXECUTIONS, "http.executions")                                                               \
@@ -169,7 +172,8 @@ size_t api_time_from_text(struct slice text, char *dst);
     X(REMOTE_EXECUTIONS, "proxy.remote_executions")                                                \
     X(REMOTE_QUERIES, "proxy.remote_queries")                                                      \
     X(REMOTE_REQUESTS, "proxy.remote_requests")                                                    \
-    X(REMOTE_REMOVE_NODE, "proxy.remote_remove_node")
+    X(REMOTE_REMOVE_NODE, "proxy.remote_remove_node")                                              \
+    X(REMOTE_STEPDOWNS, "proxy.remote_stepdowns")
 
 enum api_counter {
     API_COUNT_NONE = 0,
@@ -196,6 +200,8 @@ struct api_request { /* lives in its connection from the message until the reply
     struct slice path_raw, query_raw;
     struct api_params params;
     const struct api_route *route;
+    const struct auth_basic *basic; /* credentials given; NULL: none */
+    struct guard_wait guard_wait;
     uint64_t started_ns;
     uint64_t ticket;   /* 0: nothing to forget at node */
     bool in_parts;     /* the head and a part of the body have left */
@@ -207,6 +213,7 @@ struct api_request { /* lives in its connection from the message until the reply
 struct api {
     struct env *env;
     struct node *node; /* NULL: none yet */
+    struct guard *guard;
     struct env_listener *listener;
     struct arena arena; /* holds the strings below */
     const char *bind_addr, *adv_addr, *raft_addr, *version, *allow_origin;
@@ -324,6 +331,21 @@ void api_queue_look(const struct api *a, struct api_queue_view *out);
  * with words for a 400; what the builder refuses shows at its end. */
 int api_once_begin(const struct api_request *r, enum wire_cmd_kind kind, uint16_t flags,
                    struct err_text *why) MUST_USE;
+
+/* ---- credentials (api_auth.c; §16) ------------------------------------------------------------------------ */
+
+/* Fill r->basic from the Authorization header. 0, ERR_NOMEM. */
+int api_auth_read(struct api_request *r) MUST_USE;
+static inline struct slice api_auth_user(const struct api_request *r)
+{
+    return r->basic ? r->basic->user : slice_of(NULL, 0);
+}
+static inline struct slice api_auth_password(const struct api_request *r)
+{
+    return r->basic ? r->basic->password : slice_of(NULL, 0);
+}
+/* The leader, which is another node, does not let this client (§11.1). */
+void api_auth_denied_remote(struct api_request *r);
 
 /* ---- routes ------------------------------------------------------------------------------------------------ */
 

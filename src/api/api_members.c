@@ -4,6 +4,7 @@
 struct member_op {
     struct api_op op; /* first */
     bool stepdown;
+    char served_by[WIRE_ADDR_MAX + 1]; /* the leader's Raft address, if another node leads */
 };
 
 /* {"id":"…"} or, where allowed, {} and null. 0; ERR_INVALID: not JSON (why says what); ERR_PROTOCOL: JSON of another
@@ -41,6 +42,10 @@ static const char *done_words(int rc, const char *why)
 static void reply_failed(struct api_request *r, bool stepdown, int rc, const char *why)
 {
     char text[ERR_TEXT_MAX];
+    if (rc == ERR_DENIED) {
+        api_auth_denied_remote(r);
+        return;
+    }
     if (rc == ERR_NO_LEADER) {
         api_leader_not_found(r, api_params_has(&r->params, API_FLAG_REDIRECT) ? 500 : 503);
         return;
@@ -60,16 +65,34 @@ static void member_done(void *ctx, int rc, const char *why)
 {
     struct member_op *op = ctx;
     struct api_request *r = api_op_end(&op->op);
-    const bool stepdown = op->stepdown;
-    mem_free(op);
-    if (!r)
-        return;
-    if (rc != 0) {
-        reply_failed(r, stepdown, rc, why);
-        return;
+    if (r && rc != 0) {
+        reply_failed(r, op->stepdown, rc, why);
+    } else if (r) {
+        const struct api_reply reply = {
+            .status = 200,
+            .served_by = op->served_by[0] != '\0' ? op->served_by : r->conn->api->adv_addr};
+        api_reply(r, &reply);
     }
-    const struct api_reply reply = {.status = 200, .served_by = r->conn->api->adv_addr};
-    api_reply(r, &reply);
+    mem_free(op);
+}
+
+static struct member_op *member_op_begin(struct api_request *r, const struct node_status *status)
+{
+    struct member_op *op = api_op_begin(r, sizeof *op);
+    if (op && status->role != RAFT_LEADER)
+        memcpy(op->served_by, status->leader_addr, sizeof op->served_by);
+    return op;
+}
+
+static struct node_order member_order(const struct api_request *r, struct slice name)
+{
+    const struct node_order order = {
+        .name = name,
+        .user = api_auth_user(r),
+        .password = api_auth_password(r),
+        .timeout_ms = api_params_timeout_ms(&r->params),
+    };
+    return order;
 }
 
 static bool is_leader(const struct api *a, struct node_status *status)
@@ -99,16 +122,15 @@ void api_remove(struct api_request *r)
         api_redirect_leader(r);
         return;
     }
-    struct member_op *op = api_op_begin(r, sizeof *op);
+    struct member_op *op = member_op_begin(r, &status);
     if (!op)
         return;
     if (status.role != RAFT_LEADER)
         a->counters[API_COUNT_REMOTE_REMOVE_NODE]++;
     /* A name that is too long, or empty, is nobody's: removing it succeeds (§14.5). */
+    const struct node_order order = member_order(r, id);
     const int rc =
-        id.len == 0 || id.len > WIRE_NAME_MAX
-            ? 0
-            : node_remove(a->node, id, api_params_timeout_ms(&r->params), member_done, op);
+        id.len == 0 || id.len > WIRE_NAME_MAX ? 0 : node_remove(a->node, &order, member_done, op);
     if (rc != 0 || id.len == 0 || id.len > WIRE_NAME_MAX)
         member_done(op, rc, NULL);
 }
@@ -146,13 +168,17 @@ static bool leader_body_given(const struct http_message *m)
     return h && slice_equal_str(h->value, "application/json") && m->body.len > 0;
 }
 
-static void stepdown_wait(struct api_request *r, struct slice id)
+static void stepdown_wait(struct api_request *r, const struct node_status *status, struct slice id)
 {
-    struct member_op *op = api_op_begin(r, sizeof *op);
+    struct api *a = r->conn->api;
+    struct member_op *op = member_op_begin(r, status);
     if (!op)
         return;
     op->stepdown = true;
-    const int rc = node_transfer(r->conn->api->node, id, member_done, op);
+    if (status->role != RAFT_LEADER)
+        a->counters[API_COUNT_REMOTE_STEPDOWNS]++;
+    const struct node_order order = member_order(r, id);
+    const int rc = node_stepdown(a->node, &order, member_done, op);
     if (rc != 0)
         member_done(op, rc, rc == ERR_NOT_FOUND ? "node not found in cluster" : NULL);
 }
@@ -203,7 +229,7 @@ static void leader_post(struct api_request *r)
         return;
     }
     if (wait) {
-        stepdown_wait(r, id);
+        stepdown_wait(r, &status, id);
         return;
     }
     if (leads && rc == 0 && node_transfer(a->node, id, ignore_done, NULL) != 0)

@@ -22,6 +22,7 @@ static const char licenses_text[] =
     "libuv           MIT                     https://github.com/libuv/libuv\n"
     "http_parser     MIT                     https://github.com/nodejs/http-parser\n"
     "cJSON           MIT                     https://github.com/DaveGamble/cJSON\n"
+    "libxcrypt       LGPL 2.1 or later       https://github.com/besser82/libxcrypt\n"
     "\n"
     "Their full texts are installed with them (on Debian: /usr/share/doc/<package>/copyright).\n";
 

@@ -94,7 +94,8 @@ static void flush_attempt(struct api_queued *d)
         .f = {.kind = WIRE_EXECUTE,
               .timeout_ms = ATTEMPT_MS,
               .linearizable_timeout_ms = ATTEMPT_MS,
-              .payload = buf_slice(&d->queue.batch.payload)},
+              .payload = buf_slice(&d->queue.batch.payload),
+              .vouched = true}, /* each request was judged when it entered */
     };
     ASSERT(d->queue.batch.under_way && d->ticket == 0);
     const int rc =

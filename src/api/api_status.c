@@ -234,7 +234,7 @@ static void status_http(cJSON *root, const struct api *a)
     cJSON *http = put_object(root, "http");
     if (a->allow_origin && a->allow_origin[0] != '\0')
         put_text(http, "allow_origin", a->allow_origin);
-    put_text(http, "auth", "disabled");
+    put_text(http, "auth", a->guard ? "enabled" : "disabled");
     put_text(http, "bind_addr", a->listener ? env_listener_addr(a->listener) : a->bind_addr);
     cJSON *cluster = put_object(http, "cluster");
     put_text(cluster, "local_node_addr", a->raft_addr);

@@ -8,6 +8,7 @@
 
 #include "join.h"
 
+#include <rq/guard.h>
 #include <rq/limits.h>
 #include <rq/util/assert.h>
 #include <rq/util/mem.h>
@@ -31,6 +32,7 @@ struct daemon {
     uint32_t reader_jobs;
     struct api *api;
     struct node *node;
+    struct guard *guard;
     struct join *join;
     struct env_job state_job;
     bool state_found; /* by the job */
@@ -55,6 +57,14 @@ static void daemon_fail(struct daemon *d, const char *what, const char *why)
 
 /* ---- the way down --------------------------------------------------------------------------------------- */
 
+static void guard_stopped(void *ctx)
+{
+    struct daemon *d = ctx;
+    if (d->status == 0)
+        env_log(d->env, "rqlited", "rqlite server stopped");
+    d->finished(d->ctx, d->status);
+}
+
 static void daemon_finish(struct daemon *d)
 {
     if (d->node)
@@ -62,9 +72,10 @@ static void daemon_finish(struct daemon *d)
     d->node = NULL;
     api_destroy(d->api);
     d->api = NULL;
-    if (d->status == 0)
-        env_log(d->env, "rqlited", "rqlite server stopped");
-    d->finished(d->ctx, d->status);
+    if (d->guard)
+        guard_stop(d->guard, guard_stopped, d);
+    else
+        guard_stopped(d);
 }
 
 static void node_stopped(void *ctx)
@@ -223,6 +234,7 @@ static void daemon_open_node(struct daemon *d)
         .api_url = d->api_url,
         .version = d->version,
         .codec = api_codec(),
+        .guard = d->guard,
         .non_voter = f->raft_non_voter,
         .bootstrap = f->join_count == 0 && !f->raft_non_voter && !d->state_found,
         .db = {.path = f->on_disk_path[0] != '\0' ? f->on_disk_path : NULL,
@@ -303,6 +315,7 @@ static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
                   .batch_size = count_of(f->write_queue_batch_size),
                   .timeout_ns = f->write_queue_timeout > 0 ? (uint64_t)f->write_queue_timeout : 0,
                   .transaction = f->write_queue_tx},
+        .guard = config->guard,
         .facts = *config->facts,
     };
     struct err_text reason = {""};
@@ -326,6 +339,7 @@ int daemon_start(struct env *e, const struct daemon_config *config,
     d->version = config->version;
     d->dir = config->dir;
     d->reader_jobs = config->reader_jobs;
+    d->guard = config->guard;
     d->finished = finished;
     d->ctx = ctx;
     env_turn_init(&d->stop_turn, e, daemon_stop_run, d);

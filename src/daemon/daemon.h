@@ -17,6 +17,7 @@ struct daemon_config {
     const struct api_facts *facts;
     const char *dir; /* data directory, absolute */
     uint32_t reader_jobs; /* threads that read */
+    struct guard *guard; /* lent for the daemon's life; NULL: no credentials file */
 };
 
 /* Start: HTTP, then the node, then the cluster. finished() exactly once, when everything is closed, with

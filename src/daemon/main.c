@@ -1,8 +1,11 @@
 /* main — the command: flags, the real environment, one daemon in it. */
 #include "daemon.h"
 
+#include "files.h"
+
 #include <rq/db.h>
 #include <rq/env_uv.h>
+#include <rq/guard.h>
 
 #include <errno.h>
 #include <limits.h>
@@ -40,6 +43,7 @@ enum { READ_THREADS_MIN = 2, READ_THREADS_MAX = 8, PATH_BYTES = 4096 };
 
 struct program {
     struct env *env;
+    struct guard *guard; /* NULL: no -auth */
     struct daemon *daemon;
     int status;
 };
@@ -206,6 +210,21 @@ static struct api_facts facts_of(const struct flags *f, const struct machine *m,
     return facts;
 }
 
+/* Once, at launch (http-api.md §16.1). */
+static int credentials_load(struct program *p, const char *path, struct err_text *why)
+{
+    struct err_text reason = {""};
+    struct buf json;
+    buf_init(&json, AUTH_FILE_MAX);
+    int rc = file_read_whole(path, &json, &reason);
+    if (rc == 0)
+        rc = guard_create(p->env, buf_slice(&json), &p->guard, &reason);
+    if (json.cap > 0)
+        explicit_bzero(json.data, json.cap);
+    buf_fini(&json);
+    return rc == 0 ? 0 : err_set(why, rc, "failed to get credential store: %s", reason.text);
+}
+
 static int run(struct flags *f, int argc, char **argv)
 {
     struct program p = {.status = 1};
@@ -227,12 +246,15 @@ static int run(struct flags *f, int argc, char **argv)
     flags_without_effect(f, no_effect_line, p.env);
     profiles_create(f);
     const struct api_facts facts = facts_of(f, &machine, dir, db_path, (const char *const *)argv);
-    const struct daemon_config config = {.flags = f,
-                                         .version = RQ_VERSION,
-                                         .facts = &facts,
-                                         .dir = dir,
-                                         .reader_jobs = uv.read_threads};
+    struct daemon_config config = {.flags = f,
+                                   .version = RQ_VERSION,
+                                   .facts = &facts,
+                                   .dir = dir,
+                                   .reader_jobs = uv.read_threads};
     int rc = db_library_init(false);
+    if (rc == 0 && f->auth[0] != '\0')
+        rc = credentials_load(&p, f->auth, &why);
+    config.guard = p.guard;
     if (rc == 0)
         rc = daemon_start(p.env, &config, finished, &p, &p.daemon, &why);
     if (rc != 0) {
@@ -243,6 +265,7 @@ static int run(struct flags *f, int argc, char **argv)
         env_uv_run(p.env);
         daemon_destroy(p.daemon);
     }
+    guard_destroy(p.guard);
     env_uv_destroy(p.env);
     return p.status;
 }

@@ -98,6 +98,7 @@ static void init_state(struct node *n)
     list_init(&n->forwarding);
     list_init(&n->changes);
     list_init(&n->asks);
+    list_init(&n->serving);
     node_log_init(n);
     node_apply_init(n);
     env_timer_init(&n->change_timer, n->env, change_timer_fired, n);

@@ -1,4 +1,4 @@
-/* node_ask.c — our own questions to other nodes: let me join, remove a member, who are you. Each
+/* node_ask.c — our own questions to other nodes: let me join, remove a member, lead no more, who are you. Each
  * has a timer, a connection, and is answered exactly once. */
 #include "node_int.h"
 
@@ -56,7 +56,15 @@ static struct node_ask *ask_new(struct node *n, enum node_ask_kind kind, uint64_
     return a;
 }
 
-static int ask_send(struct node_ask *a)
+static const enum wire_kind ask_kinds[] = {
+    [ASK_JOIN] = WIRE_JOIN_REQ,
+    [ASK_REMOVE] = WIRE_REMOVE_REQ,
+    [ASK_STEPDOWN] = WIRE_STEPDOWN_REQ,
+    [ASK_META] = WIRE_META_REQ,
+};
+
+/* order: of REMOVE and STEPDOWN, else NULL. */
+static int ask_send(struct node_ask *a, const struct node_order *order)
 {
     struct node *n = a->node;
     struct buf *out = peer_out(n->peers, a->conn);
@@ -64,22 +72,20 @@ static int ask_send(struct node_ask *a)
     if (!out)
         return ERR_RESET;
     a->stream = peer_next_stream(n->peers);
-    enum wire_kind kind = a->kind == ASK_JOIN     ? WIRE_JOIN_REQ
-                          : a->kind == ASK_REMOVE ? WIRE_REMOVE_REQ
-                                                  : WIRE_META_REQ;
-    size_t begun = wire_frame_begin(out, kind, a->stream);
+    size_t begun = wire_frame_begin(out, ask_kinds[a->kind], a->stream);
     if (a->kind == ASK_JOIN) {
         struct wire_join j = {.name = slice_str(n->name),
                               .addr = slice_str(n->raft_addr),
                               .store_id = n->store_id,
                               .voter = !n->config.non_voter};
         (void)wire_join_put(out, &j);
-    } else if (a->kind == ASK_REMOVE) {
-        (void)buf_append_str(out, a->name);
+    } else if (order) {
+        struct wire_order o = {order->name, order->user, order->password};
+        (void)wire_order_put(out, &o);
     }
-    (void)wire_frame_end(out, begun);
+    int rc = wire_frame_end(out, begun);
     peer_send_built(n->peers, a->conn);
-    return 0;
+    return rc;
 }
 
 /* ---- join
@@ -105,7 +111,7 @@ void node_ask_greeted(struct node *n, peer_conn c)
     for (struct list *l = n->asks.next; l != &n->asks; l = l->next) {
         struct node_ask *a = LIST_ENTRY(l, struct node_ask, link);
         if (a->conn == c && a->stream == 0) {
-            (void)ask_send(a);
+            (void)ask_send(a, NULL);
             return;
         }
     }
@@ -140,7 +146,7 @@ static void join_redirect(struct node_ask *a, const struct wire_answer *answer)
         ask_end(a, rc, NULL, NULL);
 }
 
-static void join_answered(struct node_ask *a, struct slice body)
+static void leader_answered(struct node_ask *a, struct slice body)
 {
     struct wire_answer answer;
     char text[WIRE_TEXT_MAX + 1] = "";
@@ -158,33 +164,49 @@ static void join_answered(struct node_ask *a, struct slice body)
     ask_end(a, answer.rc, NULL, text);
 }
 
-/* ---- remove, meta
+/* ---- remove, step down, meta
  * ---------------------------------------------------------------------------------------------- */
 
-int node_remove(struct node *n, struct slice name, uint64_t timeout_ms, node_done_fn *done,
-                void *ctx)
+/* Ask another node, which leads. */
+static int ask_leader(struct node *n, enum node_ask_kind kind, const struct node_order *o,
+                      node_done_fn *done, void *ctx)
 {
-    if (n->phase != NODE_OPEN)
-        return ERR_NOT_READY;
-    if (name.len == 0 || name.len > WIRE_NAME_MAX)
-        return ERR_INVALID;
-    if (n->view.role == RAFT_LEADER)
-        return node_remove_here(n, name, done, ctx);
     if (n->view.leader == 0)
         return ERR_NO_LEADER;
     peer_conn c = peer_conn_of(n->peers, n->view.leader);
     if (!c)
         return ERR_REFUSED;
-    struct node_ask *a = ask_new(n, ASK_REMOVE, timeout_ms, ctx);
+    struct node_ask *a = ask_new(n, kind, o->timeout_ms, ctx);
     if (!a)
         return ERR_FULL;
     a->done = done;
     a->conn = c;
-    memcpy(a->name, name.data, name.len);
-    int rc = ask_send(a);
+    int rc = ask_send(a, o);
     if (rc)
         ask_free(a);
     return rc;
+}
+
+int node_remove(struct node *n, const struct node_order *o, node_done_fn *done, void *ctx)
+{
+    if (n->phase != NODE_OPEN)
+        return ERR_NOT_READY;
+    if (o->name.len == 0 || o->name.len > WIRE_NAME_MAX)
+        return ERR_INVALID;
+    if (n->view.role == RAFT_LEADER)
+        return node_remove_here(n, o->name, done, ctx);
+    return ask_leader(n, ASK_REMOVE, o, done, ctx);
+}
+
+int node_stepdown(struct node *n, const struct node_order *o, node_done_fn *done, void *ctx)
+{
+    if (n->phase != NODE_OPEN)
+        return ERR_NOT_READY;
+    if (o->name.len > WIRE_NAME_MAX)
+        return ERR_NOT_FOUND;
+    if (n->view.role == RAFT_LEADER)
+        return node_transfer(n, o->name, done, ctx);
+    return ask_leader(n, ASK_STEPDOWN, o, done, ctx);
 }
 
 void node_meta_fill(const struct node *n, struct wire_meta *m)
@@ -232,7 +254,7 @@ int node_meta(struct node *n, struct slice name, uint64_t timeout_ms,
     a->meta_done = done;
     (void)snprintf(a->name, sizeof(a->name), "%s", m->addr);
     a->conn = m->id == n->id ? 0 : peer_conn_of(n->peers, m->id);
-    if (a->conn && ask_send(a) == 0)
+    if (a->conn && ask_send(a, NULL) == 0)
         return 0;
     env_turn_init(&a->turn, n->env, m->id == n->id ? meta_self : meta_unreachable, a);
     env_turn_schedule(&a->turn);
@@ -251,7 +273,7 @@ void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f)
         if (a->conn != c || a->stream != f->stream)
             continue;
         if (a->kind != ASK_META)
-            join_answered(a, f->body);
+            leader_answered(a, f->body);
         else if (wire_meta_get(f->body, &m))
             ask_end(a, ERR_PROTOCOL, NULL, NULL);
         else

@@ -20,6 +20,9 @@ static void forward_send(struct node_wait *w, peer_conn c)
         .linearizable_timeout_ms = w->linearizable_timeout_ms,
         .db_timeout_ns = w->db_timeout_ns,
         .payload = slice_of(w->payload->payload, w->payload->len),
+        .vouched = w->vouched,
+        .user = slice_of(w->credentials, w->user_len),
+        .password = slice_of(w->credentials ? w->credentials + w->user_len : NULL, w->password_len),
     };
     struct buf *out = peer_out(n->peers, c);
 

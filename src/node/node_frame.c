@@ -247,13 +247,14 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
             raft_frame(n, from, f->body);
         return;
     case WIRE_FORWARD_REQ:
+    case WIRE_REMOVE_REQ:
+    case WIRE_STEPDOWN_REQ:
         node_serve(n, c, f);
         return;
     case WIRE_FORWARD_RES:
         node_forward_answered(n, c, f);
         return;
     case WIRE_JOIN_REQ:
-    case WIRE_REMOVE_REQ:
         node_members_asked(n, c, f);
         return;
     case WIRE_META_REQ:
@@ -261,6 +262,7 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
         return;
     case WIRE_JOIN_RES:
     case WIRE_REMOVE_RES:
+    case WIRE_STEPDOWN_RES:
     case WIRE_META_RES:
         node_ask_answered(n, c, f);
         return;

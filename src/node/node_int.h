@@ -6,7 +6,7 @@
  *   node_stop.c  node_open.c             the way down, the way up
  *   node_pump.c                          the only caller of raft_step; obeys its orders, in field order
  *   node_frame.c                         what comes from other nodes, by kind
- *   node_serve.c                         their clients' requests
+ *   node_serve.c                         their clients' requests, judged and run
  *   node_request.c                       which way a request goes
  *   node_read.c                          reads: confirm, classify, run            (lane READ)
  *   node_apply.c                         committed entries into the database      (lane APPLY)
@@ -24,6 +24,7 @@
 #define RQ_NODE_INT_H
 
 #include <rq/env.h>
+#include <rq/guard.h>
 #include <rq/limits.h>
 #include <rq/node.h>
 #include <rq/peer.h>
@@ -132,6 +133,10 @@ struct node_wait {
     int64_t freshness_ns;
     uint64_t linearizable_timeout_ms, db_timeout_ns, timeout_ms;
     struct node_entry *payload;
+    bool vouched;
+    uint8_t *credentials; /* user, then password; NULL: none */
+    uint8_t user_len;
+    uint16_t password_len;
     struct env_timer timer;
     uint64_t index, term; /* PROPOSED */
     peer_conn conn;       /* FORWARD */
@@ -278,12 +283,12 @@ struct node_change { /* on the leader: one join or remove, one at a time */
     uint64_t deadline_ns;
     node_done_fn *done; /* local asker, or */
     void *ctx;
-    peer_conn conn; /* the asker's connection */
+    peer_conn conn; /* of a node that asks to join */
     uint32_t stream;
 };
 
 enum { NODE_ASKS_MAX = 64 };
-enum node_ask_kind { ASK_JOIN = 1, ASK_REMOVE, ASK_META };
+enum node_ask_kind { ASK_JOIN = 1, ASK_REMOVE, ASK_STEPDOWN, ASK_META };
 struct node_ask { /* a question of ours to another node */
     struct list link;
     struct node *node;
@@ -360,6 +365,8 @@ struct node {
     struct env_timer change_timer;
     struct list asks;
     uint32_t ask_count;
+    struct list serving; /* node_serve.c: requests of other nodes whose credentials are being looked at */
+    size_t serving_bytes;
     struct {
         bool active;
         raft_id to;
@@ -447,6 +454,7 @@ void node_read_end(struct node_wait *w);    /* give the query up, then free */
 void node_read_answered(struct node *n, const struct raft_read *r);
 /* node_serve.c */
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_serve_cancel_all(struct node *n);
 /* node_forward.c */
 void node_forward(struct node_wait *w);
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f);
@@ -461,6 +469,7 @@ void node_members_progress(struct node *n); /* after steps and on its timer */
 void node_members_lost(struct node *n);     /* no longer leader */
 void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_transfer_progress(struct node *n);
+void node_transfer_cancel(struct node *n);
 /* node_ask.c */
 void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_ask_greeted(struct node *n, peer_conn c);

@@ -25,8 +25,7 @@ static void change_answer(struct node *n, struct node_change *c, int rc, const c
         };
         struct buf *out = peer_out(n->peers, c->conn);
         if (out) {
-            size_t begun =
-                wire_frame_begin(out, c->is_remove ? WIRE_REMOVE_RES : WIRE_JOIN_RES, c->stream);
+            size_t begun = wire_frame_begin(out, WIRE_JOIN_RES, c->stream);
             (void)wire_answer_put(out, &a);
             (void)wire_frame_end(out, begun);
             peer_send_built(n->peers, c->conn);
@@ -305,18 +304,15 @@ static void change_queue(struct node *n, struct node_change *c)
 void node_members_asked(struct node *n, peer_conn conn, const struct wire_frame *f)
 {
     struct wire_join j = {0};
-    bool is_remove = f->kind == WIRE_REMOVE_REQ;
 
-    if (!is_remove && (wire_join_get(f->body, &j) || j.addr.len == 0 || j.addr.len > WIRE_ADDR_MAX))
+    if (wire_join_get(f->body, &j) || j.addr.len == 0 || j.addr.len > WIRE_ADDR_MAX)
         return;
-    struct node_change *c = change_new(n, is_remove, is_remove ? f->body : j.name);
+    struct node_change *c = change_new(n, false, j.name);
     if (!c)
         return; /* the asker's own timer ends its wait */
-    if (!is_remove) {
-        memcpy(c->addr, j.addr.data, j.addr.len);
-        c->store_id = j.store_id;
-        c->voter = j.voter;
-    }
+    memcpy(c->addr, j.addr.data, j.addr.len);
+    c->store_id = j.store_id;
+    c->voter = j.voter;
     c->conn = conn;
     c->stream = f->stream;
     change_queue(n, c);
@@ -363,6 +359,13 @@ void node_transfer_progress(struct node *n)
 {
     if (n->transfer.active && (n->view.role != RAFT_LEADER || !n->view.transferring))
         env_timer_arm(&n->transfer.timer, 0);
+}
+
+/* The node stops. */
+void node_transfer_cancel(struct node *n)
+{
+    if (n->transfer.active)
+        transfer_end(n, ERR_CANCELED, "the node is stopping");
 }
 
 int node_transfer(struct node *n, struct slice name, node_done_fn *done, void *ctx)

@@ -1,14 +1,38 @@
 /* node_serve.c — requests that other nodes pass on to us, because we lead (or did). They run as our own
- * clients' do, are never passed on again, and are answered on the connection they came by. */
+ * clients' do, are never passed on again, and are answered on the connection they came by.
+ *
+ *   frame ─► credentials ─► guard: yes ───────────────► run ─► answer
+ *                             ├── later: kept ─► yes ───┘        ▲
+ *                             └── no, full ──────────────────────┘
+ *
+ * The client was judged by the other node already; here our own file counts (http-api.md §11.1). */
 #include "node_int.h"
 
-struct forward_asker {
+struct serve {
+    struct list link; /* in n->serving while the guard is being asked */
     struct node *node;
     peer_conn conn;
     uint32_t stream;
+    enum wire_kind kind;
+    struct guard_wait wait;
+    uint8_t *kept; /* the body, while we wait */
+    size_t kept_len;
 };
 
-static void forward_reply_send(const struct forward_asker *asker, const struct node_answer *a)
+/* ---- answers -------------------------------------------------------------------------------------- */
+
+static void serve_free(struct serve *s)
+{
+    list_remove(&s->link);
+    if (s->kept) {
+        s->node->serving_bytes -= s->kept_len;
+        explicit_bzero(s->kept, s->kept_len);
+        mem_free(s->kept);
+    }
+    mem_free(s);
+}
+
+static void answer_forward(const struct serve *s, struct buf *out, const struct node_answer *a)
 {
     struct wire_forward_answer answer = {
         .rc = a->rc,
@@ -16,41 +40,202 @@ static void forward_reply_send(const struct forward_asker *asker, const struct n
         .text = a->text ? slice_str(a->text) : slice_of(NULL, 0),
         .body = a->body,
     };
-    struct buf *out = peer_out(asker->node->peers, asker->conn);
-
-    if (!out)
-        return; /* the asker is gone, or does not read: its connection will end */
-    size_t begun = wire_frame_begin(out, WIRE_FORWARD_RES, asker->stream);
+    size_t begun = wire_frame_begin(out, WIRE_FORWARD_RES, s->stream);
     (void)wire_forward_answer_put(out, &answer);
     (void)wire_frame_end(out, begun);
-    peer_send_built(asker->node->peers, asker->conn);
 }
+
+static void answer_order(const struct serve *s, struct buf *out, const struct node_answer *a)
+{
+    struct wire_answer answer = {
+        .rc = a->rc,
+        .cluster_id = s->node->cluster_id,
+        .text = slice_str(a->text && a->rc ? a->text : ""),
+    };
+    size_t begun = wire_frame_begin(
+        out, s->kind == WIRE_REMOVE_REQ ? WIRE_REMOVE_RES : WIRE_STEPDOWN_RES, s->stream);
+    (void)wire_answer_put(out, &answer);
+    (void)wire_frame_end(out, begun);
+}
+
+/* Answer and free. */
+static void serve_end(struct serve *s, const struct node_answer *a)
+{
+    struct buf *out = peer_out(s->node->peers, s->conn);
+
+    if (out) { /* else the asker is gone, or does not read: its connection will end */
+        if (s->kind == WIRE_FORWARD_REQ)
+            answer_forward(s, out, a);
+        else
+            answer_order(s, out, a);
+        peer_send_built(s->node->peers, s->conn);
+    }
+    serve_free(s);
+}
+
+static void serve_fail(struct serve *s, int rc)
+{
+    struct node_answer a = {.rc = rc, .text = err_text_of(rc)};
+    serve_end(s, &a);
+}
+
+/* ---- running --------------------------------------------------------------------------------------- */
 
 static void forward_reply(void *ctx, const struct node_answer *a)
 {
-    struct forward_asker *asker = ctx;
-    forward_reply_send(asker, a);
-    mem_free(asker);
+    serve_end(ctx, a);
+}
+
+static void run_forward(struct serve *s, struct slice body)
+{
+    struct node_request r = {.forwarded = true};
+    struct wire_cmd cmd;
+
+    int rc = wire_forward_get(body, &r.f);
+    if (rc == 0)
+        rc = wire_cmd_open(r.f.payload, false, &cmd);
+    if (rc == 0)
+        rc = node_submit(s->node, &r, forward_reply, s, NULL);
+    if (rc)
+        serve_fail(s, rc);
+}
+
+static void order_done(void *ctx, int rc, const char *why)
+{
+    struct node_answer a = {.rc = rc, .text = why};
+    serve_end(ctx, &a);
+}
+
+static void run_order(struct serve *s, struct slice body)
+{
+    struct node *n = s->node;
+    struct wire_order o;
+
+    int rc = wire_order_get(body, &o);
+    if (rc == 0 && s->kind == WIRE_REMOVE_REQ)
+        rc = node_remove_here(n, o.name, order_done, s);
+    else if (rc == 0)
+        rc = node_transfer(n, o.name, order_done, s);
+    if (rc)
+        order_done(s, rc, rc == ERR_NOT_FOUND ? "node not found in cluster" : err_text_of(rc));
+}
+
+static void serve_run(struct serve *s, struct slice body)
+{
+    if (s->node->phase != NODE_OPEN)
+        serve_fail(s, ERR_NOT_READY);
+    else if (s->kind == WIRE_FORWARD_REQ)
+        run_forward(s, body);
+    else
+        run_order(s, body);
+}
+
+/* ---- judging --------------------------------------------------------------------------------------- */
+
+static uint32_t forward_perms(enum wire_request_kind kind)
+{
+    switch (kind) {
+    case WIRE_EXECUTE:
+        return AUTH_EXECUTE;
+    case WIRE_QUERY:
+        return AUTH_QUERY;
+    case WIRE_REQUEST:
+        return AUTH_QUERY | AUTH_EXECUTE;
+    }
+    UNREACHABLE();
+}
+
+/* 0 and *q lent from body; ERR_PROTOCOL. A node that vouches is taken at its word: whoever may speak here
+ * could as well append to the log. */
+static int serve_question(const struct serve *s, struct slice body, struct auth_question *q)
+{
+    struct wire_forward f;
+    struct wire_order o;
+    int rc;
+
+    if (s->kind == WIRE_FORWARD_REQ) {
+        rc = wire_forward_get(body, &f);
+        if (rc == 0)
+            *q = (struct auth_question){f.user, f.password, f.vouched ? 0 : forward_perms(f.kind)};
+    } else {
+        rc = wire_order_get(body, &o);
+        if (rc == 0)
+            *q = (struct auth_question){o.user, o.password,
+                                        s->kind == WIRE_REMOVE_REQ ? (uint32_t)AUTH_REMOVE
+                                                                   : (uint32_t)AUTH_LEADER_OPS};
+    }
+    return rc;
+}
+
+static void serve_judged(struct guard_wait *w, enum guard_answer answer)
+{
+    struct serve *s = LIST_ENTRY(w, struct serve, wait);
+
+    list_remove(&s->link);
+    if (answer == GUARD_YES)
+        serve_run(s, slice_of(s->kept, s->kept_len));
+    else
+        serve_fail(s, answer == GUARD_NO ? ERR_DENIED : ERR_FULL);
+}
+
+/* The frame's bytes are only lent: keep them until the guard has made up its mind. */
+static void serve_keep(struct serve *s, struct slice body)
+{
+    struct node *n = s->node;
+
+    bool room = n->serving_bytes + body.len <= LIMIT_NODE_PENDING_BYTES;
+    s->kept = room ? mem_alloc(body.len) : NULL;
+    if (!s->kept) {
+        guard_forget(&s->wait);
+        serve_fail(s, ERR_FULL);
+        return;
+    }
+    memcpy(s->kept, body.data, body.len);
+    s->kept_len = body.len;
+    n->serving_bytes += body.len;
+    list_push_back(&n->serving, &s->link);
 }
 
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f)
 {
-    struct node_request r = {.forwarded = true};
-    struct wire_cmd cmd;
-    struct forward_asker *asker = mem_alloc(sizeof(*asker));
+    struct auth_question q;
+    struct serve *s = mem_zalloc(sizeof(*s));
 
-    int rc = asker ? wire_forward_get(f->body, &r.f) : ERR_NOMEM;
-    if (rc == 0)
-        rc = wire_cmd_open(r.f.payload, false, &cmd);
-    if (asker) {
-        asker->node = n;
-        asker->conn = c;
-        asker->stream = f->stream;
-    }
-    if (rc == 0)
-        rc = node_submit(n, &r, forward_reply, asker, NULL);
-    if (rc == 0 || !asker)
+    if (!s)
+        return; /* the asker's own timer ends its wait */
+    list_init(&s->link);
+    s->node = n;
+    s->conn = c;
+    s->stream = f->stream;
+    s->kind = f->kind;
+    s->wait.done = serve_judged;
+    int rc = serve_question(s, f->body, &q);
+    if (rc) {
+        serve_fail(s, rc);
         return;
-    struct node_answer refused = {.rc = rc, .text = err_text_of(rc)};
-    forward_reply(asker, &refused);
+    }
+    switch (q.perms ? guard_ask(n->config.guard, &q, &s->wait) : GUARD_YES) {
+    case GUARD_YES:
+        serve_run(s, f->body);
+        return;
+    case GUARD_NO:
+        serve_fail(s, ERR_DENIED);
+        return;
+    case GUARD_FULL:
+        serve_fail(s, ERR_FULL);
+        return;
+    case GUARD_LATER:
+        serve_keep(s, f->body);
+        return;
+    }
+    UNREACHABLE();
+}
+
+void node_serve_cancel_all(struct node *n)
+{
+    while (!list_empty(&n->serving)) {
+        struct serve *s = LIST_ENTRY(n->serving.next, struct serve, link);
+        guard_forget(&s->wait);
+        serve_fail(s, ERR_CANCELED);
+    }
 }

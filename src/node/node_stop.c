@@ -102,7 +102,8 @@ static void stop_now(struct node *n)
     env_timer_disarm(&n->stop_timer);
     env_timer_disarm(&n->tick);
     env_timer_disarm(&n->change_timer);
-    env_timer_disarm(&n->transfer.timer);
+    node_transfer_cancel(n);
+    node_serve_cancel_all(n);
     env_turn_cancel(&n->turn);
     node_members_lost(n);
     node_ask_cancel_all(n);

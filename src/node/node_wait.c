@@ -54,6 +54,21 @@ static struct node_wait *wait_alloc(struct node *n)
     return w;
 }
 
+static int credentials_copy(struct node_wait *w, const struct wire_forward *f)
+{
+    if (f->user.len == 0 || f->user.len > WIRE_USER_MAX || f->password.len > WIRE_PASSWORD_MAX)
+        return 0; /* nobody's */
+    w->credentials = mem_alloc(f->user.len + f->password.len);
+    if (!w->credentials)
+        return ERR_NOMEM;
+    memcpy(w->credentials, f->user.data, f->user.len);
+    if (f->password.len)
+        memcpy(w->credentials + f->user.len, f->password.data, f->password.len);
+    w->user_len = (uint8_t)f->user.len;
+    w->password_len = (uint16_t)f->password.len;
+    return 0;
+}
+
 struct node_wait *node_wait_new(struct node *n, const struct node_request *r, node_reply_fn *reply,
                                 void *ctx, int *rc)
 {
@@ -81,6 +96,7 @@ struct node_wait *node_wait_new(struct node *n, const struct node_request *r, no
     w->forwarded = r->forwarded;
     w->redirect = r->redirect;
     w->in_parts = r->in_parts;
+    w->vouched = r->f.vouched;
     w->timeout_ms = r->f.timeout_ms;
     w->linearizable_timeout_ms = r->f.linearizable_timeout_ms;
     w->db_timeout_ns = r->f.db_timeout_ns;
@@ -89,8 +105,12 @@ struct node_wait *node_wait_new(struct node *n, const struct node_request *r, no
     env_timer_arm(&w->timer, w->timeout_ms * ENV_MS_NS);
     t->live_count++;
     t->live_bytes += payload->len;
-    *rc = 0;
-    return w;
+    w->state = WAIT_SUBMITTED;
+    *rc = credentials_copy(w, &r->f);
+    if (*rc == 0)
+        return w;
+    node_wait_free(w);
+    return NULL;
 }
 
 struct node_wait *node_wait_find(struct node *n, uint64_t ticket)
@@ -118,6 +138,10 @@ void node_wait_free(struct node_wait *w)
     n->waits.live_count--;
     node_entry_unref(w->payload);
     w->payload = NULL;
+    if (w->credentials)
+        explicit_bzero(w->credentials, (size_t)w->user_len + w->password_len);
+    mem_free(w->credentials);
+    w->credentials = NULL;
     w->state = WAIT_FREE;
     n->waits.free_slots[n->waits.free_count++] = w->slot;
 }

@@ -9,15 +9,17 @@
  *   join     u64 store, u8 flags (1 voter), T name, T address
  *   answer   u16 rc, u64 cluster, T leader's address, T words
  *   meta     u64 commit, u64 applied, u64 term, u8 flags (1 leader, 2 ready), T api url, T version
- *   forward  u8 kind, u8 level, u16 0, u32 encode options, u64 timeout ms, u64 linearizable timeout
- * ms, u64 db timeout ns, B log payload forward answer   u16 rc, u64 raft index, B words, B encoded
- * results */
+ *   order    T name, T user, T password
+ *   forward  u8 kind, u8 level, u8 flags (1 vouched), u8 0, u32 encode options, u64 timeout ms,
+ *            u64 linearizable timeout ms, u64 db timeout ns, T user, T password, B log payload
+ *   forward answer   u16 rc, u64 raft index, B words, B encoded results */
 #include "wire_int.h"
 #include <rq/limits.h>
 #include <rq/util/assert.h>
 #include <rq/wire.h>
 
 enum { FLAG_VOTER = 1 };
+enum { FLAG_VOUCHED = 1 };
 enum { FLAG_LEADER = 1, FLAG_READY = 2 };
 
 /* u32 length and bytes. A frame bounds them all, so that more than a frame is hopeless at once. */
@@ -100,6 +102,24 @@ int wire_join_get(struct slice body, struct wire_join *j)
     return wire_reader_end(&r);
 }
 
+int wire_order_put(struct buf *out, const struct wire_order *o)
+{
+    wire_give_text(out, o->name, WIRE_NAME_MAX);
+    wire_give_text(out, o->user, WIRE_USER_MAX);
+    wire_give_text(out, o->password, WIRE_PASSWORD_MAX);
+    return out->failed;
+}
+
+int wire_order_get(struct slice body, struct wire_order *o)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    o->name = wire_take_text(&r, WIRE_NAME_MAX);
+    o->user = wire_take_text(&r, WIRE_USER_MAX);
+    o->password = wire_take_text(&r, WIRE_PASSWORD_MAX);
+    return wire_reader_end(&r);
+}
+
 /* Words for people may be cut, but never inside of a UTF-8 sequence. */
 static struct slice text_cut(struct slice text, size_t max)
 {
@@ -163,11 +183,14 @@ int wire_forward_put(struct buf *out, const struct wire_forward *f)
     ASSERT(f->level <= WIRE_LEVEL_AUTO);
     wire_give_u8(out, (uint8_t)f->kind);
     wire_give_u8(out, (uint8_t)f->level);
-    wire_give_u16(out, 0);
+    wire_give_u8(out, f->vouched ? FLAG_VOUCHED : 0);
+    wire_give_u8(out, 0);
     wire_give_u32(out, f->encode_options);
     wire_give_u64(out, f->timeout_ms);
     wire_give_u64(out, f->linearizable_timeout_ms);
     wire_give_u64(out, f->db_timeout_ns);
+    wire_give_text(out, f->user, WIRE_USER_MAX);
+    wire_give_text(out, f->password, WIRE_PASSWORD_MAX);
     give_bytes(out, f->payload);
     return out->failed;
 }
@@ -178,11 +201,14 @@ int wire_forward_get(struct slice body, struct wire_forward *f)
     uint8_t kind = wire_take_u8(&r);
     uint8_t level = wire_take_u8(&r);
 
-    wire_take_zeros(&r, 2);
+    f->vouched = wire_take_flags(&r, FLAG_VOUCHED) != 0;
+    wire_take_zeros(&r, 1);
     f->encode_options = wire_take_u32(&r);
     f->timeout_ms = wire_take_u64(&r);
     f->linearizable_timeout_ms = wire_take_u64(&r);
     f->db_timeout_ns = wire_take_u64(&r);
+    f->user = wire_take_text(&r, WIRE_USER_MAX);
+    f->password = wire_take_text(&r, WIRE_PASSWORD_MAX);
     f->payload = take_bytes(&r);
     if (kind < WIRE_EXECUTE || kind > WIRE_REQUEST || level > WIRE_LEVEL_AUTO)
         return ERR_PROTOCOL;

@@ -35,6 +35,7 @@ static const int rc_of_number[] = {
     [25] = ERR_PROTOCOL,
     [26] = ERR_SQL,
     [27] = ERR_NOT_SUPPORTED,
+    [28] = ERR_DENIED,
 };
 
 enum { RC_COUNT = sizeof(rc_of_number) / sizeof(rc_of_number[0]) };

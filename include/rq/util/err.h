@@ -39,7 +39,8 @@
     X(ERR_VERSION, 500, "version not supported")                                                   \
     X(ERR_PROTOCOL, 400, "protocol error")                                                         \
     X(ERR_SQL, 200, "SQL error")                                                                   \
-    X(ERR_NOT_SUPPORTED, 501, "not supported")
+    X(ERR_NOT_SUPPORTED, 501, "not supported")                                                     \
+    X(ERR_DENIED, 401, "unauthorized")
 
 enum err {
     ERR_OK = 0,

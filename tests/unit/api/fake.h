@@ -25,6 +25,8 @@ struct fake {
     struct env_turn *turns;
     struct env_listener listener;
     bool listening;
+    struct guard *guard; /* given to fake_api's api */
+    struct env_job *job; /* submitted, not yet run */
     void (*accepted)(void *ctx, struct env_stream *s);
     void *accepted_ctx;
     /* the node */
@@ -36,6 +38,8 @@ struct fake {
     void *reply_ctx;
     struct node_status status;
     struct api_queue_config queue; /* of the next fake_api */
+    int order_rc; /* of node_remove and node_stepdown */
+    struct slice order_user;
 };
 
 extern struct fake fake;
@@ -47,6 +51,7 @@ void fake_send(struct fake_stream *s, const char *bytes);
 void fake_hang_up(struct fake_stream *s, int rc);
 void fake_pass(uint64_t ms); /* time */
 void fake_turn(void);        /* hooks, and closed() of streams */
+void fake_job(void);         /* the job that was submitted: run() and done() */
 void fake_reply(int rc, const char *body_or_text);
 void fake_part(const char *body); /* more will come when it is pulled */
 const char *fake_written(struct fake_stream *s); /* all since the last look */

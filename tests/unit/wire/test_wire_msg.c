@@ -396,7 +396,7 @@ static void test_answer_round_trip(void **state)
     assert_true(g.rc == ERR_NOT_LEADER && g.cluster_id == 9);
     assert_true(slice_equal(g.leader_addr, a.leader_addr) && slice_equal(g.text, a.text));
     check_form(&b, answer_get);
-    assert_int_equal(get_with(&b, 0, 28, answer_get), ERR_PROTOCOL); /* no such failure */
+    assert_int_equal(get_with(&b, 0, 29, answer_get), ERR_PROTOCOL); /* no such failure */
     note("answer", &b);
     buf_fini(&b);
 }
@@ -471,7 +471,8 @@ static void test_forward_round_trip(void **state)
 {
     (void)state;
     struct wire_forward f = {WIRE_REQUEST, WIRE_LEVEL_STRONG,   0x8001, 10, 20,
-                             30,           slice_str("payload")},
+                             30,           slice_str("payload"), slice_str("bob"),
+                             slice_str("secret"), true},
                         g;
     struct buf b;
 
@@ -481,12 +482,36 @@ static void test_forward_round_trip(void **state)
     assert_true(g.kind == f.kind && g.level == f.level && g.encode_options == 0x8001);
     assert_true(g.timeout_ms == 10 && g.linearizable_timeout_ms == 20 && g.db_timeout_ns == 30);
     assert_true(slice_equal(g.payload, f.payload));
+    assert_true(g.vouched && slice_equal(g.user, f.user) && slice_equal(g.password, f.password));
     check_form(&b, forward_get);
     assert_int_equal(get_with(&b, 0, 0, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 0, WIRE_REQUEST + 1, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 1, WIRE_LEVEL_AUTO + 1, forward_get), ERR_PROTOCOL);
-    assert_int_equal(get_with(&b, 2, 1, forward_get), ERR_PROTOCOL);
+    assert_int_equal(get_with(&b, 2, 2, forward_get), ERR_PROTOCOL);
+    assert_int_equal(get_with(&b, 3, 1, forward_get), ERR_PROTOCOL);
     note("forward", &b);
+    buf_fini(&b);
+}
+
+static int order_get(struct slice s)
+{
+    struct wire_order o;
+    return wire_order_get(s, &o);
+}
+
+static void test_order_round_trip(void **state)
+{
+    (void)state;
+    struct wire_order o = {slice_str("n3"), slice_str("bob"), slice_str("secret")}, g;
+    struct buf b;
+
+    buf_init(&b, 1 << 20);
+    assert_int_equal(wire_order_put(&b, &o), 0);
+    assert_int_equal(wire_order_get(buf_slice(&b), &g), 0);
+    assert_true(slice_equal(g.name, o.name) && slice_equal(g.user, o.user));
+    assert_true(slice_equal(g.password, o.password));
+    check_form(&b, order_get);
+    note("order", &b);
     buf_fini(&b);
 }
 
@@ -555,6 +580,7 @@ int main(void)
         cmocka_unit_test(test_answer_cuts_long_words_between_characters),
         cmocka_unit_test(test_every_failure_has_its_number),
         cmocka_unit_test(test_meta_round_trip),
+        cmocka_unit_test(test_order_round_trip),
         cmocka_unit_test(test_forward_round_trip),
         cmocka_unit_test(test_forward_answer_round_trip),
         cmocka_unit_test(test_encoders_report_a_full_buffer),
