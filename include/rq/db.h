@@ -29,6 +29,7 @@ struct db_config {
 /* Process-wide SQLite set-up; once, before anything else of this room (simulator: single_thread). */
 int db_library_init(bool single_thread) MUST_USE;
 const char *db_library_version(void);   /* "3.40.1" */
+const char *db_library_option(uint32_t i); /* the i-th compile option; NULL behind the last */
 const char *db_library_identity(void);  /* source id, options that change results, architecture: for the greeting */
 
 /* ---- where results go --------------------------------------------------------------------------- */
@@ -84,6 +85,17 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
 /* All readers must be closed. run() of APPLY. */
 void db_close(struct db *d);
 
+/* How the connections are set, as SQLite itself says; texts are empty where it did not. */
+struct db_pragmas {
+    char busy_timeout[16], foreign_keys[16], journal_mode[16], synchronous[16], wal_autocheckpoint[16];
+};
+struct db_facts {
+    struct db_pragmas ro, rw;
+    int64_t page_size, max_page_count, cache_size, hard_heap_limit, soft_heap_limit;
+};
+/* After opening, before the first entry. run() of APPLY. */
+void db_facts(struct db *d, struct db_facts *out);
+
 /* ---- apply ---------------------------------------------------------------------------------------- */
 
 struct db_entry {
@@ -111,6 +123,15 @@ enum { DB_QUALIFY_COLUMNS = 1 };
  *   lane    APPLY */
 int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struct err_text *why) MUST_USE;
 
+/* Statements and what became of them, by kind of request. */
+struct db_query_counts {
+    uint64_t statements, errors, transactions;
+};
+struct db_counters { /* since open; on every node, since every node applies */
+    struct db_query_counts executions, requests, strong_queries;
+    uint64_t open_ns;
+    uint64_t checkpoints, checkpoint_ns, checkpoint_busy, checkpoint_errors, checkpoint_partial;
+};
 struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t applied_index, applied_term;
     uint64_t digest; /* rolling: index, entry, result codes, row counts, rowids, schema cookie */
@@ -118,6 +139,10 @@ struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t main_bytes, wal_bytes;
     uint64_t statements_prepared, statements_cached; /* counters since open */
     uint64_t batches, batches_redone;
+    uint64_t page_count, freelist_count; /* of the database as of its last commit */
+    int64_t entry_wall_ns;               /* the leader's clock when it proposed the last command applied */
+    bool foreign_keys;
+    struct db_counters counters;
 };
 void db_state(struct db *d, struct db_state *out);
 /* Hash over schema and all rows in order, independent of page layout: equal on equal nodes. APPLY. */
@@ -160,6 +185,8 @@ int db_query_begin(struct db_reader *r, const struct db_query *q, struct err_tex
 int db_query_resume(struct db_reader *r, struct err_text *why) MUST_USE; /* after DB_MORE only */
 /* Give up a paused query: nothing more goes to its sink. The connection is as new. Harmless when it is over. */
 void db_query_end(struct db_reader *r);
+/* What this connection ran since it was opened. READ. */
+void db_reader_counts(const struct db_reader *r, struct db_query_counts *out);
 
 /* May this request be answered by a read connection: does each statement only read (sqlite3_stmt_readonly,
  * EXPLAIN counts as reading; what cannot be prepared counts as a write)? *read_only answered. READ. */

@@ -133,6 +133,7 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
 
     if (!d)
         return ERR_NOMEM;
+    uint64_t began_ns = env_now_ns(e);
     list_init(&d->stmts.lru);
     db_now_entry(0, 0, 0);
     int rc = db_init(d, e, config, why);
@@ -149,6 +150,7 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
         db_close(d);
         return rc;
     }
+    d->counters.open_ns = env_now_ns(e) - began_ns;
     *out = d;
     return 0;
 }
@@ -171,6 +173,8 @@ void db_close(struct db *d)
 
 void db_state(struct db *d, struct db_state *out)
 {
+    int enforced = 0;
+
     memset(out, 0, sizeof(*out));
     out->applied_index = d->applied_index;
     out->applied_term = d->applied_term;
@@ -183,4 +187,10 @@ void db_state(struct db *d, struct db_state *out)
     out->statements_cached = d->stmts.hits;
     out->batches = d->batches;
     out->batches_redone = d->batches_redone;
+    out->page_count = d->files.page_count ? d->files.page_count : out->main_bytes / DB_PAGE_BYTES;
+    out->freelist_count = d->files.freelist_count;
+    out->entry_wall_ns = d->entry_wall_ns;
+    (void)sqlite3_db_config(d->writer, SQLITE_DBCONFIG_ENABLE_FKEY, -1, &enforced);
+    out->foreign_keys = enforced != 0;
+    out->counters = d->counters;
 }

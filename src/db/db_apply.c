@@ -124,6 +124,7 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
     struct db_sticky s;
     bool redo;
 
+    const struct db_counters counters = d->counters;
     d->batches++;
     d->schema_touched = false;
     db_sticky_save(d, &s);
@@ -139,6 +140,7 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
         return rc;
     }
     d->batches_redone++;
+    d->counters = counters; /* what is done again is counted once */
     if (d->schema_touched)
         db_stmts_clear(&d->stmts);
     sinks_reset(entries, count);
@@ -147,6 +149,17 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
 }
 
 enum { WAL_WAIT_MS = 20, BUSY_MS = 5000 };
+
+static void checkpoint_count(struct db *d, int rc, bool partial, uint64_t ns)
+{
+    struct db_counters *c = &d->counters;
+
+    c->checkpoints++;
+    c->checkpoint_ns += ns;
+    c->checkpoint_busy += (rc & 0xFF) == SQLITE_BUSY;
+    c->checkpoint_errors += rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY;
+    c->checkpoint_partial += rc == SQLITE_OK && partial;
+}
 
 /* The WAL would only grow: copy it back when it is long. Nothing on disk is relied on after a start, so
  * nothing is synced. The next commit starts it anew if no reader is looking at it then; where readers
@@ -164,6 +177,7 @@ static int limit_wal(struct db *d)
     db_now_statement();
     if (wait)
         (void)sqlite3_busy_timeout(d->writer, WAL_WAIT_MS);
+    uint64_t began_ns = env_now_ns(d->env);
     int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL,
                                        wait ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE,
                                        &log_frames, &done_frames);
@@ -171,6 +185,7 @@ static int limit_wal(struct db *d)
         (void)sqlite3_busy_timeout(d->writer, BUSY_MS);
         d->wal_wait_bytes = rc == SQLITE_OK ? 0 : bytes + bytes / 4;
     }
+    checkpoint_count(d, rc, log_frames != done_frames, env_now_ns(d->env) - began_ns);
     if (rc == SQLITE_OK && log_frames == done_frames)
         d->wal_frames = 0;
     return db_now()->machine_rc;

@@ -57,15 +57,18 @@ static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *
     if (db_functions_install(conn, total_shift))
         return err_set(why, ERR_NOMEM, "cannot install functions");
     (void)sqlite3_extended_result_codes(conn, 1);
-    (void)snprintf(sql, sizeof(sql),
-                   "%sPRAGMA synchronous=OFF;PRAGMA wal_autocheckpoint=0;PRAGMA cache_spill=OFF;"
-                   "PRAGMA temp_store=MEMORY;PRAGMA recursive_triggers=OFF;PRAGMA cache_size=%u;"
-                   "PRAGMA foreign_keys=%s;PRAGMA busy_timeout=5000;%s",
-                   total_shift ? "PRAGMA journal_mode=WAL;" : "", config->cache_pages,
-                   config->foreign_keys ? "ON" : "OFF",
-                   /* Reading the schema fixes the encoding. */
-                   total_shift ? "PRAGMA user_version=0;SELECT 1 FROM sqlite_schema;"
-                               : "PRAGMA query_only=ON;");
+    (void)snprintf(
+        sql, sizeof(sql),
+        "%sPRAGMA synchronous=OFF;PRAGMA cache_spill=OFF;"
+        "PRAGMA temp_store=MEMORY;PRAGMA recursive_triggers=OFF;PRAGMA cache_size=%u;"
+        "PRAGMA foreign_keys=%s;PRAGMA busy_timeout=5000;%s",
+        /* A reader never commits, so that SQLite's default of 1000 there is only a number,
+                    * one that tools compare (http-api.md §19.5). */
+        total_shift ? "PRAGMA journal_mode=WAL;PRAGMA wal_autocheckpoint=0;" : "",
+        config->cache_pages, config->foreign_keys ? "ON" : "OFF",
+        /* Reading the schema fixes the encoding. */
+        total_shift ? "PRAGMA user_version=0;SELECT 1 FROM sqlite_schema;"
+                    : "PRAGMA query_only=ON;");
     return db_exec(conn, sql, why);
 }
 

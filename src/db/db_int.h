@@ -12,7 +12,7 @@
  *   db_record.c   outcomes written down    db_keys.c  idempotency keys and their outcomes
  *   db_once.c     an entry with a key      db_work.c  one entry
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
- *   db.c          open, close, facts
+ *   db.c          open, close, state     db_facts.c  settings, once
  *
  * Files call downwards in this list only. */
 #ifndef RQ_DB_INT_H
@@ -31,7 +31,7 @@
 
 /* ---- bytes of a file (db_store.c) ------------------------------------------------------------------ */
 
-enum { STORE_CHUNK_BYTES = 64 * 1024 };
+enum { STORE_CHUNK_BYTES = 64 * 1024, DB_PAGE_BYTES = 4096 };
 
 struct db_store {
     bool exists;
@@ -58,6 +58,9 @@ struct db_files {
     char path[DB_PATH_MAX];
     sqlite3_mutex *mutex; /* guards all below; a no-op in single-thread mode */
     struct db_store stores[DB_SLOT_COUNT];
+    /* As written to the WAL last: pages of the database; pages on its freelist; page 1 comes next. */
+    uint32_t page_count, freelist_count;
+    bool page_one_next;
     /* locks of the main file: SQLite's five levels */
     uint32_t shared_count;
     const void *reserved, *pending, *exclusive; /* the handle that holds it */
@@ -327,6 +330,8 @@ struct db {
     uint32_t wal_frames;
     uint64_t wal_wait_bytes; /* readers are not waited for while the WAL is shorter */
     uint64_t batches, batches_redone;
+    int64_t entry_wall_ns;
+    struct db_counters counters;
     uint32_t reader_count;
 };
 
@@ -345,6 +350,7 @@ struct db_reader {
     bool in_text;       /* paused within a text, not between two */
     uint64_t paused_ns; /* since when */
     struct db_now now;  /* of the thread it last ran on */
+    struct db_query_counts counts;
 };
 
 /* total_shift: of the writer; NULL: a reader. *out may be there on failure too: to be closed. */

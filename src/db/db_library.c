@@ -102,6 +102,11 @@ static const char *const result_options[] = {
     "SECURE_DELETE",
 };
 
+const char *db_library_option(uint32_t i)
+{
+    return i < INT32_MAX ? sqlite3_compileoption_get((int)i) : NULL;
+}
+
 const char *db_library_identity(void)
 {
     static _Thread_local char text[256]; /* allow-listed: the same text in every thread */

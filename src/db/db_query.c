@@ -77,24 +77,37 @@ static bool wants_pause(const struct db_reader *r)
     return r->query.pause && r->query.pause(r->query.pause_ctx);
 }
 
+/* A text is over, unless it only paused. */
+static void count_text(struct db_reader *r, int rc, bool ok)
+{
+    r->counts.statements += rc != DB_MORE;
+    r->counts.errors += rc == 0 && !ok;
+}
+
 /* The statements from where it stands. */
 static int run_on(struct db_reader *r, uint64_t paused_ns)
 {
     const struct db_query *q = &r->query;
     struct slice sql;
     uint32_t params;
-    bool ok;
+    bool ok = true;
+    int rc = 0;
 
-    int rc = r->in_text ? db_run_resume(&r->run, paused_ns, &ok) : 0;
+    if (r->in_text) {
+        rc = db_run_resume(&r->run, paused_ns, &ok);
+        count_text(r, rc, ok);
+    }
     while (rc == 0 && wire_cmd_next(&r->cmd, &sql, &params) == 0) {
         rc = db_params_read(&r->params, &r->cmd, params);
         r->run.params = r->params; /* it may have moved */
         if (rc == 0)
             rc = db_run_text(&r->run, sql, &ok);
         r->in_text = rc == DB_MORE;
+        count_text(r, rc, ok);
         if (rc == 0 && wants_pause(r))
             return DB_MORE;
     }
+    r->counts.transactions += q->transaction && rc != DB_MORE;
     if (rc == 0 && q->transaction && db_run_late(&r->run))
         q->sink->ops->request_error(
             q->sink, slice_str("sql: transaction has already been committed or rolled back"));
@@ -207,6 +220,11 @@ int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why
     while (rc == DB_MORE)
         rc = db_query_resume(r, why);
     return rc;
+}
+
+void db_reader_counts(const struct db_reader *r, struct db_query_counts *out)
+{
+    *out = r->counts;
 }
 
 /* ---- classification ---------------------------------------------------------------------------------------- */

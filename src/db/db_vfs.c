@@ -7,6 +7,7 @@
  * file's handle. Failures are noted (db_now_failed), so that a machine's error is never taken for a
  * statement's. Anonymous temporary files live in memory. */
 #include "db_int.h"
+#include <rq/util/endian.h>
 
 const char db_vfs_writer_name[] = "rq-writer";
 const char db_vfs_reader_name[] = "rq-reader";
@@ -76,12 +77,38 @@ static int file_read(sqlite3_file *file, void *dst, int len, sqlite3_int64 offse
     return SQLITE_IOERR_SHORT_READ; /* not an error: SQLite asks past the end */
 }
 
+static uint32_t get_be32(const uint8_t *p)
+{
+    return __builtin_bswap32(get_u32(p));
+}
+
+/* What /status shows of the database's size is in what SQLite writes to its WAL (sqlite.org/fileformat2
+ * §4.1): a frame's header of 24 bytes with the page's number and, in the last frame of a commit, the size
+ * in pages; then the page, whose first one counts the freelist at byte 36. */
+static void wal_write_note(struct db_files *s, const void *src, int len)
+{
+    enum { FRAME_HEADER_BYTES = 24, FREELIST_AT = 36 };
+    const uint8_t *bytes = src;
+
+    if (len == FRAME_HEADER_BYTES) {
+        if (get_be32(bytes + 4))
+            s->page_count = get_be32(bytes + 4);
+        s->page_one_next = get_be32(bytes) == 1;
+        return;
+    }
+    if (s->page_one_next && len > FREELIST_AT + 4)
+        s->freelist_count = get_be32(bytes + FREELIST_AT);
+    s->page_one_next = false;
+}
+
 static int file_write(sqlite3_file *file, const void *src, int len, sqlite3_int64 offset)
 {
     struct db_file *f = self(file);
 
     enter(f);
     int rc = db_store_write(f->store, src, (size_t)len, (uint64_t)offset);
+    if (rc == 0 && f->files && f->store == &f->files->stores[DB_SLOT_WAL])
+        wal_write_note(f->files, src, len);
     leave(f);
     return rc ? io_error(rc, SQLITE_IOERR_WRITE) : SQLITE_OK;
 }

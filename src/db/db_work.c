@@ -79,9 +79,17 @@ static void entry_begin(struct entry_run *x, struct db_sink *sink)
     db_now_entry(cmd->wall_ns, cmd->seed, e->index);
 }
 
+static struct db_query_counts *counts_of(struct db *d, const struct wire_cmd *c)
+{
+    return is_query(c)                   ? &d->counters.strong_queries
+           : c->kind == WIRE_CMD_REQUEST ? &d->counters.requests
+                                         : &d->counters.executions;
+}
+
 /* The statements, in order. Stops at the first failure when `stop_at_failure`. */
 static int entry_statements(struct entry_run *x, bool stop_at_failure)
 {
+    struct db_query_counts *counts = counts_of(x->d, &x->cmd);
     struct slice sql;
     uint32_t count;
 
@@ -95,7 +103,9 @@ static int entry_statements(struct entry_run *x, bool stop_at_failure)
             return rc;
         if (x->run.stopped)
             return 0;
+        counts->statements++;
         if (!ok) {
+            counts->errors++;
             x->failed = true;
             if (stop_at_failure)
                 return 0;
@@ -199,6 +209,8 @@ static int entry_apply(struct entry_run *x, struct db_sink *sink, bool in_batch)
     bool touched_before = d->schema_touched;
 
     d->schema_touched = false;
+    d->entry_wall_ns = x->cmd.wall_ns;
+    counts_of(d, &x->cmd)->transactions += (x->cmd.flags & WIRE_CMD_TRANSACTION) != 0;
     entry_begin(x, sink);
     int rc = entry_run(x, in_batch);
     if (rc == 0 && d->schema_touched && !x->run.stopped && !is_query(&x->cmd))

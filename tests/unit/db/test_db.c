@@ -195,9 +195,9 @@ static void test_reader_is_as_new_for_the_next_client(void **state)
 
 static void test_reader_sees_the_pragmas_of_the_documents(void **state)
 {
-    static const char *const facts[][2] = {{"journal_mode", "wal"},     {"synchronous", "0"},
-                                           {"foreign_keys", "0"},       {"busy_timeout", "5000"},
-                                           {"wal_autocheckpoint", "0"}, {"query_only", "1"}};
+    static const char *const facts[][2] = {{"journal_mode", "wal"},        {"synchronous", "0"},
+                                           {"foreign_keys", "0"},          {"busy_timeout", "5000"},
+                                           {"wal_autocheckpoint", "1000"}, {"query_only", "1"}};
     struct db_reader *r;
     struct record out;
     struct err_text why;
