@@ -5,7 +5,9 @@
 
 #include <rq/db.h>
 #include <rq/env.h>
+#include <rq/peer.h>
 #include <rq/raft.h>
+#include <rq/util/histogram.h>
 #include <rq/wire.h>
 
 struct node;
@@ -24,6 +26,7 @@ struct node_codec {
     void (*sink_resume)(struct db_sink *s); /* rows will come again; out is empty */
     void (*sink_free)(struct db_sink *s);
     uint32_t qualify_columns_option; /* bit of encode_options that asks for DB_QUALIFY_COLUMNS */
+    uint32_t phases_option;          /* bit of encode_options that asks for node_answer's phases */
 };
 
 struct node_config {
@@ -78,6 +81,10 @@ struct node_answer {
     struct slice body;    /* lent: what the codec's sink wrote (since the part before); empty unless rc is 0 */
     uint64_t raft_index;  /* 0: did not go through the log */
     const char *served_by; /* lent: NULL: this node; else the leader's Raft address */
+    /* Where the time went, where rc is 0 (sync_ns only if the codec's phases_option asked): measured by the
+     * node that did the work; forward_ns: sent to it → its answer came; 0: not forwarded. */
+    struct wire_phases phases;
+    uint64_t forward_ns;
 };
 typedef void node_reply_fn(void *ctx, const struct node_answer *a);
 
@@ -118,6 +125,7 @@ int node_transfer(struct node *n, struct slice name, void (*done)(void *ctx, int
 struct node_member_view {
     char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
     bool voter, leader, self;
+    bool connected; /* we hold a greeted connection to it */
 };
 struct node_status {
     bool open;                /* the store is open */
@@ -131,12 +139,53 @@ struct node_status {
     struct node_member_view members[RAFT_NODES_MAX]; /* by name */
     uint64_t cluster_id, store_id;
     struct db_state db; /* as of the last finished batch */
+    struct db_facts db_facts;
     struct {
         uint64_t first_index, last_index, disk_bytes, sync_count;
     } log;
-    uint32_t pending_writes, pending_reads;
+    uint32_t pending_writes, pending_reads; /* in progress; of them: waiting for a read connection */
+    uint64_t pending_bytes;
+    int64_t applied_wall_ns;                 /* when the last batch was applied; 0: never */
+    struct {
+        uint32_t max, open, busy; /* read connections */
+    } readers;
+    bool writer_busy;
+    uint64_t cache_bytes; /* of recent entries in memory */
 };
 void node_status_get(const struct node *n, struct node_status *out);
+
+/* What was counted since the start. */
+struct node_counters {
+    /* client requests that went to the leader, and those of them that got no answer */
+    uint64_t forwarded_executions, forwarded_queries, forwarded_requests;
+    uint64_t forwarded_removals, forwarded_stepdowns;
+    uint64_t forward_executions_failed, forward_queries_failed, forward_requests_failed;
+    /* what other nodes asked of this one */
+    uint64_t served_executions, served_queries, served_requests;
+    uint64_t served_joins, served_removals, served_stepdowns, served_metas;
+    uint64_t self_metas;     /* questions of ours about ourselves */
+    uint64_t asks_timed_out; /* questions of ours that nobody answered in time */
+    /* as leader */
+    uint64_t commands_proposed, command_bytes_proposed;
+    uint64_t joins, joins_ignored, removed_before_joins;
+    uint64_t reads_confirmed, reads_unconfirmed; /* linearizable */
+    uint64_t members_suspected; /* connections of members that were lost and refused */
+    uint64_t leader_changes;    /* seen: another leader, or none */
+    uint64_t applies, apply_ns; /* batches handed to the database, and how long it took */
+    uint64_t reader_waits, reader_wait_ns; /* reads that waited for a connection */
+    struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
+    struct peer_counters peers;
+};
+void node_counters_get(const struct node *n, struct node_counters *out);
+
+/* How long things took on this node, nanoseconds. LOOP; lent for the node's life. */
+struct node_times {
+    struct histogram write_queue, write_quorum, write_apply; /* one per write of a client, as wire_phases */
+    struct histogram log_sync; /* one per job that appends to the log and syncs it */
+    struct histogram read_wait, read_run; /* one per read */
+    struct histogram forward;             /* one per forwarded request that was answered */
+};
+const struct node_times *node_times_get(const struct node *n);
 
 /* Ask a member who it is (GET /nodes, /leader, readyz's sync). done exactly once; meta lent, NULL unless
  * rc is 0. name: a member's. self answers too (on a later turn). */

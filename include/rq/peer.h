@@ -95,4 +95,12 @@ uint32_t peer_next_stream(struct peer_set *s);
 /* Bytes queued and not yet taken by the transport. */
 size_t peer_pending(const struct peer_set *s, peer_conn c);
 
+/* What was counted since the set was created. */
+struct peer_counters {
+    uint64_t accepted, turned_away; /* connections others opened */
+    uint64_t dialled, lost;         /* dials begun; greeted connections that ended */
+    uint64_t frames_in, frames_out, bytes_in, bytes_out;
+};
+void peer_counters_get(const struct peer_set *s, struct peer_counters *out);
+
 #endif

@@ -172,9 +172,19 @@ struct wire_forward {
 };
 int wire_forward_put(struct buf *out, const struct wire_forward *f);
 int wire_forward_get(struct slice body, struct wire_forward *f) MUST_USE;
+/* Where the time of a request went, nanoseconds. A write has the first four, a read the last two. */
+struct wire_phases {
+    uint64_t queue_ns;  /* submitted → proposed */
+    uint64_t sync_ns;   /* the leader's own log job; 0: the answer did not wait for it */
+    uint64_t quorum_ns; /* proposed → committed */
+    uint64_t apply_ns;  /* committed → COMMIT of its batch returned */
+    uint64_t wait_ns;   /* submitted → its job began to run */
+    uint64_t run_ns;
+};
 struct wire_forward_answer {
     int32_t rc;
     uint64_t raft_index; /* 0: did not go through the log */
+    struct wire_phases phases;
     struct slice text;   /* words when rc != 0 */
     struct slice body;   /* results as encoded by the leader's api */
 };

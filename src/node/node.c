@@ -191,6 +191,7 @@ static void status_members(const struct node *n, struct node_status *out)
         v->voter = m->voter;
         v->leader = m->id == n->view.leader;
         v->self = m->id == n->id;
+        v->connected = !v->self && peer_conn_of(n->peers, m->id) != 0;
     }
 }
 
@@ -220,6 +221,32 @@ static int64_t status_contact_ns(const struct node *n)
     return (int64_t)((node_now_ms(n) - n->view.leader_heard_ms) * ENV_MS_NS);
 }
 
+static void status_readers(const struct node *n, struct node_status *out)
+{
+    out->readers.max = n->config.reader_count;
+    out->readers.busy = n->readers_busy;
+    for (uint32_t i = 0; i < n->config.reader_count; i++)
+        out->readers.open += n->readers[i].open;
+    for (const struct list *l = n->read_queue.next; l != &n->read_queue; l = l->next)
+        out->pending_reads++;
+}
+
+void node_counters_get(const struct node *n, struct node_counters *out)
+{
+    *out = n->counters;
+    for (uint32_t i = 0; i < n->config.reader_count; i++) {
+        out->queries.statements += n->readers[i].counts.statements;
+        out->queries.errors += n->readers[i].counts.errors;
+        out->queries.transactions += n->readers[i].counts.transactions;
+    }
+    peer_counters_get(n->peers, &out->peers);
+}
+
+const struct node_times *node_times_get(const struct node *n)
+{
+    return &n->clock.times;
+}
+
 void node_status_get(const struct node *n, struct node_status *out)
 {
     memset(out, 0, sizeof(*out));
@@ -240,11 +267,17 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->leader_contact_ns = status_contact_ns(n);
     out->ready = out->open && v->leader != 0 && n->apply.applied >= n->found.last_index;
     out->db = n->apply.state;
+    out->db_facts = n->db_facts;
     out->log.first_index = n->log.stat.first_index;
     out->log.last_index = n->log.stat.last_index;
     out->log.disk_bytes = n->log.stat.disk_bytes;
     out->log.sync_count = n->log.stat.sync_count;
     out->pending_writes = n->waits.live_count;
+    out->pending_bytes = n->waits.live_bytes;
+    out->applied_wall_ns = n->apply.wall_ns;
+    out->writer_busy = n->apply.busy;
+    out->cache_bytes = n->cache.bytes;
+    status_readers(n, out);
     status_leader(n, out);
     status_members(n, out);
 }

@@ -13,17 +13,33 @@ static void apply_run(struct env_job *job)
     struct node_apply *a = &n->apply;
 
     a->rc = db_apply(n->db, a->entries, a->count, &a->why);
+    a->run_ended_ns = env_now_ns(n->env);
     for (uint32_t i = 0; i < a->count; i++)
         if (a->waits[i] && a->waits[i]->sink)
             n->config.codec->sink_finish(a->waits[i]->sink);
     db_state(n->db, &a->run_state);
 }
 
+/* For the client that asked; the same numbers were counted on their way. */
+static void apply_phases(const struct node_wait *w, uint64_t applied_ns, struct wire_phases *p)
+{
+    const struct node *n = w->node;
+
+    p->queue_ns = w->proposed_ns - w->submitted_ns;
+    p->quorum_ns = w->committed_ns - w->proposed_ns;
+    p->apply_ns = applied_ns - w->committed_ns;
+    if (w->encode_options & n->config.codec->phases_option)
+        p->sync_ns = node_clock_sync_ns(n, w->index);
+}
+
 static void apply_answer(struct node_wait *w, uint64_t index)
 {
+    struct node *n = w->node;
     struct node_answer answer = {0};
 
     w->in_lane = false;
+    histogram_add(&n->clock.times.write_apply, n->apply.run_ended_ns - w->committed_ns);
+    apply_phases(w, n->apply.run_ended_ns, &answer.phases);
     if (!w->sink) {
         answer.rc = ERR_NOMEM;
         answer.text = "the write was applied, but there was no memory for its answer";
@@ -50,6 +66,9 @@ static void apply_done(struct env_job *job)
         env_halt(n->env, "an entry could not be applied because the machine failed");
     }
     a->state = a->run_state;
+    a->wall_ns = env_wall_ns(n->env);
+    n->counters.applies++;
+    n->counters.apply_ns += a->run_ended_ns - a->started_ns;
     uint64_t first = a->entries[0].index;
     a->applied = first + a->count - 1;
     if (n->on_applied)
@@ -100,7 +119,10 @@ static void apply_add(struct node *n, uint64_t index, struct node_entry *e)
     d->term = e->term;
     d->kind = e->kind;
     d->payload = slice_of(e->payload, e->len);
+    uint64_t committed_ns = node_clock_commit_ns(n, index);
     if (w) {
+        w->committed_ns = committed_ns > w->proposed_ns ? committed_ns : w->proposed_ns;
+        histogram_add(&n->clock.times.write_quorum, w->committed_ns - w->proposed_ns);
         w->in_lane = true;
         w->sink = n->config.codec->sink_new(w->encode_options, &w->out);
         d->sink = w->sink;

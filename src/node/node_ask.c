@@ -34,7 +34,10 @@ static void ask_end(struct node_ask *a, int rc, const struct wire_meta *meta, co
 
 static void ask_timed_out(struct env_timer *t)
 {
-    ask_end(t->ctx, ERR_TIMEOUT, NULL, "timeout waiting for node to respond");
+    struct node_ask *a = t->ctx;
+
+    a->node->counters.asks_timed_out++;
+    ask_end(a, ERR_TIMEOUT, NULL, "timeout waiting for node to respond");
 }
 
 static struct node_ask *ask_new(struct node *n, enum node_ask_kind kind, uint64_t timeout_ms,
@@ -181,6 +184,8 @@ static int ask_leader(struct node *n, enum node_ask_kind kind, const struct node
         return ERR_FULL;
     a->done = done;
     a->conn = c;
+    n->counters.forwarded_removals += kind == ASK_REMOVE;
+    n->counters.forwarded_stepdowns += kind == ASK_STEPDOWN;
     int rc = ask_send(a, o);
     if (rc)
         ask_free(a);
@@ -226,6 +231,7 @@ static void meta_self(struct env_turn *t)
     struct node_ask *a = t->ctx;
     struct wire_meta m;
 
+    a->node->counters.self_metas++;
     node_meta_fill(a->node, &m);
     ask_end(a, 0, &m, NULL);
 }

@@ -34,6 +34,10 @@ static void forward_send(struct node_wait *w, peer_conn c)
     (void)wire_forward_put(out, &f);
     (void)wire_frame_end(out, begun);
     w->state = WAIT_FORWARD;
+    w->forwarded_ns = env_now_ns(n->env);
+    n->counters.forwarded_executions += w->kind == WIRE_EXECUTE;
+    n->counters.forwarded_queries += w->kind == WIRE_QUERY;
+    n->counters.forwarded_requests += w->kind == WIRE_REQUEST;
     w->conn = c;
     w->stream = forward_stream(w);
     list_push_back(&n->forwarding, &w->link);
@@ -78,6 +82,17 @@ static struct node_wait *forward_find(struct node *n, peer_conn c, uint32_t stre
     return NULL;
 }
 
+static void forward_count_failed(const struct node_wait *w, int rc)
+{
+    struct node_counters *c = &w->node->counters;
+
+    if (rc == 0)
+        return;
+    c->forward_executions_failed += w->kind == WIRE_EXECUTE;
+    c->forward_queries_failed += w->kind == WIRE_QUERY;
+    c->forward_requests_failed += w->kind == WIRE_REQUEST;
+}
+
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f)
 {
     struct wire_forward_answer got;
@@ -100,7 +115,11 @@ void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame 
         .body = got.body,
         .raft_index = got.raft_index,
         .served_by = m ? m->addr : "",
+        .phases = got.phases,
+        .forward_ns = env_now_ns(n->env) - w->forwarded_ns,
     };
+    histogram_add(&n->clock.times.forward, a.forward_ns);
+    forward_count_failed(w, got.rc);
     node_wait_answer(w, &a);
 }
 
@@ -117,7 +136,9 @@ void node_forward_lost(struct node *n, peer_conn c)
         }
         l = next;
     }
-    for (struct list *l; (l = list_pop_front(&lost));)
-        node_wait_fail(LIST_ENTRY(l, struct node_wait, link), ERR_RESET,
-                       "connection to the leader lost before its answer came");
+    for (struct list *l; (l = list_pop_front(&lost));) {
+        struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
+        forward_count_failed(w, ERR_RESET);
+        node_wait_fail(w, ERR_RESET, "connection to the leader lost before its answer came");
+    }
 }

@@ -103,6 +103,7 @@ static void on_refused(void *ctx, raft_id member)
     struct node *n = ctx;
     struct raft_in in = {.kind = RAFT_IN_SUSPECT, .u.suspect = member};
 
+    n->counters.members_suspected++;
     if (n->raft && n->phase == NODE_OPEN)
         (void)n->up.step(n, &in);
 }
@@ -225,6 +226,7 @@ static void meta_frame(struct node *n, peer_conn c, uint32_t stream)
     struct wire_meta m;
     struct buf *out = peer_out(n->peers, c);
 
+    n->counters.served_metas++;
     if (!out)
         return;
     node_meta_fill(n, &m);

@@ -16,7 +16,7 @@
  *   node_log.c                           what must become durable                 (lane LOG)
  *   node_send.c                          raft's messages out; promises held until stored
  *   node_load.c                          entries read back                        (lane LOG)
- *   node_wait.c node_cache.c node_confs.c  plain data
+ *   node_wait.c node_cache.c node_confs.c node_times.c  plain data
  *
  * Results come back through callbacks of jobs and peers, as new inputs of the pump. All on the
  * LOOP; a job's struct belongs to its lane between submit and done. */
@@ -142,6 +142,10 @@ struct node_wait {
     peer_conn conn;       /* FORWARD */
     uint32_t stream;
     uint64_t deadline_ns; /* of the statements */
+    /* stamps, 0: not yet */
+    uint64_t submitted_ns, proposed_ns, committed_ns, forwarded_ns;
+    uint64_t queued_ns;            /* waits for a read connection since */
+    uint64_t run_began_ns, run_ns; /* READ jobs': the first began, how long they took together */
 
     struct buf out;
     struct db_sink *sink;
@@ -183,7 +187,34 @@ void node_wait_free(struct node_wait *w);
 struct node_reader {
     struct db_reader *reader; /* NULL: not opened yet */
     bool busy;
+    bool open;                         /* the loop's word for reader != NULL */
+    struct db_query_counts run_counts; /* the job's */
+    struct db_query_counts counts;     /* the loop's copy */
 };
+
+/* ---- how long things take (node_times.c)
+ * ------------------------------------------------------------------------------------------ */
+
+enum { NODE_COMMIT_MARKS = 512, NODE_SYNC_MARKS = 64 };
+struct node_clock {
+    struct node_times times;
+    /* When the commit index passed which entry: a ring, oldest first, of what is not applied yet. */
+    struct {
+        uint64_t index, ns;
+    } commits[NODE_COMMIT_MARKS];
+    uint32_t commit_head, commit_count;
+    /* The newest jobs of the log: which entries, how long. */
+    struct {
+        uint64_t first, end, ns;
+    } syncs[NODE_SYNC_MARKS];
+    uint32_t sync_next;
+};
+void node_clock_committed(struct node *n, uint64_t index);
+/* When the entry was committed. index never decreases; forgets what is older. 0: not known. */
+uint64_t node_clock_commit_ns(struct node *n, uint64_t index);
+void node_clock_synced(struct node *n, uint64_t first, uint32_t count, uint64_t ns);
+/* How long the job took that made our own copy of the entry durable; 0: it is not done. */
+uint64_t node_clock_sync_ns(const struct node *n, uint64_t index);
 
 struct node_log { /* node_log.c: what must become durable, and the job that does it */
     struct env_job job;
@@ -203,6 +234,7 @@ struct node_log { /* node_log.c: what must become durable, and the job that does
     struct wire_entry *run_entries;
     struct node_entry **run_refs;
     int rc;
+    uint64_t run_ns;           /* the job's: how long it took */
     struct rlog_stat run_stat; /* the job's */
     struct rlog_stat stat;     /* the loop's copy */
     uint64_t mark_told;
@@ -237,6 +269,8 @@ struct node_apply { /* node_apply.c */
     struct db_entry *entries; /* of the running batch */
     struct node_entry **refs;
     struct node_wait **waits;  /* NULL where nobody waits */
+    uint64_t run_ended_ns;     /* the job's: db_apply returned */
+    int64_t wall_ns;           /* when the last one was done; 0: never */
     struct db_state run_state; /* the job's */
     struct db_state state;     /* the loop's copy */
     int rc;
@@ -331,6 +365,7 @@ struct node {
     struct env_lock *lock;
     struct rlog *rlog;
     struct db *db;
+    struct db_facts db_facts; /* written by the opening job */
     struct raft *raft;
     struct peer_set *peers;
     struct rlog_recovered found;
@@ -350,6 +385,8 @@ struct node {
     uint32_t read_waiting;
     struct node_log log;
     struct node_apply apply;
+    struct node_counters counters;
+    struct node_clock clock;
     struct node_held *held;
     uint32_t held_head, held_count, held_cap;
     struct node_link links[RAFT_NODES_MAX];

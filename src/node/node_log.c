@@ -14,6 +14,7 @@ static void log_run(struct env_job *job)
 {
     struct node *n = LIST_ENTRY(job, struct node, log.job);
     struct node_log *l = &n->log;
+    uint64_t began_ns = env_now_ns(n->env);
 
     l->rc = 0;
     if (l->run_hard)
@@ -23,6 +24,7 @@ static void log_run(struct env_job *job)
     if (!l->rc && l->run_mark)
         l->rc = rlog_mark(n->rlog, l->run_mark);
     rlog_stat(n->rlog, &l->run_stat);
+    l->run_ns = env_now_ns(n->env) - began_ns;
 }
 
 static void log_release(struct node_log *l)
@@ -53,6 +55,8 @@ static void log_done(struct env_job *job)
 
     l->busy = false;
     l->stat = l->run_stat;
+    if (l->rc == 0 && l->run_range)
+        node_clock_synced(n, l->run_first, l->run_count, l->run_ns);
     log_release(l);
     if (l->rc == ERR_NOSPC) {
         log_no_space(n);

@@ -128,6 +128,7 @@ static void start_join(struct node *n, struct node_change *c)
 
     if (same_name && same_name == same_addr && same_name->store_id == c->store_id &&
         (same_name->voter || same_name->replica)) {
+        n->counters.joins_ignored++;
         env_log(n->env, "store", "node %s at %s already member of cluster, ignoring join request",
                 c->name, c->addr);
         change_answer(n, c, 0, NULL);
@@ -140,6 +141,7 @@ static void start_join(struct node *n, struct node_change *c)
     const struct wire_member *stale = same_name ? same_name : same_addr;
     bool keep = same_name && same_name == same_addr && same_name->store_id == c->store_id;
     if (stale && !keep) {
+        n->counters.removed_before_joins++;
         env_log(n->env, "store", "removed node %s prior to rejoin with changed ID or address",
                 stale->name);
         change_remove(n, c, stale->id);
@@ -209,6 +211,7 @@ static void promote(struct node *n, struct node_change *c)
 
 static void joined(struct node *n, struct node_change *c)
 {
+    n->counters.joins++;
     env_log(n->env, "store", "node with ID %s, at %s, joined successfully as %s", c->name, c->addr,
             c->voter ? "voter" : "non-voter");
     change_answer(n, c, 0, NULL);
@@ -307,6 +310,7 @@ void node_members_asked(struct node *n, peer_conn conn, const struct wire_frame 
 
     if (wire_join_get(f->body, &j) || j.addr.len == 0 || j.addr.len > WIRE_ADDR_MAX)
         return;
+    n->counters.served_joins++;
     struct node_change *c = change_new(n, false, j.name);
     if (!c)
         return; /* the asker's own timer ends its wait */

@@ -104,6 +104,10 @@ static void open_db_run(struct env_job *job)
 
     config.path = n->db_path;
     n->open_rc = db_open(n->env, &config, &n->db, &n->open_why);
+    if (n->open_rc == 0) {
+        db_facts(n->db, &n->db_facts);
+        db_state(n->db, &n->apply.run_state);
+    }
 }
 
 static int create_raft(struct node *n)
@@ -145,6 +149,7 @@ static int start_running(struct node *n)
     int rc = create_raft(n);
     if (rc)
         return rc;
+    n->apply.state = n->apply.run_state; /* of the empty database */
     node_cache_init(&n->cache, n->found.last_index + 1, n->config.entry_cache_bytes);
     n->joining = n->cluster_id == 0;
     node_self_tell(n);

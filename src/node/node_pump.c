@@ -80,8 +80,10 @@ static void obey_roles(struct node *n, bool was_leader, const struct raft_out *o
 static void obey(struct node *n, const struct raft_out *out)
 {
     bool was_leader = n->view.role == RAFT_LEADER;
+    raft_id leader = n->view.leader;
 
     raft_look(n->raft, &n->view);
+    n->counters.leader_changes += n->view.leader != leader;
     if (out->hard) /* 1 */
         node_log_hard(n, out->hard, out->order);
     if (out->append.count) /* 2 */
@@ -90,6 +92,7 @@ static void obey(struct node *n, const struct raft_out *out)
     if (out->apply.count) { /* 5 */
         ASSERT(out->apply.first == n->apply.target + 1);
         n->apply.target = out->apply.first + out->apply.count - 1;
+        node_clock_committed(n, n->apply.target);
     }
     obey_roles(n, was_leader, out);
     for (uint32_t i = 0; i < out->reads.count; i++) /* 6 */

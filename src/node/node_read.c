@@ -27,6 +27,8 @@ static void reader_give_back(struct node_wait *w)
     struct node *n = w->node;
 
     w->reader->busy = false;
+    w->reader->open = w->reader->reader != NULL;
+    w->reader->counts = w->reader->run_counts;
     w->reader = NULL;
     n->readers_busy--;
     if (w->parts_end_ns)
@@ -81,32 +83,42 @@ static void read_query(struct node_wait *w)
     read_stepped(w);
 }
 
+static void read_job_ends(struct node_wait *w, uint64_t began_ns)
+{
+    if (w->reader->reader)
+        db_reader_counts(w->reader->reader, &w->reader->run_counts);
+    w->run_ns += env_now_ns(w->node->env) - began_ns;
+}
+
 static void read_run(struct env_job *job)
 {
     struct node_wait *w = LIST_ENTRY(job, struct node_wait, job);
     struct node_reader *r = w->reader;
 
     w->rc = 0;
+    w->run_began_ns = env_now_ns(w->node->env);
     if (!r->reader)
         w->rc = db_reader_open(w->node->db, &r->reader, &w->why);
     if (w->rc == 0 && w->run_classify)
         w->rc =
             db_classify(r->reader, slice_of(w->payload->payload, w->payload->len), &w->read_only);
-    if (w->rc)
-        return;
     bool now = !w->run_classify || (w->read_only && w->level != WIRE_LEVEL_LINEARIZABLE);
-    if (now)
+    if (w->rc == 0 && now)
         read_query(w);
+    read_job_ends(w, w->run_began_ns);
 }
 
 static void read_run_on(struct env_job *job)
 {
     struct node_wait *w = LIST_ENTRY(job, struct node_wait, job);
 
+    uint64_t began_ns = env_now_ns(w->node->env);
+
     (void)!buf_reserve(&w->out, w->node->config.part_bytes + 1024); /* once, not by doubling */
     w->node->config.codec->sink_resume(w->sink);
     w->rc = db_query_resume(w->reader->reader, &w->why);
     read_stepped(w);
+    read_job_ends(w, began_ns);
 }
 
 static void read_run_end(struct env_job *job)
@@ -129,6 +141,10 @@ static void read_answer(struct node_wait *w)
     } else {
         a.body = buf_slice(&w->out);
     }
+    a.phases.wait_ns = w->run_began_ns - w->submitted_ns;
+    a.phases.run_ns = w->run_ns;
+    histogram_add(&w->node->clock.times.read_wait, a.phases.wait_ns);
+    histogram_add(&w->node->clock.times.read_run, a.phases.run_ns);
     node_wait_answer(w, &a);
 }
 
@@ -229,6 +245,11 @@ void node_read_kick(struct node *n)
             w->reader = reader_take(n);
             w->deadline_ns = w->db_timeout_ns ? env_now_ns(n->env) + w->db_timeout_ns : 0;
         }
+        if (w->queued_ns) {
+            n->counters.reader_waits++;
+            n->counters.reader_wait_ns += env_now_ns(n->env) - w->queued_ns;
+            w->queued_ns = 0;
+        }
         n->reads_running++;
         w->in_lane = true;
         w->job.run = begins ? read_run : read_run_on;
@@ -256,6 +277,8 @@ void node_read_start(struct node_wait *w, bool classify)
     w->state = classify ? WAIT_CLASSIFY : WAIT_READ;
     w->run_classify = classify;
     read_enqueue(w);
+    if (!w->in_lane) /* all connections are busy */
+        w->queued_ns = env_now_ns(w->node->env);
 }
 
 void node_read_confirm(struct node_wait *w)
@@ -281,6 +304,8 @@ void node_read_answered(struct node *n, const struct raft_read *r)
     if (!w || w->state != WAIT_CONFIRM)
         return; /* its client gave up */
     env_timer_arm(&w->timer, w->timeout_ms * ENV_MS_NS);
+    n->counters.reads_confirmed += r->ok;
+    n->counters.reads_unconfirmed += !r->ok;
     if (r->ok)
         node_read_start(w, false);
     else

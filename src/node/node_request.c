@@ -26,6 +26,7 @@ int node_submit(struct node *n, const struct node_request *r, node_reply_fn *rep
         w->level = n->view.am_voter ? WIRE_LEVEL_WEAK : WIRE_LEVEL_NONE;
     w->freshness_ns = r->freshness_ns;
     w->freshness_strict = r->freshness_strict;
+    w->submitted_ns = env_now_ns(n->env);
     w->state = WAIT_SUBMITTED;
     list_push_back(&n->submitted, &w->link);
     env_turn_schedule(&n->turn);

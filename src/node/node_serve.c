@@ -37,6 +37,7 @@ static void answer_forward(const struct serve *s, struct buf *out, const struct 
     struct wire_forward_answer answer = {
         .rc = a->rc,
         .raft_index = a->raft_index,
+        .phases = a->phases,
         .text = a->text ? slice_str(a->text) : slice_of(NULL, 0),
         .body = a->body,
     };
@@ -86,6 +87,13 @@ static void forward_reply(void *ctx, const struct node_answer *a)
     serve_end(ctx, a);
 }
 
+static void serve_count(struct node_counters *c, enum wire_request_kind kind)
+{
+    c->served_executions += kind == WIRE_EXECUTE;
+    c->served_queries += kind == WIRE_QUERY;
+    c->served_requests += kind == WIRE_REQUEST;
+}
+
 static void run_forward(struct serve *s, struct slice body)
 {
     struct node_request r = {.forwarded = true};
@@ -94,6 +102,8 @@ static void run_forward(struct serve *s, struct slice body)
     int rc = wire_forward_get(body, &r.f);
     if (rc == 0)
         rc = wire_cmd_open(r.f.payload, false, &cmd);
+    if (rc == 0)
+        serve_count(&s->node->counters, r.f.kind);
     if (rc == 0)
         rc = node_submit(s->node, &r, forward_reply, s, NULL);
     if (rc)
@@ -112,6 +122,8 @@ static void run_order(struct serve *s, struct slice body)
     struct wire_order o;
 
     int rc = wire_order_get(body, &o);
+    n->counters.served_removals += s->kind == WIRE_REMOVE_REQ;
+    n->counters.served_stepdowns += s->kind == WIRE_STEPDOWN_REQ;
     if (rc == 0 && s->kind == WIRE_REMOVE_REQ)
         rc = node_remove_here(n, o.name, order_done, s);
     else if (rc == 0)

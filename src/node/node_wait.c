@@ -30,6 +30,7 @@ static void wait_timed_out(struct env_timer *timer)
                        : w->state == WAIT_CONFIRM ? "timeout waiting for fsm"
                        : w->state == WAIT_FORWARD ? "timed out waiting for the leader's answer"
                                                   : "timed out; the outcome of a write is unknown";
+    w->node->counters.asks_timed_out += w->state == WAIT_FORWARD;
     node_wait_fail(w, ERR_TIMEOUT, text);
 }
 

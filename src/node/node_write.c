@@ -60,6 +60,7 @@ void node_write_appended(struct node *n, uint64_t first, uint32_t count)
 {
     uint64_t term = n->view.hard.term;
     int64_t wall_ns = env_wall_ns(n->env);
+    uint64_t now_ns = env_now_ns(n->env);
 
     for (uint32_t i = 0; i < count; i++) {
         struct list *l = list_pop_front(&n->gathered);
@@ -72,9 +73,13 @@ void node_write_appended(struct node *n, uint64_t first, uint32_t count)
         node_cache_push(&n->cache, e);
         w->index = first + i;
         w->term = term;
+        w->proposed_ns = now_ns;
         w->state = WAIT_PROPOSED;
+        histogram_add(&n->clock.times.write_queue, now_ns - w->submitted_ns);
+        n->counters.command_bytes_proposed += e->len;
         list_push_back(&n->proposed, &w->link);
     }
+    n->counters.commands_proposed += count;
 }
 
 struct node_wait *node_write_claim(struct node *n, uint64_t index, uint64_t term)

@@ -150,6 +150,11 @@ uint32_t peer_next_stream(struct peer_set *s)
     return s->last_stream;
 }
 
+void peer_counters_get(const struct peer_set *s, struct peer_counters *out)
+{
+    *out = s->counters;
+}
+
 size_t peer_pending(const struct peer_set *s, peer_conn c)
 {
     const struct peer_line *line = open_line(s, c);

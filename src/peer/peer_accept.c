@@ -57,10 +57,13 @@ static void accepted(void *ctx, struct env_stream *stream)
 {
     struct peer_set *s = ctx;
 
-    if (s->accepted_count >= s->config.accepted_max || peer_line_accept(s, stream, accepted_gone))
+    if (s->accepted_count >= s->config.accepted_max || peer_line_accept(s, stream, accepted_gone)) {
+        s->counters.turned_away++;
         turn_away(s, stream);
-    else
+    } else {
+        s->counters.accepted++;
         s->accepted_count++;
+    }
 }
 
 int peer_set_listen(struct peer_set *s, const char *bind_addr, struct err_text *why)

@@ -84,6 +84,7 @@ struct peer_set {
     void (*stopped)(void *ctx);
     void *stopped_ctx;
     struct env_timer stop_timer;
+    struct peer_counters counters;
 };
 
 /* ---- peer_lines.c: the collection ---- */

@@ -51,6 +51,7 @@ static void line_closed(void *ctx)
 
     ASSERT(line->state == PEER_CLOSING);
     line->stream = NULL;
+    s->counters.lost += line->was_open;
     line->gone(line); /* may report a refusal; the set stays */
     peer_lines_remove(line);
     if (tell)
@@ -189,6 +190,8 @@ static int frames_take(struct peer_line *line, struct slice bytes, size_t *used)
         if (rc)
             break;
         *used += len;
+        line->set->counters.frames_in++;
+        line->set->counters.bytes_in += len;
         rc = frame_take(line, &frame);
         if (rc == ERR_EOF) /* BYE, not "need more" */
             peer_line_end(line, ERR_EOF);
@@ -300,6 +303,7 @@ int peer_line_dial(struct peer_set *s, const char *addr, void (*gone)(struct pee
     if (!line)
         return ERR_NOMEM;
     line->dialled = true;
+    s->counters.dialled++;
     line->state = PEER_CONNECTING;
     int rc = env_stream_connect(s->env, addr, &line_events, line, &line->stream);
     if (rc) {

@@ -22,6 +22,8 @@ void peer_output_commit(struct peer_line *line)
 {
     if (line->out.failed)
         buf_truncate(&line->out, line->out_ready);
+    line->set->counters.bytes_out += buf_len(&line->out) - line->out_ready;
+    line->set->counters.frames_out += buf_len(&line->out) > line->out_ready;
     line->out_ready = buf_len(&line->out);
     if (line->out_ready > 0)
         env_turn_schedule(&line->set->turn);

@@ -12,7 +12,9 @@
  *   order    T name, T user, T password
  *   forward  u8 kind, u8 level, u8 flags (1 vouched), u8 0, u32 encode options, u64 timeout ms,
  *            u64 linearizable timeout ms, u64 db timeout ns, T user, T password, B log payload
- *   forward answer   u16 rc, u64 raft index, B words, B encoded results */
+ *   forward answer
+ *            u16 rc, u64 raft index, u64 queue, u64 sync, u64 quorum, u64 apply, u64 wait, u64 run ns,
+ *            B words, B encoded results */
 #include "wire_int.h"
 #include <rq/limits.h>
 #include <rq/util/assert.h>
@@ -221,6 +223,12 @@ int wire_forward_answer_put(struct buf *out, const struct wire_forward_answer *a
 {
     wire_give_u16(out, wire_rc_put(a->rc));
     wire_give_u64(out, a->raft_index);
+    wire_give_u64(out, a->phases.queue_ns);
+    wire_give_u64(out, a->phases.sync_ns);
+    wire_give_u64(out, a->phases.quorum_ns);
+    wire_give_u64(out, a->phases.apply_ns);
+    wire_give_u64(out, a->phases.wait_ns);
+    wire_give_u64(out, a->phases.run_ns);
     give_bytes(out, a->text);
     give_bytes(out, a->body);
     return out->failed;
@@ -232,6 +240,12 @@ int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a)
 
     a->rc = take_rc(&r);
     a->raft_index = wire_take_u64(&r);
+    a->phases.queue_ns = wire_take_u64(&r);
+    a->phases.sync_ns = wire_take_u64(&r);
+    a->phases.quorum_ns = wire_take_u64(&r);
+    a->phases.apply_ns = wire_take_u64(&r);
+    a->phases.wait_ns = wire_take_u64(&r);
+    a->phases.run_ns = wire_take_u64(&r);
     a->text = take_bytes(&r);
     a->body = take_bytes(&r);
     return wire_reader_end(&r);

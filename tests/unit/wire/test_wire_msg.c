@@ -524,8 +524,11 @@ static int forward_answer_get(struct slice s)
 static void test_forward_answer_round_trip(void **state)
 {
     (void)state;
-    struct wire_forward_answer a = {ERR_SQL, 41, slice_str("near \"x\": syntax error"),
-                                    slice_str("[]")},
+    struct wire_forward_answer a = {.rc = ERR_SQL,
+                                    .raft_index = 41,
+                                    .phases = {1, 2, 3, 4, 5, UINT64_MAX},
+                                    .text = slice_str("near \"x\": syntax error"),
+                                    .body = slice_str("[]")},
                                g;
     struct buf b;
 
@@ -533,6 +536,7 @@ static void test_forward_answer_round_trip(void **state)
     assert_int_equal(wire_forward_answer_put(&b, &a), 0);
     assert_int_equal(wire_forward_answer_get(buf_slice(&b), &g), 0);
     assert_true(g.rc == ERR_SQL && g.raft_index == 41);
+    assert_memory_equal(&g.phases, &a.phases, sizeof(g.phases));
     assert_true(slice_equal(g.text, a.text) && slice_equal(g.body, a.body));
     check_form(&b, forward_answer_get);
     note("forward answer", &b);
