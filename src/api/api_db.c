@@ -13,10 +13,37 @@ struct envelope {
     struct slice error;   /* len 0: none */
     uint64_t raft_index;  /* 0: absent */
     const char *served_by;
-    int status;    /* 0: 200 */
-    bool replayed; /* of an earlier request with the same key */
-    bool more; /* only a part of the results */
+    int status;                       /* 0: 200 */
+    bool replayed;                    /* of an earlier request with the same key */
+    bool more;                        /* only a part of the results */
+    const struct node_answer *phases; /* NULL: not known */
 };
+
+static void seconds_write(struct json_writer *w, const char *key, uint64_t ns)
+{
+    json_key_str(w, key);
+    json_real(w, (double)ns / 1e9);
+}
+
+/* Beyond rqlite: where the time went, when asked for with `phases`. */
+static void phases_write(struct json_writer *w, const struct node_answer *a, uint64_t total_ns)
+{
+    json_key_str(w, "phases");
+    json_object_begin(w);
+    if (a->raft_index != 0) {
+        seconds_write(w, "queue", a->phases.queue_ns);
+        seconds_write(w, "sync", a->phases.sync_ns);
+        seconds_write(w, "quorum", a->phases.quorum_ns);
+        seconds_write(w, "apply", a->phases.apply_ns);
+    } else {
+        seconds_write(w, "wait", a->phases.wait_ns);
+        seconds_write(w, "run", a->phases.run_ns);
+    }
+    if (a->served_by)
+        seconds_write(w, "forward", a->forward_ns);
+    seconds_write(w, "total", total_ns);
+    json_object_end(w);
+}
 
 /* Into c->text: what stands before the results, and (from *split) behind them. */
 static void envelope_text(struct api_request *r, const struct envelope *v, size_t *split)
@@ -38,6 +65,8 @@ static void envelope_text(struct api_request *r, const struct envelope *v, size_
         json_key_str(&w, "time");
         json_real(&w, (double)(env_now_ns(r->conn->api->env) - r->started_ns) / 1e9);
     }
+    if (v->phases && api_params_has(&r->params, API_FLAG_PHASES))
+        phases_write(&w, v->phases, env_now_ns(r->conn->api->env) - r->started_ns);
     if (v->raft_index != 0 && api_params_has(&r->params, API_FLAG_RAFT_INDEX)) {
         json_key_str(&w, "raft_index");
         json_u64(&w, v->raft_index);
@@ -121,6 +150,7 @@ static void results_reply(struct api_request *r, const struct node_answer *answe
         .raft_index = answer->raft_index,
         .served_by = answer->served_by ? answer->served_by : r->conn->api->adv_addr,
         .more = answer->more,
+        .phases = answer,
     };
     const struct slice body = body_replayed(answer->body, &v);
     const struct slice rest = body.len > 0 ? slice_of(body.data + 1, body.len - 1) : no_text;
@@ -193,7 +223,7 @@ static void part_reply(struct api_request *r, const struct node_answer *answer)
 {
     const struct slice body = answer->body;
     const struct slice rest = body.len > 0 ? slice_of(body.data + 1, body.len - 1) : no_text;
-    const struct envelope v = {.results = rest};
+    const struct envelope v = {.results = rest, .phases = answer};
     if (answer->rc != 0)
         api_reply_cut(r, answer->text ? answer->text : err_text_of(answer->rc));
     else if (body.len == 0 || body.data[0] != API_BODY_RESULTS)
@@ -204,13 +234,23 @@ static void part_reply(struct api_request *r, const struct node_answer *answer)
         envelope_end(r, &v);
 }
 
+static void total_count(struct api_request *r, const struct node_answer *answer)
+{
+    struct api *a = r->conn->api;
+    if (answer->rc == 0)
+        histogram_add(answer->raft_index ? &a->write_total : &a->read_total,
+                      env_now_ns(a->env) - r->started_ns);
+}
+
 static void db_replied(void *ctx, const struct node_answer *answer)
 {
     struct api_conn *c = ctx;
     struct api_request *r = &c->request;
     ASSERT(c->busy && r->ticket != 0);
-    if (!answer->more)
+    if (!answer->more) {
         r->ticket = 0;
+        total_count(r, answer);
+    }
     if (r->in_parts)
         part_reply(r, answer);
     else if (answer->rc == 0)
@@ -235,6 +275,7 @@ static uint32_t encode_options(const struct api_params *p, enum wire_request_kin
     options |= api_params_has(p, API_FLAG_BLOB_ARRAY) ? API_ENCODE_BLOB_ARRAY : 0;
     options |= api_params_has(p, API_FLAG_PRETTY) ? API_ENCODE_PRETTY : 0;
     options |= api_params_has(p, API_FLAG_TIMINGS) ? API_ENCODE_TIMINGS : 0;
+    options |= api_params_has(p, API_FLAG_PHASES) ? API_ENCODE_PHASES : 0;
     if (kind != WIRE_EXECUTE) /* §6.6 */
         options |= api_params_has(p, API_FLAG_QUALIFY_COLUMNS) ? API_ENCODE_QUALIFY : 0;
     return options;

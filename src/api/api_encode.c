@@ -495,6 +495,7 @@ static const struct node_codec codec = {
     .sink_resume = codec_resume,
     .sink_free = codec_free,
     .qualify_columns_option = API_ENCODE_QUALIFY,
+    .phases_option = API_ENCODE_PHASES,
 };
 
 const struct node_codec *api_codec(void)

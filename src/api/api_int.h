@@ -6,7 +6,7 @@
  *      api_route.c                    checks in order, table of endpoints
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
- *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c
+ *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c api_metrics.c
  *      api_auth.c                     the client's credentials
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
@@ -44,7 +44,8 @@
     X(WAIT, "wait")                                                                                \
     X(NOLEADER, "noleader")                                                                        \
     X(NONVOTERS, "nonvoters")                                                                      \
-    X(SYNC, "sync")
+    X(SYNC, "sync")                                                                                \
+    X(PHASES, "phases")
 
 enum api_flag_bit {
 #define API_FLAG_BIT_(name, text) API_FLAG_BIT_##name,
@@ -99,6 +100,7 @@ enum { /* encode_options: travel with a forwarded request */
        API_ENCODE_QUALIFY = 4,
        API_ENCODE_PRETTY = 8,
        API_ENCODE_TIMINGS = 16,
+       API_ENCODE_PHASES = 32, /* beyond rqlite; not the encoder's: node measures */
 };
 /* First byte of what the codec writes; the rest is … */
 enum {
@@ -229,6 +231,8 @@ struct api {
     void (*conn_gone)(struct api *a);        /* a connection left conns; perhaps the last one */
     uint64_t counters[API_COUNT_MAX_];
     struct api_queued *queued; /* api_queue.h */
+    /* Requests that node answered: received → answered, nanoseconds. */
+    struct histogram write_total, read_total;
 
     bool stopping, stopped_told;
     struct env_timer grace;
@@ -358,6 +362,7 @@ void api_db_request(struct api_request *r);
 void api_db_sql(struct api_request *r); /* api_sql.c */
 void api_status(struct api_request *r);
 void api_vars(struct api_request *r);
+void api_metrics(struct api_request *r);
 void api_nodes(struct api_request *r);
 void api_leader_get(struct api_request *r); /* api_nodes.c */
 void api_leader(struct api_request *r);     /* api_members.c */

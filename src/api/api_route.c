@@ -42,6 +42,7 @@ static const struct api_route route_table[] = {
     {"/leader", false, true, GET | POST, AUTH_LEADER_OPS, API_COUNT_NONE, api_leader},
     {"/readyz", true, false, GET, AUTH_READY, API_COUNT_NUM_READYZ, api_ready},
     {"/licenses", false, false, GET, AUTH_STATUS, API_COUNT_NONE, api_licenses},
+    {"/metrics", false, false, GET, AUTH_STATUS, API_COUNT_NONE, api_metrics},
     {"/debug/vars", false, true, ANY, AUTH_STATUS, API_COUNT_NONE, api_vars},
     {"/debug/pprof", true, false, ANY, AUTH_STATUS, API_COUNT_NONE, api_pprof},
 };
