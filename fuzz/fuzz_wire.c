@@ -102,6 +102,7 @@ FUZZ_BODY(hello)
 FUZZ_BODY(join)
 FUZZ_BODY(answer)
 FUZZ_BODY(meta)
+FUZZ_BODY(index)
 FUZZ_BODY(forward)
 FUZZ_BODY(forward_answer)
 FUZZ_BODY(order)
@@ -109,7 +110,7 @@ FUZZ_BODY(order)
 static void (*const targets[])(struct slice, struct buf *) = {
     fuzz_frame, fuzz_raft,    fuzz_conf,           fuzz_cmd,    fuzz_hello, fuzz_join,
     fuzz_meta,  fuzz_forward, fuzz_forward_answer, fuzz_answer,
-    fuzz_order,
+    fuzz_order, fuzz_index,
 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

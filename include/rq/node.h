@@ -71,6 +71,7 @@ struct node_request {
     int64_t freshness_ns;  /* level none: 0 off */
     bool freshness_strict;
     bool in_parts;         /* reply may come with `more` */
+    uint32_t retries;      /* further attempts when the leader cannot be reached; < UINT32_MAX */
 };
 struct node_answer {
     bool more;            /* rc is 0, body a part: reply runs again after node_pull. in_parts only */

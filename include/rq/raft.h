@@ -15,7 +15,7 @@
 enum {
     RAFT_NODES_MAX = 16,        /* members of a configuration, learners included */
     RAFT_MSGS_MAX = 256,        /* messages in one raft_out */
-    RAFT_READS_MAX = 16 * 1024, /* reads waiting for confirmation or apply */
+    RAFT_READS_MAX = 16 * 1024, /* reads waiting for confirmation */
     RAFT_ENTRIES_PER_STEP = 4096, /* entries in one PROPOSE or one APPEND message */
 };
 
@@ -157,8 +157,8 @@ struct raft_msgs {
 };
 struct raft_read {
     uint64_t token;
-    bool ok; /* true: serve it now (confirmed, and applied >= the read's index). false: leadership lost */
-    uint64_t index; /* the read index */
+    bool ok; /* true: leadership was confirmed after the read arrived. false: leadership lost */
+    uint64_t index; /* a database that contains this much may answer it; may be ahead of APPLIED */
 };
 struct raft_reads {
     const struct raft_read *reads;

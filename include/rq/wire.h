@@ -33,6 +33,8 @@ enum wire_kind {
     WIRE_PONG,
     WIRE_STEPDOWN_REQ, /* hand leadership over: body is a struct wire_order, its name may be empty */
     WIRE_STEPDOWN_RES,
+    WIRE_INDEX_REQ, /* which index must a read see: no body */
+    WIRE_INDEX_RES, /* struct wire_index */
     WIRE_KIND_MAX_
 };
 
@@ -156,6 +158,15 @@ struct wire_meta {
 int wire_meta_put(struct buf *out, const struct wire_meta *m);
 int wire_meta_get(struct slice body, struct wire_meta *m) MUST_USE;
 
+/* Answer to INDEX: leadership was confirmed in this term after the question came; a database that contains
+ * the index may answer every read that had begun when the question left (thesis §6.4). */
+struct wire_index {
+    int32_t rc;           /* 0, or why there is none */
+    uint64_t term, index; /* not 0 when rc is 0; else 0 */
+};
+int wire_index_put(struct buf *out, const struct wire_index *a);
+int wire_index_get(struct slice body, struct wire_index *a) MUST_USE;
+
 /* A client's request on its way to the leader. */
 enum wire_request_kind { WIRE_EXECUTE = 1, WIRE_QUERY, WIRE_REQUEST };
 enum wire_level { WIRE_LEVEL_NONE, WIRE_LEVEL_WEAK, WIRE_LEVEL_LINEARIZABLE, WIRE_LEVEL_STRONG, WIRE_LEVEL_AUTO };
@@ -166,6 +177,7 @@ struct wire_forward {
     uint64_t timeout_ms;       /* bound of the whole exchange */
     uint64_t linearizable_timeout_ms;
     uint64_t db_timeout_ns;    /* 0: none */
+    uint64_t wait_index;       /* answer a read only when this much is applied; 0: at once. < 2^63 */
     struct slice payload;      /* wire_cmd */
     struct slice user, password; /* the client's credentials, for the leader to judge; user of len 0: none */
     bool vouched; /* several clients': the sender has judged each of them, there is none to judge */

@@ -303,6 +303,7 @@ static void db_submit(struct api_request *r, const struct ask *ask)
               .timeout_ms = api_params_timeout_ms(p),
               .linearizable_timeout_ms = linearizable_ms(p, ask),
               .db_timeout_ns = p->db_timeout_ns > 0 ? (uint64_t)p->db_timeout_ns : 0,
+              .wait_index = (uint64_t)p->wait_index,
               .payload = buf_slice(&c->payload),
               .user = api_auth_user(r),
               .password = api_auth_password(r)},
@@ -310,6 +311,7 @@ static void db_submit(struct api_request *r, const struct ask *ask)
         .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
         .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),
         .in_parts = true,
+        .retries = api_params_retries(p),
     };
     if (db_disallowed_pragma(request.f.payload)) {
         error_reply(r, "disallowed pragma");

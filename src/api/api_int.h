@@ -66,6 +66,7 @@ struct api_params { /* slices: into the query or the arena */
     int64_t timeout_ns; /* default 30 s */
     int64_t freshness_ns, db_timeout_ns, linearizable_timeout_ns;
     int64_t retries, trailing_logs;
+    int64_t wait_index; /* 0: none; never negative */
 };
 /* 0; ERR_INVALID with the words of §2.1 and §2.2; ERR_NOMEM. */
 int api_params_parse(struct slice query, struct arena *a, struct api_params *out,
@@ -74,6 +75,7 @@ static inline bool api_params_has(const struct api_params *p, enum api_flag flag
 {
     return (p->flags & (uint32_t)flag) != 0;
 }
+uint32_t api_params_retries(const struct api_params *p); /* negative counts as 0 */
 /* At least 1 ms; 0 means the default. */
 uint64_t api_params_timeout_ms(const struct api_params *p);
 

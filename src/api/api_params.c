@@ -90,7 +90,9 @@ static int params_validate(const struct http_param *list, uint32_t count, struct
                      {"freshness", &out->freshness_ns},
                      {"db_timeout", &out->db_timeout_ns},
                      {"linearizable_timeout", &out->linearizable_timeout_ns}},
-      integers[] = {{"retries", &out->retries}, {"trailing_logs", &out->trailing_logs}};
+      integers[] = {{"retries", &out->retries},
+                    {"trailing_logs", &out->trailing_logs},
+                    {"wait_index", &out->wait_index}};
     for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
         const struct http_param *p = param_find(list, count, durations[i].key);
         if (p && http_duration_parse(p->value, durations[i].value) != 0)
@@ -101,6 +103,8 @@ static int params_validate(const struct http_param *list, uint32_t count, struct
         if (p && integer_parse(p->value, integers[i].value) != 0)
             return err_set(why, ERR_INVALID, "%s is not a valid integer", integers[i].key);
     }
+    if (out->wait_index < 0)
+        return err_set(why, ERR_INVALID, "wait_index is not a valid integer");
     const struct http_param *q = param_find(list, count, "q");
     if (q && q->value.len == 0)
         return err_set(why, ERR_INVALID, "query parameter not set");
@@ -151,4 +155,10 @@ uint64_t api_params_timeout_ms(const struct api_params *p)
 {
     const int64_t ns = p->timeout_ns == 0 ? default_timeout_ns : p->timeout_ns;
     return ns < 1000000 ? 1 : (uint64_t)(ns / 1000000);
+}
+
+uint32_t api_params_retries(const struct api_params *p)
+{
+    const int64_t most = 1000000;
+    return (uint32_t)(p->retries < 0 ? 0 : p->retries > most ? most : p->retries);
 }

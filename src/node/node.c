@@ -96,6 +96,8 @@ static void init_state(struct node *n)
     list_init(&n->read_queue);
     list_init(&n->parked);
     list_init(&n->forwarding);
+    node_index_init(n);
+    node_retry_init(n);
     list_init(&n->changes);
     list_init(&n->asks);
     list_init(&n->serving);
@@ -123,6 +125,7 @@ int node_create(struct env *e, const struct node_config *config,
     n->up.step = node_step;
     n->up.lane_idle = node_stop_progress;
     n->up.read_end = node_read_end;
+    n->up.dispatch = node_request_dispatch;
     n->opened = opened;
     n->opened_ctx = ctx;
     int rc = copy_config(n, config, why);
@@ -304,6 +307,7 @@ void node_check(const struct node *n)
     ASSERT(n->apply.target <= n->view.commit_index);
     ASSERT(n->log.order_stored <= n->log.order_pending);
     ASSERT(n->waits.live_count + n->waits.free_count == n->waits.cap);
+    node_index_check(n);
     uint64_t index = 0;
     for (const struct list *l = n->proposed.next; l != &n->proposed; l = l->next) {
         const struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);

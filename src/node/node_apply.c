@@ -84,6 +84,7 @@ static void apply_done(struct env_job *job)
     struct raft_in in = {.kind = RAFT_IN_APPLIED, .u.applied_index = a->applied};
     int rc = n->up.step(n, &in);
     ASSERT(rc == 0);
+    node_index_applied(n);
     n->up.lane_idle(n);
 }
 
@@ -108,6 +109,17 @@ static void apply_reserve(struct node_apply *a)
     a->waits = mem_must_alloc(a->cap * sizeof(*a->waits));
 }
 
+/* db_timeout. A read is interrupted. A write is not, or nodes would differ: its client stops waiting. */
+static void apply_limit(struct node *n, struct node_wait *w, struct db_entry *d)
+{
+    uint64_t at_ns = env_now_ns(n->env) + w->db_timeout_ns;
+
+    if (w->kind == WIRE_QUERY)
+        d->deadline_ns = at_ns;
+    else
+        node_wait_limit(w, at_ns);
+}
+
 static void apply_add(struct node *n, uint64_t index, struct node_entry *e)
 {
     struct node_apply *a = &n->apply;
@@ -128,8 +140,8 @@ static void apply_add(struct node *n, uint64_t index, struct node_entry *e)
         d->sink = w->sink;
         if (w->encode_options & n->config.codec->qualify_columns_option)
             d->sink_flags |= DB_QUALIFY_COLUMNS;
-        if (w->db_timeout_ns && w->kind != WIRE_EXECUTE)
-            d->deadline_ns = env_now_ns(n->env) + w->db_timeout_ns;
+        if (w->db_timeout_ns)
+            apply_limit(n, w, d);
     }
     a->waits[a->count] = w;
     a->refs[a->count] = e;

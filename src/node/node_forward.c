@@ -1,6 +1,6 @@
-/* node_forward.c — what only the leader can answer, passed on to it; and, on the leader, requests
- * passed on to us. One hop only. Never sent twice: when the connection dies, the outcome of a write
- * is unknown and the client is told so. */
+/* node_forward.c — what only the leader can answer, passed on to it. One hop only. A write of which
+ * anything may have left this node is never sent again: when the connection dies its outcome is unknown,
+ * and the client is told so. Reads are (node_retry.c). */
 #include "node_int.h"
 
 /* An answer finds its request by slot and generation; a stale one does not match. */
@@ -9,27 +9,24 @@ static uint32_t forward_stream(const struct node_wait *w)
     return ((w->generation << 14) ^ w->slot) | 0x80000000U;
 }
 
-static void forward_send(struct node_wait *w, peer_conn c)
+static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
 {
     struct node *n = w->node;
     struct wire_forward f = {
         .kind = w->kind,
         .level = w->level,
         .encode_options = w->encode_options,
-        .timeout_ms = w->timeout_ms,
+        /* A wait there ends a little earlier than ours, so that its words arrive. */
+        .timeout_ms = w->timeout_ms - (w->wait_index ? w->timeout_ms / 8 : 0),
         .linearizable_timeout_ms = w->linearizable_timeout_ms,
         .db_timeout_ns = w->db_timeout_ns,
+        .wait_index = w->wait_index,
         .payload = slice_of(w->payload->payload, w->payload->len),
         .vouched = w->vouched,
         .user = slice_of(w->credentials, w->user_len),
         .password = slice_of(w->credentials ? w->credentials + w->user_len : NULL, w->password_len),
     };
-    struct buf *out = peer_out(n->peers, c);
 
-    if (!out) {
-        node_wait_fail(w, ERR_FULL, NULL);
-        return;
-    }
     size_t begun = wire_frame_begin(out, WIRE_FORWARD_REQ, forward_stream(w));
     (void)wire_forward_put(out, &f);
     (void)wire_frame_end(out, begun);
@@ -38,6 +35,8 @@ static void forward_send(struct node_wait *w, peer_conn c)
     n->counters.forwarded_executions += w->kind == WIRE_EXECUTE;
     n->counters.forwarded_queries += w->kind == WIRE_QUERY;
     n->counters.forwarded_requests += w->kind == WIRE_REQUEST;
+    node_wait_limit(w,
+                    env_now_ns(n->env) + w->timeout_ms * ENV_MS_NS); /* of each exchange (§11.4) */
     w->conn = c;
     w->stream = forward_stream(w);
     list_push_back(&n->forwarding, &w->link);
@@ -60,13 +59,17 @@ void node_forward(struct node_wait *w)
         return;
     }
     peer_conn c = peer_conn_of(n->peers, leader);
-    if (c) {
-        forward_send(w, c);
+    struct buf *out = c ? peer_out(n->peers, c) : NULL;
+    if (out) {
+        forward_send(w, c, out);
         return;
     }
-    char text[WIRE_ADDR_MAX + 64];
-    (void)snprintf(text, sizeof(text), "dial tcp %s: connect: connection refused", m->addr);
-    node_wait_fail(w, ERR_REFUSED, text);
+    struct err_text t;
+    if (c)
+        node_retry(w, ERR_FULL, NULL);
+    else
+        node_retry(w, ERR_REFUSED,
+                   node_leader_text(n, "dial tcp", "connect: connection refused", &t));
 }
 
 /* ---- the answer
@@ -123,9 +126,22 @@ void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame 
     node_wait_answer(w, &a);
 }
 
+/* Only what cannot change anything, whichever node runs it (a REQUEST may write), and of which the client
+ * has seen nothing yet. */
+static bool may_repeat(const struct node_wait *w)
+{
+    return w->kind == WIRE_QUERY && !w->parts_end_ns;
+}
+
 void node_forward_lost(struct node *n, peer_conn c)
 {
+    const struct node_conn *to = node_conn_find(n, c);
+    const struct wire_member *m = to ? node_conf_find(node_confs_latest(&n->confs), to->id) : NULL;
+    char text[WIRE_ADDR_MAX + 64];
     struct list lost;
+
+    (void)snprintf(text, sizeof(text), "read tcp %s: connection reset by peer",
+                   m ? m->addr : "leader");
 
     list_init(&lost);
     for (struct list *l = n->forwarding.next; l != &n->forwarding;) {
@@ -138,7 +154,11 @@ void node_forward_lost(struct node *n, peer_conn c)
     }
     for (struct list *l; (l = list_pop_front(&lost));) {
         struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
+        if (may_repeat(w)) {
+            node_retry(w, ERR_RESET, text);
+            continue;
+        }
         forward_count_failed(w, ERR_RESET);
-        node_wait_fail(w, ERR_RESET, "connection to the leader lost before its answer came");
+        node_wait_fail(w, ERR_RESET, text);
     }
 }

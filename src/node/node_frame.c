@@ -83,18 +83,21 @@ static int on_greeted(void *ctx, peer_conn c, bool dialled, const struct wire_he
     size_t url = h->api_url.len < WIRE_ADDR_MAX ? h->api_url.len : WIRE_ADDR_MAX;
     memcpy(k->api_url, h->api_url.data, url);
     node_ask_greeted(n, c);
+    if (dialled)
+        node_retry_soon(n);
     return 0;
 }
 
 static void on_lost(void *ctx, peer_conn c, bool said_bye)
 {
     struct node *n = ctx;
-    struct node_conn *k = node_conn_find(n, c);
 
     (void)said_bye;
+    node_forward_lost(n, c);
+    node_index_lost(n, c);
+    struct node_conn *k = node_conn_find(n, c);
     if (k)
         *k = n->conns[--n->conn_count];
-    node_forward_lost(n, c);
     node_ask_lost(n, c);
 }
 
@@ -261,6 +264,12 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
         return;
     case WIRE_META_REQ:
         meta_frame(n, c, f->stream);
+        return;
+    case WIRE_INDEX_REQ:
+        node_index_asked(n, c, f);
+        return;
+    case WIRE_INDEX_RES:
+        node_index_answered(n, c, f);
         return;
     case WIRE_JOIN_RES:
     case WIRE_REMOVE_RES:

@@ -8,10 +8,12 @@
  *   node_frame.c                         what comes from other nodes, by kind
  *   node_serve.c                         their clients' requests, judged and run
  *   node_request.c                       which way a request goes
- *   node_read.c                          reads: confirm, classify, run            (lane READ)
+ *   node_read.c                          reads: classify, run                     (lane READ)
  *   node_apply.c                         committed entries into the database      (lane APPLY)
  *   node_write.c                         proposals that wait for their index
  *   node_forward.c                       requests passed to the leader
+ *   node_index.c                         which index a read must see, and waiting for it
+ *   node_retry.c                         attempts to reach the leader, and the next one
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
  *   node_log.c                           what must become durable                 (lane LOG)
  *   node_send.c                          raft's messages out; promises held until stored
@@ -103,11 +105,16 @@ enum node_wait_state {
     WAIT_GATHERED,  /* proposal, not yet given to raft */
     WAIT_PROPOSED,  /* has an index */
     WAIT_CLASSIFY,  /* waiting for, or in, a READ job that classifies */
-    WAIT_CONFIRM,   /* a token of raft's is out */
+    WAIT_CONFIRM,   /* linearizable, here leads: a token of raft's is out */
+    WAIT_ASK,       /* linearizable: a question to the leader is out, or will be */
+    WAIT_INDEX,     /* until await_index is applied */
     WAIT_READ,      /* waiting for, or in, a READ job that runs the query */
     WAIT_PARKED,    /* a part is with the asker: the query is paused on its reader */
     WAIT_FORWARD,   /* sent to the leader */
+    WAIT_RETRY,     /* the leader could not be reached: another attempt follows */
 };
+
+enum node_wait_class { CLASS_UNKNOWN, CLASS_READS, CLASS_WRITES };
 
 struct node_wait {
     struct list link; /* in the queue of its state, ordered by arrival (PROPOSED: by index) */
@@ -132,6 +139,14 @@ struct node_wait {
     bool forwarded, redirect, freshness_strict;
     int64_t freshness_ns;
     uint64_t linearizable_timeout_ms, db_timeout_ns, timeout_ms;
+    uint64_t until_ns;              /* the client's timeout, counted from the arrival */
+    enum node_wait_class class;     /* REQUEST: as classified, once it was */
+    uint64_t wait_index;            /* the client's; 0: none */
+    uint64_t await_index;           /* INDEX */
+    uint64_t read_until_ns;         /* linearizable, once it asked; 0: not yet */
+    uint64_t read_index, read_term; /* its answer; 0: none. Term 0: confirmed here */
+    uint32_t attempts_left;         /* to reach the leader */
+    uint64_t retry_at_ns;           /* RETRY */
     struct node_entry *payload;
     bool vouched;
     uint8_t *credentials; /* user, then password; NULL: none */
@@ -179,6 +194,11 @@ bool node_wait_part(struct node_wait *w, const struct node_answer *a);
 void node_wait_pulled(struct node_wait *w);
 void node_wait_forget(struct node_wait *w);
 void node_wait_fail(struct node_wait *w, int rc, const char *text);
+/* It fails then, unless its state changes before. */
+void node_wait_limit(struct node_wait *w, uint64_t at_ns);
+/* No limit of its own: SQL may take its time (http-api.md §2.3). What another node passed on to us is
+ * given up when that node has stopped waiting. */
+void node_wait_unlimit(struct node_wait *w);
 void node_wait_free(struct node_wait *w);
 
 /* ---- lanes
@@ -215,6 +235,26 @@ uint64_t node_clock_commit_ns(struct node *n, uint64_t index);
 void node_clock_synced(struct node *n, uint64_t first, uint32_t count, uint64_t ns);
 /* How long the job took that made our own copy of the entry durable; 0: it is not done. */
 uint64_t node_clock_sync_ns(const struct node *n, uint64_t index);
+
+struct node_index {      /* node_index.c */
+    struct list asking;  /* ASK: not covered by the question that is out */
+    struct list asked;   /* ASK: covered by it */
+    struct list indexed; /* INDEX, by await_index */
+    bool question_out;
+    raft_id leader; /* asked, in this term of ours */
+    uint64_t term;
+    peer_conn conn;
+    uint32_t stream;
+    /* On the leader: the newest question of each member. */
+    struct node_question {
+        raft_id id; /* 0: free */
+        peer_conn conn;
+        uint32_t stream;
+        uint32_t token; /* which of raft's answers is its */
+        bool open;
+    } questions[RAFT_NODES_MAX];
+    uint32_t next_token;
+};
 
 struct node_log { /* node_log.c: what must become durable, and the job that does it */
     struct env_job job;
@@ -350,6 +390,8 @@ struct node_up {
                 struct raft_in *in);       /* node_step: something happened that raft must know */
     void (*lane_idle)(struct node *n);     /* node_stop_progress: a lane's job is done */
     void (*read_end)(struct node_wait *w); /* node_read_end: it has a reader and nobody waits */
+    void (*dispatch)(
+        struct node_wait *w); /* node_request_dispatch: something it waited for is there */
 };
 
 struct node {
@@ -381,7 +423,10 @@ struct node {
     struct node_cache cache;
     struct node_confs confs;
     struct node_waits waits;
-    struct list submitted, gathered, proposed, confirming, read_queue, parked, forwarding;
+    struct list submitted, gathered, proposed, confirming, read_queue, parked, forwarding, retrying;
+    struct node_index index;
+    struct env_timer retry_timer;
+    bool retry_now; /* at the next turn, all that wait for another attempt */
     uint32_t read_waiting;
     struct node_log log;
     struct node_apply apply;
@@ -402,7 +447,8 @@ struct node {
     struct env_timer change_timer;
     struct list asks;
     uint32_t ask_count;
-    struct list serving; /* node_serve.c: requests of other nodes whose credentials are being looked at */
+    struct list
+        serving; /* node_serve.c: requests of other nodes whose credentials are being looked at */
     size_t serving_bytes;
     struct {
         bool active;
@@ -480,15 +526,14 @@ void node_request_dispatch(
 void node_write_gather(struct node_wait *w);
 void node_write_propose(struct node *n); /* all that is gathered */
 void node_write_appended(struct node *n, uint64_t first, uint32_t count);
-void node_write_lost(struct node *n); /* no longer leader */
+void node_write_lost(struct node *n);   /* no longer leader */
+void node_write_resume(struct node *n); /* a transfer may have ended */
 struct node_wait *node_write_claim(struct node *n, uint64_t index, uint64_t term);
 /* node_read.c */
 void node_read_start(struct node_wait *w, bool classify); /* queue for a read connection */
-void node_read_confirm(struct node_wait *w);              /* linearizable: ask raft first */
 void node_read_kick(struct node *n);
 void node_read_pulled(struct node_wait *w); /* PARKED: queue for the next part */
 void node_read_end(struct node_wait *w);    /* give the query up, then free */
-void node_read_answered(struct node *n, const struct raft_read *r);
 /* node_serve.c */
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_serve_cancel_all(struct node *n);
@@ -496,6 +541,27 @@ void node_serve_cancel_all(struct node *n);
 void node_forward(struct node_wait *w);
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_forward_lost(struct node *n, peer_conn c);
+/* node_index.c */
+void node_index_init(struct node *n);
+void node_index_want(struct node_wait *w); /* linearizable: learn read_index, then dispatch */
+void node_index_await(struct node_wait *w, uint64_t index); /* once applied, dispatch */
+void node_index_turn(struct node *n);                       /* end of a turn: ask for all */
+void node_index_applied(struct node *n);
+void node_index_confirmed(struct node *n, const struct raft_read *r);
+void node_index_leader_changed(struct node *n);
+void node_index_asked(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_index_answered(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_index_lost(struct node *n, peer_conn c);
+void node_index_check(const struct node *n);
+/* node_retry.c */
+void node_retry_init(struct node *n);
+/* The leader could not be reached. Another attempt follows, with a dispatch; or it fails. text may be NULL. */
+void node_retry(struct node_wait *w, int rc, const char *text);
+void node_retry_soon(struct node *n); /* there is a connection, or another leader */
+void node_retry_turn(struct node *n);
+/* "dial tcp ADDR: connect: connection refused" and the like, about the leader. */
+const char *node_leader_text(const struct node *n, const char *before, const char *after,
+                             struct err_text *t);
 /* node_frame.c */
 
 extern const struct peer_events node_peer_events;

@@ -73,6 +73,11 @@ static void obey_roles(struct node *n, bool was_leader, const struct raft_out *o
         node_members_lost(n);
     }
     node_transfer_progress(n);
+    if (out->role_changed) {
+        node_index_leader_changed(n);
+        node_retry_soon(n);
+        node_write_resume(n);
+    }
     if (out->role_changed && n->view.role == RAFT_LEADER && !was_leader)
         env_log(n->env, "store", "this node (ID=%s, addr=%s) is now Leader", n->name, n->raft_addr);
 }
@@ -96,7 +101,7 @@ static void obey(struct node *n, const struct raft_out *out)
     }
     obey_roles(n, was_leader, out);
     for (uint32_t i = 0; i < out->reads.count; i++) /* 6 */
-        node_read_answered(n, &out->reads.reads[i]);
+        node_index_confirmed(n, &out->reads.reads[i]);
     /* 7, 8: the log is never cut before its end is applied everywhere, so raft asks for no snapshot
      */
     ASSERT(out->snapshot_count == 0 && !out->install_wanted);

@@ -1,13 +1,15 @@
 /* node_read.c — reads that do not go through the log: on a pooled read connection, in a READ lane.
  *
- *   CONFIRM (linearizable only: raft answers when leadership is confirmed after the question
- * arrived and the database contains the read index, thesis §6.4)
- *   CLASSIFY (requests of unknown kind) ─► all reads: READ, else to the log
- *   READ ⇄ PARKED a job per part, one connection for all; it is as new afterwards (db's promise)
+ *   CLASSIFY       a request of unknown kind: do all its statements only read?
+ *   READ ⇄ PARKED  a job per part, one connection for all; it is as new afterwards (db's promise)
  *
- * A small result is one job and one answer. A larger one pauses with its statement open until the asker
- * pulls: the connection waits for it, the lane does not. At most reader_jobs connections are at work, and
- * the rest of reader_count bounds how many may be paused. */
+ * Both are one job where nothing has to be asked in between. A small result is one job and one answer. A
+ * larger one pauses with its statement open until the asker pulls: the connection waits for it, the lane
+ * does not. At most reader_jobs connections are at work, and the rest of reader_count bounds how many may
+ * be paused.
+ *
+ * Waiting for a connection is bounded by the client's timeout; what runs, only by db_timeout, whose clock
+ * starts then (http-api.md §6.9). */
 #include "node_int.h"
 
 static struct node_reader *reader_take(struct node *n)
@@ -206,15 +208,11 @@ static void read_over(struct node_wait *w)
         node_wait_free(w);
     } else if (w->rc || !w->run_classify) {
         read_answer(w);
-    } else if (!w->read_only) {
-        if (n->view.role == RAFT_LEADER)
-            node_write_gather(w);
-        else
-            node_forward(w);
-    } else if (w->level == WIRE_LEVEL_LINEARIZABLE) {
-        node_read_confirm(w);
-    } else {
+    } else if (w->read_only && w->level != WIRE_LEVEL_LINEARIZABLE) {
         read_answer(w);
+    } else {
+        w->class = w->read_only ? CLASS_READS : CLASS_WRITES;
+        n->up.dispatch(w);
     }
 }
 
@@ -250,6 +248,7 @@ void node_read_kick(struct node *n)
             n->counters.reader_wait_ns += env_now_ns(n->env) - w->queued_ns;
             w->queued_ns = 0;
         }
+        node_wait_unlimit(w);
         n->reads_running++;
         w->in_lane = true;
         w->job.run = begins ? read_run : read_run_on;
@@ -276,38 +275,8 @@ void node_read_start(struct node_wait *w, bool classify)
 {
     w->state = classify ? WAIT_CLASSIFY : WAIT_READ;
     w->run_classify = classify;
+    node_wait_limit(w, w->until_ns);
     read_enqueue(w);
     if (!w->in_lane) /* all connections are busy */
         w->queued_ns = env_now_ns(w->node->env);
-}
-
-void node_read_confirm(struct node_wait *w)
-{
-    struct node *n = w->node;
-    struct raft_in in = {.kind = RAFT_IN_READ, .u.read_token = node_wait_ticket(w)};
-
-    w->state = WAIT_CONFIRM;
-    list_remove(&w->link);
-    list_push_back(&n->confirming, &w->link);
-    env_timer_arm(&w->timer, w->linearizable_timeout_ms * ENV_MS_NS);
-    int rc = n->up.step(n, &in); /* may answer before it returns */
-    if (rc == ERR_NOT_LEADER)
-        node_forward(w);
-    else if (rc)
-        node_wait_fail(w, rc, NULL);
-}
-
-void node_read_answered(struct node *n, const struct raft_read *r)
-{
-    struct node_wait *w = node_wait_find(n, r->token);
-
-    if (!w || w->state != WAIT_CONFIRM)
-        return; /* its client gave up */
-    env_timer_arm(&w->timer, w->timeout_ms * ENV_MS_NS);
-    n->counters.reads_confirmed += r->ok;
-    n->counters.reads_unconfirmed += !r->ok;
-    if (r->ok)
-        node_read_start(w, false);
-    else
-        node_forward(w);
 }

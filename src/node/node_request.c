@@ -1,12 +1,17 @@
-/* node_request.c — a request's way through the node, decided once per turn for all that arrived.
+/* node_request.c — a request's way through the node, decided once per turn for all that arrived, and again
+ * when something it waited for is there.
  *
- *              leader                              not leader
- *   EXECUTE    log                                 forward
- *   QUERY      none, weak: read; linearizable:     none: read here;
- *              confirm, read; strong: log          else forward
- *   REQUEST    classify: all reads? like QUERY     level none: classify, reads here; else forward
- *              else log
- * A REQUEST with an idempotency key is like EXECUTE: a retry finds its outcome in the log only. */
+ *                 here leads                          not
+ *   EXECUTE       log                                 forward
+ *   none          read                                read
+ *   weak          read                                forward
+ *   linearizable  index, read                         index (of the leader), read
+ *   strong        log                                 forward
+ *
+ * A REQUEST is first classified, where it would be read: all reads go by level, others to the log. What
+ * another node passed on to us is never passed on again. A read waits for the client's wait_index on the
+ * node that answers it. A REQUEST with an idempotency key is like EXECUTE: a retry finds its outcome in the
+ * log only. */
 #include "node_int.h"
 
 int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx,
@@ -24,8 +29,6 @@ int node_submit(struct node *n, const struct node_request *r, node_reply_fn *rep
         return rc;
     if (w->level == WIRE_LEVEL_AUTO)
         w->level = n->view.am_voter ? WIRE_LEVEL_WEAK : WIRE_LEVEL_NONE;
-    w->freshness_ns = r->freshness_ns;
-    w->freshness_strict = r->freshness_strict;
     w->submitted_ns = env_now_ns(n->env);
     w->state = WAIT_SUBMITTED;
     list_push_back(&n->submitted, &w->link);
@@ -68,44 +71,60 @@ static bool fresh_enough(const struct node *n, const struct node_wait *w)
     return !w->freshness_strict || n->apply.applied >= n->view.commit_index;
 }
 
-static void dispatch_query(struct node_wait *w, bool leader)
+/* The read index is known: is it applied, and was there no other leader since? */
+static void dispatch_linearizable(struct node_wait *w)
 {
-    bool classify = w->kind == WIRE_REQUEST;
+    struct node *n = w->node;
+    bool outdated = w->read_term != 0 && w->read_term < n->view.hard.term;
 
+    if (w->read_index == 0 || outdated)
+        node_index_want(w);
+    else if (w->read_index > n->apply.applied)
+        node_index_await(w, w->read_index);
+    else
+        node_read_start(w, false);
+}
+
+static bool answered_here(const struct node_wait *w, bool leader)
+{
     switch (w->level) {
     case WIRE_LEVEL_NONE:
-        if (fresh_enough(w->node, w))
-            node_read_start(w, classify);
-        else
-            node_wait_fail(w, ERR_STALE, NULL);
-        return;
-    case WIRE_LEVEL_WEAK:
+        return true;
     case WIRE_LEVEL_LINEARIZABLE:
+        return leader || !w->forwarded;
+    case WIRE_LEVEL_WEAK:
     case WIRE_LEVEL_AUTO:
-        if (!leader)
-            node_forward(w);
-        else if (classify || w->level != WIRE_LEVEL_LINEARIZABLE)
-            node_read_start(w, classify);
-        else
-            node_read_confirm(w);
-        return;
     case WIRE_LEVEL_STRONG:
-        if (leader)
-            node_write_gather(w);
-        else
-            node_forward(w);
-        return;
+        return leader;
     }
     UNREACHABLE();
+}
+
+static void dispatch_reads(struct node_wait *w, bool leader)
+{
+    bool classify = w->kind == WIRE_REQUEST && w->class == CLASS_UNKNOWN;
+
+    if (!answered_here(w, leader))
+        node_forward(w);
+    else if (w->wait_index > w->node->apply.applied)
+        node_index_await(w, w->wait_index);
+    else if (w->level == WIRE_LEVEL_NONE && !fresh_enough(w->node, w))
+        node_wait_fail(w, ERR_STALE, NULL);
+    else if (classify || w->level != WIRE_LEVEL_LINEARIZABLE)
+        node_read_start(w, classify);
+    else
+        dispatch_linearizable(w);
 }
 
 void node_request_dispatch(struct node_wait *w)
 {
     bool leader = w->node->view.role == RAFT_LEADER;
-    bool must_log = wire_cmd_must_log(slice_of(w->payload->payload, w->payload->len));
+    bool log = w->kind == WIRE_EXECUTE || w->class == CLASS_WRITES ||
+               w->level == WIRE_LEVEL_STRONG ||
+               wire_cmd_must_log(slice_of(w->payload->payload, w->payload->len));
 
-    if (w->kind != WIRE_EXECUTE && !must_log)
-        dispatch_query(w, leader);
+    if (!log)
+        dispatch_reads(w, leader);
     else if (leader)
         node_write_gather(w);
     else
@@ -117,10 +136,12 @@ void node_request_turn(struct env_turn *t)
     struct node *n = t->ctx;
     struct list arrived;
 
+    node_retry_turn(n);
     list_init(&arrived);
     for (struct list *l; (l = list_pop_front(&n->submitted));)
         list_push_back(&arrived, l);
     for (struct list *l; (l = list_pop_front(&arrived));)
         node_request_dispatch(LIST_ENTRY(l, struct node_wait, link));
+    node_index_turn(n);
     node_write_propose(n);
 }

@@ -104,6 +104,7 @@ static void stop_now(struct node *n)
     env_timer_disarm(&n->change_timer);
     node_transfer_cancel(n);
     node_serve_cancel_all(n);
+    env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);
     node_members_lost(n);
     node_ask_cancel_all(n);
@@ -114,6 +115,10 @@ static void stop_now(struct node *n)
     fail_all(&n->read_queue);
     fail_all(&n->parked);
     fail_all(&n->forwarding);
+    fail_all(&n->index.asking);
+    fail_all(&n->index.asked);
+    fail_all(&n->index.indexed);
+    fail_all(&n->retrying);
     peer_set_stop(n->peers, peers_stopped, n);
 }
 

@@ -23,15 +23,75 @@ static int waits_grow(struct node_waits *t)
     return 0;
 }
 
+static int words_fsm(uint64_t index, struct err_text *t)
+{
+    return err_set(t, ERR_TIMEOUT, "index %llu: timeout waiting for fsm",
+                   (unsigned long long)index);
+}
+
 static void wait_timed_out(struct env_timer *timer)
 {
     struct node_wait *w = timer->ctx;
-    const char *text = w->part_out                ? "the client did not take the result"
-                       : w->state == WAIT_CONFIRM ? "timeout waiting for fsm"
-                       : w->state == WAIT_FORWARD ? "timed out waiting for the leader's answer"
-                                                  : "timed out; the outcome of a write is unknown";
-    w->node->counters.asks_timed_out += w->state == WAIT_FORWARD;
-    node_wait_fail(w, ERR_TIMEOUT, text);
+    const struct node *n = w->node;
+    struct err_text t;
+    int rc = ERR_TIMEOUT;
+
+    if (w->part_out) {
+        node_wait_fail(w, rc, "the client did not take the result");
+        return;
+    }
+    switch (w->state) {
+    case WAIT_CONFIRM:
+    case WAIT_INDEX:
+        rc = words_fsm(w->await_index, &t);
+        break;
+    case WAIT_ASK:
+    case WAIT_RETRY:
+        if (n->view.leader == 0)
+            rc = err_set(&t, ERR_NO_LEADER, "%s", err_text_of(ERR_NO_LEADER));
+        else
+            (void)node_leader_text(n, w->state == WAIT_ASK ? "read tcp" : "dial tcp", "i/o timeout",
+                                   &t);
+        break;
+    case WAIT_FORWARD:
+        w->node->counters.asks_timed_out++;
+        (void)node_leader_text(n, "read tcp", "i/o timeout", &t);
+        break;
+    case WAIT_GATHERED:
+        (void)err_set(&t, rc, "timed out enqueuing operation");
+        break;
+    case WAIT_CLASSIFY:
+    case WAIT_READ:
+    case WAIT_PARKED:
+        (void)err_set(&t, rc, "timed out waiting for a database connection");
+        break;
+    case WAIT_FREE:
+    case WAIT_SUBMITTED:
+    case WAIT_PROPOSED:
+        (void)err_set(&t, rc, "%s",
+                      w->in_lane && w->db_timeout_ns
+                          ? "execute timeout"
+                          : "timed out; the outcome of a write is unknown");
+        break;
+    }
+    node_wait_fail(w, rc, t.text);
+}
+
+void node_wait_limit(struct node_wait *w, uint64_t at_ns)
+{
+    uint64_t now = env_now_ns(w->node->env);
+
+    env_timer_arm(&w->timer, at_ns > now ? at_ns - now : 0);
+}
+
+void node_wait_unlimit(struct node_wait *w)
+{
+    if (w->parts_end_ns)
+        node_wait_limit(w, w->parts_end_ns);
+    else if (w->forwarded)
+        node_wait_limit(w, w->until_ns);
+    else
+        env_timer_disarm(&w->timer);
 }
 
 static struct node_wait *wait_alloc(struct node *n)
@@ -101,9 +161,14 @@ struct node_wait *node_wait_new(struct node *n, const struct node_request *r, no
     w->timeout_ms = r->f.timeout_ms;
     w->linearizable_timeout_ms = r->f.linearizable_timeout_ms;
     w->db_timeout_ns = r->f.db_timeout_ns;
+    w->wait_index = r->f.wait_index;
+    w->freshness_ns = r->freshness_ns;
+    w->freshness_strict = r->freshness_strict;
+    w->attempts_left = r->retries + 1; /* one more, on a connection that is new then (§11.4) */
+    w->until_ns = env_now_ns(n->env) + w->timeout_ms * ENV_MS_NS;
     buf_init(&w->out, LIMIT_RESULT_BYTES);
     env_timer_init(&w->timer, n->env, wait_timed_out, w);
-    env_timer_arm(&w->timer, w->timeout_ms * ENV_MS_NS);
+    node_wait_limit(w, w->until_ns);
     t->live_count++;
     t->live_bytes += payload->len;
     w->state = WAIT_SUBMITTED;

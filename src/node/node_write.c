@@ -1,16 +1,21 @@
 /* node_write.c — requests that go through the log, on the node that leads.
  *
- *   submit ─► GATHERED ─(end of turn: one PROPOSE for all)─► PROPOSED(index) ─► claimed by apply ─►
- * answer └─ not leader: forward ─┘                        └─ leadership lost: outcome unknown */
+ *   submit ─► GATHERED ─(end of turn: one PROPOSE for all)─► PROPOSED(index) ─► claimed by apply ─► answer
+ *               └─ not leader: forward                          └─ leadership lost: outcome unknown
+ *
+ * While leadership is being handed over nothing can be proposed: what arrives then waits for the outcome,
+ * at most the apply timeout, and is then proposed here or forwarded. */
 #include "node_int.h"
 
 void node_write_gather(struct node_wait *w)
 {
     struct node *n = w->node;
+    uint64_t limit_ns = env_now_ns(n->env) + n->config.apply_timeout_ms * ENV_MS_NS;
 
     w->state = WAIT_GATHERED;
     list_remove(&w->link);
     list_push_back(&n->gathered, &w->link);
+    node_wait_limit(w, w->forwarded && w->until_ns < limit_ns ? w->until_ns : limit_ns);
     env_turn_schedule(&n->turn);
 }
 
@@ -43,8 +48,8 @@ void node_write_propose(struct node *n)
 {
     for (uint32_t count; (count = gather_sizes(n)) > 0;) {
         int rc = n->log.full ? ERR_NOSPC : 0;
-        if (rc == 0 && n->view.transferring)
-            rc = ERR_NOT_LEADER;
+        if (n->view.transferring)
+            return;
         if (rc == 0) {
             struct raft_in in = {.kind = RAFT_IN_PROPOSE,
                                  .u.propose = {.count = count, .bytes = n->propose_bytes}};
@@ -53,6 +58,12 @@ void node_write_propose(struct node *n)
         if (rc)
             refuse_gathered(n, count, rc);
     }
+}
+
+void node_write_resume(struct node *n)
+{
+    if (!list_empty(&n->gathered))
+        env_turn_schedule(&n->turn);
 }
 
 /* Called while obeying: the first `count` gathered requests became entries. */
@@ -75,6 +86,7 @@ void node_write_appended(struct node *n, uint64_t first, uint32_t count)
         w->term = term;
         w->proposed_ns = now_ns;
         w->state = WAIT_PROPOSED;
+        node_wait_unlimit(w);
         histogram_add(&n->clock.times.write_queue, now_ns - w->submitted_ns);
         n->counters.command_bytes_proposed += e->len;
         list_push_back(&n->proposed, &w->link);

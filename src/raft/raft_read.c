@@ -1,12 +1,13 @@
 /* raft_read.c — linearizable reads without log writes (thesis §6.4).
  *
- *   READ ──► waiting ──► begun(round, index = commit) ──► confirmed ──► applied >= index ──► served
+ *   READ ──► waiting ──► begun(round, index = commit) ──► confirmed: answered with the index
  *              │                                             │
  *              needs an own-term commit,                     a quorum answered messages that were
  *              and fewer than ROUNDS_OPEN_MAX rounds open    sent in this round or a later one
  *
  * A round's number is taken after the read arrived and rides on messages sent after that; an answer to
- * an older message echoes an older number and proves nothing for this read. */
+ * an older message echoes an older number and proves nothing for this read. Whoever has applied the
+ * index may then answer, here or on another node: that wait is the caller's. */
 #include "raft_int.h"
 
 static struct read_waiting *waiting_at(struct reads *q, uint32_t i)
@@ -79,7 +80,7 @@ void read_serve(struct raft *r)
 
     while (q->begun_count > 0) {
         const struct read_waiting *w = waiting_at(q, 0);
-        if (w->round > q->confirmed || w->index > r->applied_index)
+        if (w->round > q->confirmed)
             return;
         answer(r, true);
     }

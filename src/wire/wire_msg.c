@@ -10,8 +10,10 @@
  *   answer   u16 rc, u64 cluster, T leader's address, T words
  *   meta     u64 commit, u64 applied, u64 term, u8 flags (1 leader, 2 ready), T api url, T version
  *   order    T name, T user, T password
+ *   index    u16 rc, u64 term, u64 index
  *   forward  u8 kind, u8 level, u8 flags (1 vouched), u8 0, u32 encode options, u64 timeout ms,
- *            u64 linearizable timeout ms, u64 db timeout ns, T user, T password, B log payload
+ *            u64 linearizable timeout ms, u64 db timeout ns, u64 wait index, T user, T password,
+ *            B log payload
  *   forward answer
  *            u16 rc, u64 raft index, u64 queue, u64 sync, u64 quorum, u64 apply, u64 wait, u64 run ns,
  *            B words, B encoded results */
@@ -179,10 +181,31 @@ int wire_meta_get(struct slice body, struct wire_meta *m)
     return wire_reader_end(&r);
 }
 
+int wire_index_put(struct buf *out, const struct wire_index *a)
+{
+    ASSERT((a->rc == 0) == (a->term != 0) && (a->rc == 0) == (a->index != 0));
+    wire_give_u16(out, wire_rc_put(a->rc));
+    wire_give_u64(out, a->term);
+    wire_give_u64(out, a->index);
+    return out->failed;
+}
+
+int wire_index_get(struct slice body, struct wire_index *a)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    a->rc = take_rc(&r);
+    a->term = wire_take_u64(&r);
+    a->index = wire_take_u64(&r);
+    if ((a->rc == 0) != (a->term != 0) || (a->rc == 0) != (a->index != 0))
+        r.bad = true;
+    return wire_reader_end(&r);
+}
+
 int wire_forward_put(struct buf *out, const struct wire_forward *f)
 {
     ASSERT(f->kind >= WIRE_EXECUTE && f->kind <= WIRE_REQUEST);
-    ASSERT(f->level <= WIRE_LEVEL_AUTO);
+    ASSERT(f->level <= WIRE_LEVEL_AUTO && f->wait_index <= INT64_MAX);
     wire_give_u8(out, (uint8_t)f->kind);
     wire_give_u8(out, (uint8_t)f->level);
     wire_give_u8(out, f->vouched ? FLAG_VOUCHED : 0);
@@ -191,6 +214,7 @@ int wire_forward_put(struct buf *out, const struct wire_forward *f)
     wire_give_u64(out, f->timeout_ms);
     wire_give_u64(out, f->linearizable_timeout_ms);
     wire_give_u64(out, f->db_timeout_ns);
+    wire_give_u64(out, f->wait_index);
     wire_give_text(out, f->user, WIRE_USER_MAX);
     wire_give_text(out, f->password, WIRE_PASSWORD_MAX);
     give_bytes(out, f->payload);
@@ -209,10 +233,12 @@ int wire_forward_get(struct slice body, struct wire_forward *f)
     f->timeout_ms = wire_take_u64(&r);
     f->linearizable_timeout_ms = wire_take_u64(&r);
     f->db_timeout_ns = wire_take_u64(&r);
+    f->wait_index = wire_take_u64(&r);
     f->user = wire_take_text(&r, WIRE_USER_MAX);
     f->password = wire_take_text(&r, WIRE_PASSWORD_MAX);
     f->payload = take_bytes(&r);
-    if (kind < WIRE_EXECUTE || kind > WIRE_REQUEST || level > WIRE_LEVEL_AUTO)
+    if (kind < WIRE_EXECUTE || kind > WIRE_REQUEST || level > WIRE_LEVEL_AUTO ||
+        f->wait_index > INT64_MAX)
         return ERR_PROTOCOL;
     f->kind = (enum wire_request_kind)kind;
     f->level = (enum wire_level)level;

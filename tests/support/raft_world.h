@@ -492,13 +492,13 @@ static inline void world_batch_push(struct world_node *n, const struct raft_out 
     }
 }
 
-static inline void world_reads(struct world *w, const struct raft_out *out, uint64_t applied)
+static inline void world_reads(struct world *w, const struct raft_out *out, uint64_t committed)
 {
     for (uint32_t i = 0; i < out->reads.count; i++) {
         const struct raft_read *q = &out->reads.reads[i];
         if (!q->ok)
             continue;
-        ASSERT(q->token < WORLD_READS && q->index <= applied);
+        ASSERT(q->token < WORLD_READS && q->index <= committed);
         ASSERT(q->index >= w->read_floor[q->token] && "stale read");
         w->served++;
     }
@@ -540,7 +540,7 @@ static inline int world_step(struct world *w, struct world_node *n, struct raft_
         ASSERT(out.apply.first == n->apply_ordered + 1 && "each index once, in order");
         n->apply_ordered += out.apply.count;
     }
-    world_reads(w, &out, n->applied);
+    world_reads(w, &out, n->view.commit_index);
     for (uint32_t i = 0; i < out.snapshot_count; i++)
         if (n->snapshot_to_count < RAFT_NODES_MAX)
             n->snapshot_to[n->snapshot_to_count++] = out.snapshots[i].to;

@@ -50,6 +50,10 @@ static void test_refusals_have_their_exact_words(void **state)
         {"retries=9223372036854775808", "retries is not a valid integer"},
         {"retries=", "retries is not a valid integer"},
         {"trailing_logs=x", "trailing_logs is not a valid integer"},
+        {"wait_index=", "wait_index is not a valid integer"},
+        {"wait_index=x", "wait_index is not a valid integer"},
+        {"wait_index=-1", "wait_index is not a valid integer"},
+        {"wait_index=9223372036854775808", "wait_index is not a valid integer"},
         {"q=", "query parameter not set"},
         {"q=SELECT%zz", "invalid URL escape \"%zz\""},
         {"q=SELECT%201;", "invalid semicolon separator in query"},
@@ -113,6 +117,10 @@ static void test_timeouts_have_defaults_and_a_floor(void **state)
     assert_int_equal(parse(f, "timeout=1.5s&retries=-1"), 0);
     assert_int_equal(api_params_timeout_ms(&f->params), 1500);
     assert_int_equal(f->params.retries, -1);
+    assert_int_equal(api_params_retries(&f->params), 0);
+    assert_int_equal(f->params.wait_index, 0);
+    assert_int_equal(parse(f, "wait_index=9223372036854775807&retries=3"), 0);
+    assert_true(f->params.wait_index == INT64_MAX && api_params_retries(&f->params) == 3);
 }
 
 int main(void)

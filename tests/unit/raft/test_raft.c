@@ -146,23 +146,27 @@ static void test_create_survives_every_failed_allocation(void **state)
 static void test_reads_beyond_the_bound_are_refused(void **state)
 {
     (void)state;
-    struct raft *r = make_single_leader();
-    struct raft_in in = {.kind = RAFT_IN_READ};
+    struct raft *r = make(1);
+    struct raft_in in = {.kind = RAFT_IN_CAMPAIGN};
     struct raft_out out;
 
-    for (uint64_t i = 0; i < RAFT_READS_MAX; i++) { /* nothing is applied: all wait */
+    assert_int_equal(step_stored(r, &in, &out), 0);
+    uint64_t no_op_order = out.order + 1;
+    in.kind = RAFT_IN_READ;
+    for (uint64_t i = 0; i < RAFT_READS_MAX; i++) { /* the no-op is not committed: all wait */
         in.u.read_token = i;
         assert_int_equal(raft_step(r, &in, &out), 0);
         assert_int_equal(out.reads.count, 0);
     }
     assert_int_equal(raft_step(r, &in, &out), ERR_FULL);
     raft_check(r);
-    in.kind = RAFT_IN_APPLIED;
-    in.u.applied_index = 1;
+    in.kind = RAFT_IN_STORED;
+    in.u.stored_order = no_op_order;
     assert_int_equal(raft_step(r, &in, &out), 0);
     assert_int_equal(out.reads.count, RAFT_READS_MAX);
-    for (uint64_t i = 0; i < RAFT_READS_MAX; i++)
-        assert_true(out.reads.reads[i].ok && out.reads.reads[i].token == i);
+    for (uint64_t i = 0; i < RAFT_READS_MAX; i++) /* confirmed, though nothing is applied */
+        assert_true(out.reads.reads[i].ok && out.reads.reads[i].token == i &&
+                    out.reads.reads[i].index == 1);
     raft_destroy(r);
 }
 

@@ -461,6 +461,35 @@ static void test_meta_round_trip(void **state)
     buf_fini(&b);
 }
 
+static int index_get(struct slice s)
+{
+    struct wire_index a;
+    return wire_index_get(s, &a);
+}
+
+static void test_index_round_trip(void **state)
+{
+    (void)state;
+    struct wire_index a = {0, 7, 41}, refused = {ERR_NOT_LEADER, 0, 0}, g;
+    struct buf b;
+
+    buf_init(&b, 1 << 20);
+    assert_int_equal(wire_index_put(&b, &a), 0);
+    assert_int_equal(wire_index_get(buf_slice(&b), &g), 0);
+    assert_true(g.rc == 0 && g.term == 7 && g.index == 41);
+    refuse_other_lengths(buf_slice(&b), index_get);
+    assert_int_equal(get_with(&b, 2, 0, index_get), ERR_PROTOCOL);  /* success without a term */
+    assert_int_equal(get_with(&b, 10, 0, index_get), ERR_PROTOCOL); /* or without an index */
+    assert_int_equal(get_with(&b, 0, 10, index_get), ERR_PROTOCOL); /* a refusal with them */
+    note("index", &b);
+    buf_reset(&b, 1 << 20);
+    assert_int_equal(wire_index_put(&b, &refused), 0);
+    assert_int_equal(wire_index_get(buf_slice(&b), &g), 0);
+    assert_true(g.rc == ERR_NOT_LEADER && g.term == 0 && g.index == 0);
+    note("no index", &b);
+    buf_fini(&b);
+}
+
 static int forward_get(struct slice s)
 {
     struct wire_forward f;
@@ -470,9 +499,17 @@ static int forward_get(struct slice s)
 static void test_forward_round_trip(void **state)
 {
     (void)state;
-    struct wire_forward f = {WIRE_REQUEST, WIRE_LEVEL_STRONG,   0x8001, 10, 20,
-                             30,           slice_str("payload"), slice_str("bob"),
-                             slice_str("secret"), true},
+    struct wire_forward f = {.kind = WIRE_REQUEST,
+                             .level = WIRE_LEVEL_STRONG,
+                             .encode_options = 0x8001,
+                             .timeout_ms = 10,
+                             .linearizable_timeout_ms = 20,
+                             .db_timeout_ns = 30,
+                             .wait_index = INT64_MAX,
+                             .payload = slice_str("payload"),
+                             .user = slice_str("bob"),
+                             .password = slice_str("secret"),
+                             .vouched = true},
                         g;
     struct buf b;
 
@@ -481,6 +518,7 @@ static void test_forward_round_trip(void **state)
     assert_int_equal(wire_forward_get(buf_slice(&b), &g), 0);
     assert_true(g.kind == f.kind && g.level == f.level && g.encode_options == 0x8001);
     assert_true(g.timeout_ms == 10 && g.linearizable_timeout_ms == 20 && g.db_timeout_ns == 30);
+    assert_true(g.wait_index == INT64_MAX);
     assert_true(slice_equal(g.payload, f.payload));
     assert_true(g.vouched && slice_equal(g.user, f.user) && slice_equal(g.password, f.password));
     check_form(&b, forward_get);
@@ -489,6 +527,7 @@ static void test_forward_round_trip(void **state)
     assert_int_equal(get_with(&b, 1, WIRE_LEVEL_AUTO + 1, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 2, 2, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 3, 1, forward_get), ERR_PROTOCOL);
+    assert_int_equal(get_with(&b, 39, 0x80, forward_get), ERR_PROTOCOL); /* an index of 64 bits */
     note("forward", &b);
     buf_fini(&b);
 }
@@ -585,6 +624,7 @@ int main(void)
         cmocka_unit_test(test_every_failure_has_its_number),
         cmocka_unit_test(test_meta_round_trip),
         cmocka_unit_test(test_order_round_trip),
+        cmocka_unit_test(test_index_round_trip),
         cmocka_unit_test(test_forward_round_trip),
         cmocka_unit_test(test_forward_answer_round_trip),
         cmocka_unit_test(test_encoders_report_a_full_buffer),
