@@ -24,7 +24,7 @@ void json_reader_init(struct json_reader *r, struct slice input, uint32_t depth_
 {
     ASSERT(depth_max <= DEPTH_LIMIT);
     memset(r, 0, sizeof(*r));
-    r->input = input;
+    r->input = input.data ? input : slice_str(""); /* NULL + 0 is undefined */
     r->depth_max = depth_max;
     r->arena = arena;
     r->state = VALUE;

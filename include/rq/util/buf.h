@@ -28,7 +28,8 @@ static inline size_t buf_len(const struct buf *b)
 /* The unconsumed bytes; lent until the next non-const call. */
 static inline struct slice buf_slice(const struct buf *b)
 {
-    return slice_of(b->data + b->start, b->end - b->start);
+    return slice_of(b->start ? b->data + b->start : b->data,
+                    b->end - b->start); /* NULL + 0 is undefined */
 }
 
 /* Room for len more bytes; returns where to write them (then call buf_commit), NULL if failed. */
