@@ -4,11 +4,14 @@
 #define RQ_LIMITS_H
 
 enum {
-    /* HTTP. Beyond: 431, 414/431, 413, connection refused by closing at once. */
-    LIMIT_HTTP_HEADER_BYTES = 64 * 1024,
+    /* HTTP. No flags move these. Request line and headers together; beyond: 414 or 431, and closed. */
+    LIMIT_HTTP_HEADER_BYTES = 1024 * 1024,
+    /* A body, de-chunked; beyond: 413, and closed. Nothing larger fits a log entry. */
     LIMIT_HTTP_BODY_BYTES = 64 * 1024 * 1024,
+    /* Open connections; the next ones are told 503 and closed, … */
     LIMIT_HTTP_CONNECTIONS = 4096,
-    /* Unsent output of one connection before reading from it stops. */
+    LIMIT_HTTP_REFUSALS = 64, /* … and with so many of those, closed without a word */
+    /* Unsent output of one connection before reading from it stops, until all of it was taken. */
     LIMIT_HTTP_OUTPUT_BYTES = 1024 * 1024,
     /* JSON gathered in memory for one answer: of a read, one row with what is left before it; of what went through
      * the log, the whole result. Beyond: 500 "result is larger than the limit", or the connection ends. */
@@ -19,7 +22,8 @@ enum {
      * first, all of them within the second. Beyond: the connection ends. */
     LIMIT_PARTS_STALL_MS = 60 * 1000,
     LIMIT_PARTS_TOTAL_MS = 15 * 60 * 1000,
-    /* A header must be complete after this long, and a body must not pause longer (408/closed). */
+    /* A header must be complete after this long, a body must not pause longer, and a connection not be
+     * without a request longer: then it is closed. */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,
     LIMIT_HTTP_BODY_IDLE_MS = 30 * 1000,
     LIMIT_HTTP_IDLE_MS = 120 * 1000,
@@ -27,7 +31,7 @@ enum {
     /* Passwords waiting for bcrypt, one under way; beyond: 503 + Retry-After. */
     LIMIT_GUARD_CHECKS = 32,
 
-    /* Requests. Beyond: 400. */
+    /* Requests. Beyond: 400 "too many statements", "too many parameters", "invalid JSON body". */
     LIMIT_STATEMENTS = 100 * 1000,
     LIMIT_PARAMS_PER_STATEMENT = 32766, /* SQLITE_MAX_VARIABLE_NUMBER's upstream default */
     LIMIT_JSON_DEPTH = 100,
@@ -39,11 +43,11 @@ enum {
     LIMIT_KEYS_BYTES = 64 * 1024 * 1024,
     LIMIT_KEY_OUTCOME_BYTES = 64 * 1024,
 
-    /* Log. One entry's payload; a larger request is refused with 413. */
+    /* Log. One entry's payload; a larger request is refused with 413. What waits at node beyond its
+     * bounds: 503 + Retry-After. */
     LIMIT_ENTRY_BYTES = 64 * 1024 * 1024,
-    LIMIT_NODE_PENDING_COUNT = 16 * 1024,       /* proposals waiting; beyond: 503 + Retry-After */
-    LIMIT_NODE_PENDING_BYTES = 256 * 1024 * 1024,
-    LIMIT_NODE_READS_COUNT = 16 * 1024,         /* reads waiting; beyond: 503 + Retry-After */
+    LIMIT_NODE_PENDING_COUNT = 16 * 1024,         /* requests that node has not answered */
+    LIMIT_NODE_PENDING_BYTES = 256 * 1024 * 1024, /* their payloads */
     /* Read connections (-db-max-ro-conns sets fewer or more, up to this). Those that are not at work hold a large
      * result each for a client; one more large result: 503 + Retry-After before its first byte. */
     LIMIT_NODE_READERS = 1024,
@@ -52,14 +56,16 @@ enum {
     /* Queued writes. Requests are counted by -write-queue-capacity; beyond it, or beyond these bytes, a
      * request waits for room, at most for its `timeout`: then, and when too many wait: 503 + Retry-After. */
     LIMIT_QUEUE_BYTES = 128 * 1024 * 1024,
-    LIMIT_QUEUE_BATCH_BYTES = 8 * 1024 * 1024, /* a batch is full with these, too; one request may be larger */
+    LIMIT_QUEUE_BATCH_BYTES =
+        8 * 1024 * 1024, /* a batch is full with these, too; one request may be larger */
     LIMIT_QUEUE_BLOCKED_COUNT = 1024,
 
     /* Peers. */
     LIMIT_PEER_FRAME_BYTES = LIMIT_ENTRY_BYTES + 64 * 1024,
-    LIMIT_PEER_OUTPUT_BYTES = 8 * 1024 * 1024, /* unsent bytes per peer; Raft traffic beyond is dropped */
+    LIMIT_PEER_OUTPUT_BYTES =
+        8 * 1024 * 1024, /* unsent bytes per peer; Raft traffic beyond is dropped */
     LIMIT_PEER_CONNECTIONS = 256,
-    LIMIT_CLUSTER_NODES = 16,                  /* members incl. learners and replicas; also RAFT_NODES_MAX */
+    LIMIT_CLUSTER_NODES = 16, /* members incl. learners and replicas; also RAFT_NODES_MAX */
 };
 
 #endif

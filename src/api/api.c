@@ -59,6 +59,7 @@ static void api_free(struct api *a)
     buf_fini(&a->date);
     arena_fini(&a->arena);
     api_queue_destroy(a);
+    api_stores_free(a);
     mem_free(a);
 }
 
@@ -107,6 +108,7 @@ int api_create(struct env *e, const struct api_config *config, struct api **out,
     buf_init(&a->common, STRINGS_MAX);
     buf_init(&a->date, 4096);
     list_init(&a->conns);
+    list_init(&a->stores);
     env_timer_init(&a->grace, e, api_grace_over, a);
     env_turn_init(&a->stopped_turn, e, api_stopped_run, a);
     int rc = api_queue_create(a, &config->queue);

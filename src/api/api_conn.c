@@ -16,12 +16,10 @@
 
 enum {
     IN_STOP_BYTES = 256 * 1024, /* input that waits for the request in flight; then reading stops */
-    IN_MAX_BYTES = 64 * 1024 * 1024,
     OUT_GATHER_BYTES = 32 * 1024, /* answers up to here are gathered by copying */
     KEEP_BYTES = 64 * 1024,       /* buffers above this do not stay with an idle connection */
-    ARENA_MAX_BYTES = 256 * 1024 * 1024,
-    FINISH_MS = 5 * 1000, /* to take some of the last answer */
-    PARTING_MS = 500,     /* when we stop and the answer has left: for the client's FIN */
+    FINISH_MS = 5 * 1000,         /* to take some of the last answer */
+    PARTING_MS = 500,             /* when we stop and the answer has left: for the client's FIN */
     CONN_PENDING_MAX =
         1 << 30, /* one answer may be LIMIT_RESULT_BYTES; more never waits (see choked) */
 };
@@ -66,7 +64,7 @@ static void conn_deadline_wait(struct api_conn *c, bool had_bytes)
 {
     if (c->state != API_CONN_OPEN || c->busy)
         return;
-    if (http_parser_idle(c->parser) && buf_len(&c->in) == 0)
+    if (!c->store)
         conn_deadline_set(c, LIMIT_HTTP_IDLE_MS);
     else if (http_parser_in_body(c->parser))
         conn_deadline_set(c, LIMIT_HTTP_BODY_IDLE_MS);
@@ -134,12 +132,7 @@ static void conn_closed(void *ctx)
     struct api *a = c->api;
     conn_request_drop(c);
     env_timer_disarm(&c->timer);
-    http_parser_destroy(c->parser);
-    buf_fini(&c->in);
-    buf_fini(&c->out);
-    buf_fini(&c->payload);
-    buf_fini(&c->text);
-    arena_fini(&c->arena);
+    api_store_give(c);
     list_remove(&c->link);
     a->conn_count--;
     mem_free(c);
@@ -210,11 +203,29 @@ static void conn_refuse(struct api_conn *c, const struct http_refusal *refusal)
     http_put_status(&c->out, refusal->status);
     http_put_header(&c->out, "Content-Type", slice_str("text/plain; charset=utf-8"));
     http_put_header(&c->out, "Connection", slice_str("close"));
+    if (refusal->status == 503)
+        http_put_header(&c->out, "Retry-After", slice_str("1"));
     http_put_header_u64(&c->out, "Content-Length", strlen(refusal->text) + 1);
     http_put_end(&c->out);
     buf_append_str(&c->out, refusal->text);
     buf_append_byte(&c->out, '\n');
     c->close_after = true;
+}
+
+/* An answer to a request that was not read, for want of room; needs none itself. */
+#define REFUSAL_HEAD                                                                               \
+    "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nConnection: close\r\n"                  \
+    "Content-Type: text/plain; charset=utf-8\r\nContent-Length: "
+static const char no_memory[] = REFUSAL_HEAD "14\r\n\r\nout of memory\n";
+static const char too_many[] = REFUSAL_HEAD "21\r\n\r\ntoo many connections\n";
+
+static void conn_send_away(struct api_conn *c, const char *answer)
+{
+    const struct slice all = slice_str(answer);
+    if (env_stream_write(c->stream, &all, 1, CONN_PENDING_MAX) == 0)
+        conn_finish(c);
+    else
+        api_conn_close(c);
 }
 
 static void conn_dispatch(struct api_conn *c, const struct http_message *message)
@@ -250,6 +261,9 @@ static size_t conn_feed(struct api_conn *c, struct slice bytes)
             break;
         case HTTP_MESSAGE:
             conn_dispatch(c, message);
+            if (!c->busy && buf_len(&c->out) > OUT_GATHER_BYTES)
+                conn_write(c, NULL,
+                           0); /* now: the client may have sent thousands, and read nothing */
             break;
         case HTTP_BAD:
             conn_refuse(c, &refusal);
@@ -287,6 +301,8 @@ static void conn_pump(struct api_conn *c, struct slice fresh)
         conn_finish(c);
         return;
     }
+    if (c->store && !c->busy && buf_len(&c->in) == 0 && http_parser_idle(c->parser))
+        api_store_give(c);
     conn_reading_set(c);
     conn_deadline_wait(c, fresh.len > 0);
 }
@@ -324,8 +340,12 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
 static void conn_data(void *ctx, struct slice bytes)
 {
     struct api_conn *c = ctx;
-    if (c->state == API_CONN_OPEN)
+    if (c->state != API_CONN_OPEN)
+        return;
+    if (api_store_take(c))
         conn_pump(c, bytes);
+    else
+        conn_send_away(c, no_memory);
 }
 
 static void conn_ended(void *ctx, int rc)
@@ -381,27 +401,14 @@ static const struct env_stream_events refused_events = {
 
 static struct api_conn *conn_new(struct api *a, struct env_stream *s)
 {
-    static const struct http_parser_limits limits = {
-        .header_bytes_max = LIMIT_HTTP_HEADER_BYTES,
-        .body_bytes_max = LIMIT_HTTP_BODY_BYTES,
-    };
-    if (a->stopping || a->conn_count >= LIMIT_HTTP_CONNECTIONS)
+    if (a->stopping || a->conn_count >= LIMIT_HTTP_CONNECTIONS + LIMIT_HTTP_REFUSALS)
         return NULL;
     struct api_conn *c = mem_zalloc(sizeof *c);
     if (!c)
         return NULL;
-    if (http_parser_create(HTTP_SERVER, &limits, &c->parser) != 0) {
-        mem_free(c);
-        return NULL;
-    }
     c->api = a;
     c->stream = s;
     c->state = API_CONN_OPEN;
-    buf_init(&c->in, IN_MAX_BYTES);
-    buf_init(&c->out, IN_MAX_BYTES);
-    buf_init(&c->payload, LIMIT_ENTRY_BYTES);
-    buf_init(&c->text, IN_MAX_BYTES);
-    arena_init(&c->arena, ARENA_MAX_BYTES);
     env_timer_init(&c->timer, a->env, conn_timer_fire, c);
     return c;
 }
@@ -417,6 +424,10 @@ void api_conn_accept(struct api *a, struct env_stream *s)
     env_stream_attach(s, &conn_events, c);
     list_push_back(&a->conns, &c->link);
     a->conn_count++;
+    if (a->conn_count > LIMIT_HTTP_CONNECTIONS) {
+        conn_send_away(c, too_many);
+        return;
+    }
     conn_reading_set(c);
     conn_deadline_set(c, LIMIT_HTTP_IDLE_MS);
 }

@@ -11,6 +11,7 @@
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
  *      api_once.c                     keys of requests
+ *      api_store.c                    what a connection needs only while it talks
  *      api_body.c api_value.c api_date.c                  pure
  *
  * What goes up goes through two pointers in struct api: dispatch (a request is whole) and conn_gone.
@@ -229,6 +230,8 @@ struct api {
     uint64_t start_ns;
     struct list conns; /* not yet closed, in order of arrival */
     uint32_t conn_count;
+    struct list stores; /* api_store.c: free ones */
+    uint32_t store_count;
     void (*dispatch)(struct api_request *r); /* answers now, or later by api_reply */
     void (*conn_gone)(struct api *a);        /* a connection left conns; perhaps the last one */
     uint64_t counters[API_COUNT_MAX_];
@@ -249,9 +252,10 @@ struct api_conn { /* api_conn.c */
     struct list link;
     struct api *api;
     struct env_stream *stream;
-    struct http_conn_parser *parser;
     enum api_conn_state state;
     bool reading, saw_eof, busy, pumping, choked, close_after;
+    struct api_store *store; /* NULL: idle, then the next six are empty */
+    struct http_conn_parser *parser;
     struct buf in;      /* received, waiting for the request in flight */
     struct buf out;     /* answers gathered until the end of the pump */
     struct buf payload; /* of the request being decoded */
@@ -262,6 +266,12 @@ struct api_conn { /* api_conn.c */
     size_t finish_pending; /* FINISHING: unsent when the timer was set */
     struct api_request request;
 };
+
+/* Parser, buffers and arena for c, which may have them already. false: memory is short. */
+bool api_store_take(struct api_conn *c) MUST_USE;
+/* Back, with whatever is in them; harmless without. */
+void api_store_give(struct api_conn *c);
+void api_stores_free(struct api *a);
 
 /* A new connection: takes the stream. */
 void api_conn_accept(struct api *a, struct env_stream *s);

@@ -6,6 +6,7 @@
 #include <rq/db.h>
 #include <rq/env_uv.h>
 #include <rq/guard.h>
+#include <rq/limits.h>
 
 #include <errno.h>
 #include <limits.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,6 +49,19 @@ struct program {
     struct daemon *daemon;
     int status;
 };
+
+/* A login gives a process 1,024 files; our own limit on connections should be the one that is met. */
+static void files_allow(struct env *e)
+{
+    enum { WANTED = LIMIT_HTTP_CONNECTIONS + LIMIT_HTTP_REFUSALS + LIMIT_PEER_CONNECTIONS + 1024 };
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur >= WANTED)
+        return;
+    files.rlim_cur = files.rlim_max < WANTED ? files.rlim_max : WANTED;
+    if (setrlimit(RLIMIT_NOFILE, &files) != 0 || files.rlim_cur < WANTED)
+        env_log(e, "rqlited", "no more than %llu files may be open: fewer connections than %d",
+                (unsigned long long)files.rlim_cur, LIMIT_HTTP_CONNECTIONS);
+}
 
 static bool path_exists(const char *path)
 {
@@ -243,6 +258,7 @@ static int run(struct flags *f, int argc, char **argv)
     else
         (void)snprintf(db_path, sizeof db_path, "%s/db.sqlite", dir);
     log_start(p.env, f, argc, argv);
+    files_allow(p.env);
     flags_without_effect(f, no_effect_line, p.env);
     profiles_create(f);
     const struct api_facts facts = facts_of(f, &machine, dir, db_path, (const char *const *)argv);

@@ -240,7 +240,10 @@ static void on_written(uv_write_t *req, int status)
     s->write_busy = false;
     if (s->closing)
         return;
-    buf_reset(&s->sending, STREAM_KEEP_BYTES);
+    /* A stream that has nothing to send keeps nothing: there may be thousands of them. */
+    buf_reset(&s->sending, buf_len(&s->waiting) ? STREAM_KEEP_BYTES : 0);
+    if (!buf_len(&s->waiting))
+        buf_reset(&s->waiting, 0);
     if (status != 0)
         break_now(s);
     else if (buf_len(&s->waiting))

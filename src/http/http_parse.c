@@ -12,7 +12,7 @@
 #include <rq/util/assert.h>
 
 enum phase { HEAD, BODY, READY, BAD };
-enum { HEAD_KEEP_BYTES = 4096, BODY_KEEP_BYTES = 65536 };
+enum { HEAD_KEEP_BYTES = 4096, BODY_KEEP_BYTES = 32768 };
 
 struct http_conn_parser {
     enum http_side side;

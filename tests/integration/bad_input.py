@@ -20,9 +20,11 @@ import sys
 import tempfile
 import time
 
-HEADER_BYTES_MAX = 64 * 1024
+HEADER_BYTES_MAX = 1024 * 1024
 BODY_BYTES_MAX = 64 * 1024 * 1024
 HEADER_TIMEOUT_S = 10
+CONNECTIONS_MAX, REFUSALS_MAX = 4096, 64
+UNREAD_GROWTH_MAX = 40 * 1024 * 1024  # of the node, by 80 MB of answers that nobody reads; half of it AddressSanitizer's
 CLOSED = 0  # a status: the server closed without an answer
 
 
@@ -278,6 +280,13 @@ def case_bad_urls(node):
             check(f"words of {method} {target}", body, words)
 
 
+def case_largest_header(node):
+    head = b"GET /no/such/path HTTP/1.1\r\nHost: a\r\nX: "
+    tail = b"\r\n\r\n"
+    status, _ = node.ask(head + b"a" * (HEADER_BYTES_MAX - len(head) - len(tail)) + tail)
+    check("a header of just the limit", status, 404)
+
+
 def case_bytewise(node):
     request = post(b"/db/query", b'["SELECT 1"]')
     with node.connect() as s:
@@ -351,6 +360,77 @@ def case_idle_connections(node):
         s.close()
 
 
+def resident_bytes(node):
+    with open(f"/proc/{node.process.pid}/status", encoding="ascii") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("VmRSS:"))
+
+
+def case_pipelined_unread(node):
+    """The node stops reading such a client, long before memory is an issue, and goes on when it reads."""
+    before = resident_bytes(node)
+    request = b"GET /debug/vars HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 1000 + b"\r\n\r\n"
+    with node.connect(timeout_s=1) as s:
+        sent, blocked = 0, False
+        pending = request * 10000
+        try:
+            while sent < len(pending):
+                sent += s.send(pending[sent:])
+        except socket.timeout:
+            blocked = True
+        check("blocked by a node that reads no further", blocked, True)
+        check_unharmed(node, "10,000 requests and no reader, meanwhile")
+        grown = resident_bytes(node) - before
+        check("growth by unread answers", grown < UNREAD_GROWTH_MAX, True)
+        # What the kernel took was answered or waits: read on, and all of it is answered, in whole.
+        s.settimeout(5)
+        want, got, data = sent // len(request), 0, b""
+        while got < want:
+            piece = s.recv(1 << 20)
+            if not piece:
+                break
+            data = data[-11:] + piece  # an answer's first words may be cut in two
+            got += data.count(b"HTTP/1.1 200")
+        check("answers when it reads after all", got, want)
+    print(f"     {sent // len(request)} requests were taken, {grown // 1024} KB more in memory", flush=True)
+
+
+def case_chunked_body_too_large(node):
+    """Its length is not announced: refused where it passes the limit, and memory comes back."""
+    chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+    with node.connect(timeout_s=60) as s:
+        s.sendall(b"POST /db/execute HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+        try:
+            for _ in range(BODY_BYTES_MAX // 0x100000 + 1):
+                s.sendall(chunk)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        check("a chunked body beyond the limit", read_answer(s)[0], [413, CLOSED])
+
+
+def case_too_many_connections(node):
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS_MAX + REFUSALS_MAX + 200
+    if hard < wanted + 100:
+        print(f"     SKIPPED: only {hard} files may be open, {wanted + 100} are needed", flush=True)
+        return
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted + 100, hard))
+    sockets = [node.connect() for _ in range(CONNECTIONS_MAX)]
+    for s in (sockets[0], sockets[-1]):
+        s.sendall(HEAD + b"\r\n")
+        check("a connection within the limit", read_answer(s)[0], 200)
+    with node.connect() as s:
+        check("one connection too many", read_answer(s)[:2], (503, b"too many connections\n"))
+    refused = [node.connect() for _ in range(REFUSALS_MAX + 100)]
+    statuses = [read_answer(s)[0] for s in refused]
+    check("many connections too many", set(statuses) <= {503, CLOSED} and 503 in statuses, True)
+    for s in sockets[1:] + refused:
+        s.close()
+    time.sleep(0.5)
+    sockets[0].sendall(HEAD + b"\r\n")
+    check("the first connection still serves", read_answer(sockets[0])[0], 200)
+    sockets[0].close()
+
+
 def case_large_body(node):
     value = b"x" * (8 * 1024 * 1024)
     body = b'[["SELECT length(?)","' + value + b'"]]'
@@ -368,8 +448,9 @@ def case_slow_header(node):
         check("time until it is closed", HEADER_TIMEOUT_S / 2 < spent < 2.5 * HEADER_TIMEOUT_S, True)
 
 
-CASES = [case_malformed_http, case_bad_bodies, case_bad_urls, case_bytewise, case_expect_continue,
-         case_resets, case_answers_not_read, case_idle_connections, case_large_body]
+CASES = [case_malformed_http, case_bad_bodies, case_bad_urls, case_largest_header, case_bytewise, case_expect_continue,
+         case_resets, case_answers_not_read, case_idle_connections, case_large_body,
+         case_chunked_body_too_large, case_pipelined_unread, case_too_many_connections]
 REPORTS = ["ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "ASSERT failed"]
 
 

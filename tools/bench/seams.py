@@ -172,4 +172,5 @@ def main():
     print(f"probe/http    c=64  {rate('probe', 64) / rate('http', 64):6.1%}")
 
 
-main()
+if __name__ == "__main__":
+    main()

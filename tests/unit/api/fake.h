@@ -15,6 +15,7 @@ struct fake_stream {
     size_t pending;
     uint32_t writes;
     bool reading, finished, closed, told;
+    bool stuck; /* the client reads nothing: pending grows */
 };
 
 struct fake {

@@ -192,6 +192,7 @@ static void test_the_key_names_store_start_and_batch(void **state)
     queue_make(10, 2, 50);
     add("a", 1, 1);
     add("b", 1, 1);
+    add("c", 1, 1);
     begin();
     assert_int_equal(wire_cmd_open(buf_slice(&q.batch.payload), false, &c), 0);
     assert_true(slice_equal(c.idempotency_key, slice_of(want, sizeof want)));

@@ -371,6 +371,34 @@ static void test_a_full_queue_blocks_and_room_lets_in_by_arrival(void **state)
     assert_string_equal(body_of(answer(2)), sequence_body(6));
 }
 
+static void test_a_small_request_does_not_overtake_a_large_one_that_is_blocked(void **state)
+{
+    struct api_queue *q = &api->queued->queue;
+    (void)state;
+    fake.submit_rc = ERR_FULL;
+    post(0, "", "[\"A\"]");
+    fake_turn();
+    const size_t bytes = q->bytes;
+    q->bytes = LIMIT_QUEUE_BYTES - 400; /* room for a small one only */
+    post(1, "",
+         "[\"BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+         "BBB"
+         "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+         "BBBBB"
+         "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+         "BBBBB"
+         "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB"
+         "BBBBB"
+         "\"]");
+    post(2, "", "[\"C\"]");
+    assert_int_equal(api->queued->blocked_count, 2);
+    assert_string_equal(answer(2), "");
+    q->bytes = bytes;
+    fake_pass(50);
+    assert_string_equal(body_of(answer(1)), sequence_body(2));
+    assert_string_equal(body_of(answer(2)), sequence_body(3));
+}
+
 static void test_a_blocked_request_is_refused_after_its_timeout(void **state)
 {
     (void)state;
@@ -489,6 +517,7 @@ int main(void)
         CASE(test_what_failed_is_sent_again_with_the_same_bytes),
         CASE(test_node_that_takes_nothing_is_asked_again),
         SMALL(test_a_full_queue_blocks_and_room_lets_in_by_arrival),
+        CASE(test_a_small_request_does_not_overtake_a_large_one_that_is_blocked),
         SMALL(test_a_blocked_request_is_refused_after_its_timeout),
         SMALL(test_a_client_that_leaves_is_let_in_nowhere),
         SMALL(test_no_more_than_the_limit_are_blocked),

@@ -1,0 +1,263 @@
+/* What a client sees at one more than each limit, and what the server keeps for clients. */
+#include "fake.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "fake.inc"
+
+static const char small_request[] = "GET /nope HTTP/1.1\r\nHost: h\r\n\r\n";
+
+static struct api *api;
+static struct fake_stream conn;
+
+static int setup(void **state)
+{
+    (void)state;
+    fake_reset();
+    api = fake_api();
+    fake_connect(&conn);
+    return 0;
+}
+
+static void stopped_note(void *ctx)
+{
+    ++*(int *)ctx;
+}
+
+static int teardown(void **state)
+{
+    int told = 0;
+    (void)state;
+    fake_stream_end(&conn);
+    api_stop(api, 1000, stopped_note, &told);
+    fake_turn();
+    assert_int_equal(told, 1);
+    api_destroy(api);
+    return 0;
+}
+
+static void expect_has(const char *text, const char *part)
+{
+    if (!strstr(text, part))
+        fail_msg("%.300s\n  does not contain\n%s", text, part);
+}
+
+static const struct api_conn *first_conn(void)
+{
+    return LIST_ENTRY(api->conns.next, const struct api_conn, link);
+}
+
+/* text, but with len 'x' in the place of its "%". */
+static void send_long(struct fake_stream *s, const char *text, size_t len)
+{
+    const char *place = strchr(text, '%');
+    char *all = malloc(strlen(text) + len);
+    assert_non_null(all);
+    const size_t before = (size_t)(place - text);
+    memcpy(all, text, before);
+    memset(all + before, 'x', len);
+    strcpy(all + before + len, place + 1);
+    fake_send(s, all);
+    free(all);
+}
+
+/* ---- sizes --------------------------------------------------------------------------------------------------- */
+
+static void test_a_header_of_just_the_limit_is_read(void **state)
+{
+    static const char request[] = "GET /nope HTTP/1.1\r\nHost: h\r\nX: %\r\n\r\n";
+    struct fake_stream more;
+    (void)state;
+    send_long(&conn, request, LIMIT_HTTP_HEADER_BYTES - (sizeof request - 2));
+    expect_has(fake_written(&conn), "HTTP/1.1 404 ");
+    fake_connect(&more);
+    send_long(&more, request, LIMIT_HTTP_HEADER_BYTES - (sizeof request - 2) + 1);
+    const char *answer = fake_written(&more);
+    expect_has(answer, "HTTP/1.1 431 ");
+    expect_has(answer, "Connection: close\r\n");
+    assert_true(more.finished);
+    fake_stream_end(&more);
+}
+
+static void test_a_request_line_beyond_the_limit_is_414(void **state)
+{
+    (void)state;
+    send_long(&conn, "GET /% HTTP/1.1\r\nHost: h\r\n\r\n", LIMIT_HTTP_HEADER_BYTES);
+    expect_has(fake_written(&conn), "HTTP/1.1 414 ");
+    assert_true(conn.finished);
+}
+
+static void test_a_body_beyond_the_limit_is_413_before_it_comes(void **state)
+{
+    char head[200];
+    struct fake_stream more;
+    (void)state;
+    (void)snprintf(head, sizeof head,
+                   "POST /db/execute HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+                   LIMIT_HTTP_BODY_BYTES);
+    fake_send(&conn, head);
+    assert_string_equal(fake_written(&conn), "");
+    assert_false(conn.finished);
+    (void)snprintf(head, sizeof head,
+                   "POST /db/execute HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+                   LIMIT_HTTP_BODY_BYTES + 1);
+    fake_connect(&more);
+    fake_send(&more, head);
+    expect_has(fake_written(&more), "HTTP/1.1 413 ");
+    assert_true(more.finished);
+    fake_stream_end(&more);
+}
+
+/* ---- connections ----------------------------------------------------------------------------------------------- */
+
+static void test_a_connection_too_many_is_told_and_closed(void **state)
+{
+    struct fake_stream last, more, most;
+    const uint32_t counted = api->conn_count;
+    (void)state;
+    api->conn_count = LIMIT_HTTP_CONNECTIONS - 1;
+    fake_connect(&last);
+    fake_send(&last, small_request);
+    expect_has(fake_written(&last), "HTTP/1.1 404 ");
+    fake_connect(&more);
+    const char *answer = fake_written(&more);
+    expect_has(answer, "HTTP/1.1 503 ");
+    expect_has(answer, "Retry-After: 1\r\n");
+    expect_has(answer, "Content-Length: 21\r\n\r\ntoo many connections\n");
+    assert_true(more.finished && !more.reading);
+    api->conn_count = LIMIT_HTTP_CONNECTIONS + LIMIT_HTTP_REFUSALS;
+    fake_connect(&most);
+    assert_string_equal(fake_written(&most), "");
+    assert_true(most.closed);
+    api->conn_count = counted + 2;
+    fake_stream_end(&last);
+    fake_stream_end(&more);
+    fake_stream_end(&most);
+    assert_int_equal(api->conn_count, counted);
+}
+
+static void test_an_idle_connection_keeps_no_buffers(void **state)
+{
+    (void)state;
+    assert_null(first_conn()->store);
+    fake_send(&conn, "GET /db/query?q=SELECT+1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    const struct api_store *used = first_conn()->store;
+    assert_non_null(used);
+    fake_reply(0, "R[]");
+    assert_null(first_conn()->store);
+    assert_int_equal(api->store_count, 1);
+    fake_send(&conn, "GET /nope HT"); /* not idle: a request has begun */
+    assert_ptr_equal(first_conn()->store, used);
+    fake_send(&conn, "TP/1.1\r\nHost: h\r\n\r\n");
+    expect_has(fake_written(&conn), "404");
+    assert_null(first_conn()->store);
+}
+
+static void test_a_request_that_finds_no_memory_is_503(void **state)
+{
+    (void)state;
+    mem_fault_arm(1);
+    fake_send(&conn, small_request);
+    assert_true(mem_fault_fired());
+    mem_fault_arm(0);
+    const char *answer = fake_written(&conn);
+    expect_has(answer, "HTTP/1.1 503 ");
+    expect_has(answer, "Retry-After: 1\r\n");
+    expect_has(answer, "Content-Length: 14\r\n\r\nout of memory\n");
+    assert_true(conn.finished);
+}
+
+static void test_a_body_that_finds_no_memory_is_503(void **state)
+{
+    (void)state;
+    fake_send(&conn, "POST /db/query HTTP/1.1\r\nHost: h\r\nContent-Length: 12\r\n\r\n");
+    mem_fault_arm(1);
+    fake_send(&conn, "[\"SELECT 1\"]");
+    mem_fault_arm(0);
+    const char *answer = fake_written(&conn);
+    expect_has(answer, "HTTP/1.1 503 ");
+    expect_has(answer, "Retry-After: 1\r\n");
+    assert_true(conn.finished);
+}
+
+/* ---- queues ------------------------------------------------------------------------------------------------------ */
+
+static void test_a_full_node_is_503_and_says_when_to_come_back(void **state)
+{
+    static const int full[] = {ERR_FULL, ERR_NOMEM};
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        fake.submit_rc = full[i];
+        fake_send(&conn, "GET /db/query?q=SELECT+1 HTTP/1.1\r\nHost: h\r\n\r\n");
+        const char *answer = fake_written(&conn);
+        expect_has(answer, "HTTP/1.1 503 ");
+        expect_has(answer, "Retry-After: 1\r\n");
+    }
+    fake.submit_rc = 0;
+    fake_send(&conn, "GET /db/query?q=SELECT+1 HTTP/1.1\r\nHost: h\r\n\r\n");
+    fake_reply(ERR_FULL, "the leader is full");
+    const char *answer = fake_written(&conn);
+    expect_has(answer, "HTTP/1.1 503 ");
+    expect_has(answer, "Retry-After: 1\r\n");
+    assert_false(conn.closed || conn.finished);
+}
+
+/* ---- clients that do not read ----------------------------------------------------------------------------------- */
+
+static void test_ten_thousand_requests_and_no_reader_stay_bounded(void **state)
+{
+    static const char request[] = "GET /debug/vars HTTP/1.1\r\nHost: h\r\n\r\n";
+    enum { REQUESTS = 10 * 1000, SEGMENT = 1000 };
+    struct buf segment;
+    size_t sent = 0, answered = 0;
+    (void)state;
+    buf_init(&segment, 1024 * 1024);
+    for (int i = 0; i < SEGMENT; i++)
+        buf_append_str(&segment, request);
+    buf_append_byte(&segment, 0);
+    conn.stuck = true;
+    for (; conn.reading && sent < REQUESTS; sent += SEGMENT)
+        fake_send(&conn, (const char *)buf_slice(&segment).data);
+    assert_false(conn.reading);
+    assert_true(sent < REQUESTS);
+    const size_t held = conn.pending + first_conn()->in.cap + first_conn()->out.cap;
+    assert_true(held < 2 * LIMIT_HTTP_OUTPUT_BYTES);
+    while (sent < REQUESTS ||
+           !conn.reading) { /* it reads all the same, and gets all of its answers */
+        conn.pending = 0;
+        conn.stream.events->drained(conn.stream.ctx);
+        if (conn.reading && sent < REQUESTS) {
+            fake_send(&conn, (const char *)buf_slice(&segment).data);
+            sent += SEGMENT;
+        }
+    }
+    buf_append_byte(&conn.written, 0);
+    for (const char *at = (const char *)buf_slice(&conn.written).data;
+         (at = strstr(at, "HTTP/1.1 200 OK")) != NULL; at++)
+        answered++;
+    assert_int_equal(answered, REQUESTS);
+    buf_fini(&segment);
+}
+
+int main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        CASE(test_a_header_of_just_the_limit_is_read),
+        CASE(test_a_request_line_beyond_the_limit_is_414),
+        CASE(test_a_body_beyond_the_limit_is_413_before_it_comes),
+        CASE(test_a_connection_too_many_is_told_and_closed),
+        CASE(test_an_idle_connection_keeps_no_buffers),
+        CASE(test_a_request_that_finds_no_memory_is_503),
+        CASE(test_a_body_that_finds_no_memory_is_503),
+        CASE(test_a_full_node_is_503_and_says_when_to_come_back),
+        CASE(test_ten_thousand_requests_and_no_reader_stay_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
