@@ -6,9 +6,9 @@
 static const char *const profile_names[SIM_PROFILE_COUNT] = {"crash_only", "net_only", "disk_only",
                                                              "swarm", "quiet"};
 static const char *const family_names[SIM_FAMILY_COUNT] = {
-    "crash",    "power",     "crash_call", "pause", "partition", "reset",     "loss", "black_hole",
-    "sync_eio", "write_eio", "nospc",      "stall", "rot",       "wall_jump", "stop", "transfer",
-    "duel"};
+    "crash", "power",      "crash_call", "pause",     "partition", "reset",
+    "loss",  "black_hole", "sync_eio",   "write_eio", "nospc",     "stall",
+    "rot",   "wall_jump",  "stop",       "transfer",  "duel"};
 
 const char *sim_profile_name(enum sim_profile p)
 {

@@ -383,8 +383,10 @@ static void look_at(struct sim *s, struct sim_server *v)
     check_commit(s, v, r, &view);
     if (view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term))
         check_new_leader(s, v, r, &view);
-    if (view.role == RAFT_LEADER)
+    if (view.role == RAFT_LEADER) {
+        v->led_ns = world_now_ns(s->world);
         check_heard(s, v, &view);
+    }
     bool campaigns = view.role == RAFT_CANDIDATE &&
                      (m->role != RAFT_CANDIDATE || m->role_term != view.hard.term);
     m->role = view.role;

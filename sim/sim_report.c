@@ -34,15 +34,20 @@ static const char *level_name(int i)
     return level_names[i];
 }
 
+static const char *deed_name(int i)
+{
+    return sim_deed_name((enum sim_deed_kind)i);
+}
+
 void sim_report_line(FILE *out, const struct sim_plan *p, const struct sim_result *r)
 {
     (void)fprintf(out, "seed=%llu profile=%s nodes=%u virtual=%.1fs events=%llu",
                   (unsigned long long)p->seed, sim_profile_name(p->profile), p->node_count,
                   (double)r->virtual_ns / 1e9, (unsigned long long)r->events);
     print_counts(out, "faults", fault_name, r->faults, WORLD_FAULT_COUNT);
-    (void)fprintf(out, " ok=%llu fail=%llu unknown=%llu writes=%llu", (unsigned long long)r->ok,
-                  (unsigned long long)r->fail, (unsigned long long)r->info,
-                  (unsigned long long)r->writes_ok);
+    (void)fprintf(out, " ok=%llu fail=%llu unknown=%llu", (unsigned long long)r->ok,
+                  (unsigned long long)r->fail, (unsigned long long)r->info);
+    print_counts(out, "requests", deed_name, r->deeds_ok, SIM_DEED_COUNT);
     print_counts(out, "reads", level_name, r->reads_ok, SIM_LEVEL_COUNT);
     print_counts(out, "oracles", oracle_name, r->evaluations, SIM_ORACLE_COUNT);
     (void)fprintf(out, " hash=%016llx%016llx", (unsigned long long)r->hash.a,
@@ -65,11 +70,14 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->ok += r->ok;
     t->fail += r->fail;
     t->info += r->info;
-    t->writes_ok += r->writes_ok;
+    t->aborted += r->aborted;
+    t->sent_again += r->sent_again;
     t->elections += r->elections;
     t->commits += r->commits;
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];
+    for (int i = 0; i < SIM_DEED_COUNT; i++)
+        t->deeds_ok[i] += r->deeds_ok[i];
     for (int i = 0; i < SIM_ORACLE_COUNT; i++)
         t->evaluations[i] += r->evaluations[i];
     for (int i = 0; i < WORLD_FAULT_COUNT; i++)
@@ -83,7 +91,9 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
 /* Lower limits per 1 000 seeds. A rare family is counted per seed in which it is enabled. */
 enum {
     LEAST_READS = 10000,
-    LEAST_WRITES = 20000,
+    LEAST_REQUESTS = 2000,  /* of each kind */
+    LEAST_SENT_AGAIN = 300, /* keyed, after a doubt: C7 */
+    LEAST_RARE = 1000,      /* C9–C11: of one kind of request only */
     LEAST_EVALUATIONS = 10000,
     LEAST_R1 = 1000, /* and R4, S4, L1: looked at once or a few times in a seed */
     LEAST_N4 = 20,
@@ -112,7 +122,11 @@ static bool oracle_applies(enum sim_oracle o, enum sim_profile profile)
     bool halts = profile == SIM_DISK_ONLY || profile == SIM_SWARM;
     bool stops = profile == SIM_CRASH_ONLY || profile == SIM_SWARM;
     bool contested = profile != SIM_QUIET; /* a founder has no rival, and nothing is cut */
-    bool of_contest = o == SIM_P1 || o == SIM_R7 || o == SIM_R9;
+    bool of_contest = o == SIM_P1 || o == SIM_R7 || o == SIM_R9 || o == SIM_C7;
+    if ((o == SIM_C7 && !sim_deed_happens(SIM_DEED_KEYED)) ||
+        (o == SIM_C9 && !sim_deed_happens(SIM_DEED_CONDITION)) ||
+        (o == SIM_C10 && !sim_deed_happens(SIM_DEED_CAUGHT_UP)))
+        return false;
     return (o != SIM_N4 || halts) && (o != SIM_N1 || stops) && (!of_contest || contested);
 }
 
@@ -130,6 +144,12 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     case SIM_P1:
     case SIM_R7:
         return LEAST_P1;
+    case SIM_C7:
+        return LEAST_SENT_AGAIN;
+    case SIM_C9:
+    case SIM_C10:
+    case SIM_C11:
+        return LEAST_RARE;
     case SIM_R1:
     case SIM_R4:
     case SIM_S4:
@@ -155,7 +175,12 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         (double)t->virtual_ns / 1e9, (unsigned long long)t->events,
         (unsigned long long)t->elections, (unsigned long long)t->commits, (unsigned long long)t->ok,
         (unsigned long long)t->fail, (unsigned long long)t->info);
-    enough &= print_limit(out, "writes", t->writes_ok, scaled(sums, LEAST_WRITES));
+    for (int i = 0; i < SIM_DEED_COUNT; i++) {
+        uint64_t count = i == SIM_DEED_ABORTED ? t->aborted : t->deeds_ok[i];
+        (void)snprintf(what, sizeof(what), "requests %s", deed_name(i));
+        uint64_t least = sim_deed_happens((enum sim_deed_kind)i) ? LEAST_REQUESTS : 0;
+        enough &= print_limit(out, what, count, scaled(sums, least));
+    }
     for (int i = 0; i < SIM_LEVEL_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "reads %s", level_names[i]);
         enough &= print_limit(out, what, t->reads_ok[i], scaled(sums, LEAST_READS));

@@ -73,6 +73,7 @@ static void finish(struct sim *s)
     sim_shadows_destroy(s);
     world_destroy(s->world);
     sim_clients_destroy(s);
+    sim_asker_destroy(s);
     sim_duel_destroy(s);
     sim_nemesis_destroy(s);
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
@@ -98,6 +99,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     s->campaigned = sim_duel_campaigned;
     s->voted = sim_duel_voted;
     sim_cluster_create(s);
+    sim_asker_create(s);
     sim_promises_create(s);
     phase_form(s);
     if (!out->violated)

@@ -4,9 +4,11 @@
  * Files call downwards only:
  *
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
- *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C4, C8, liveness; what to break, within the budget
+ *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
  *      sim_duel.c                  one thing to break, with an eye on Raft: a vote between two candidates
- *      sim_client.c                HTTP clients: operations, histories
+ *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
+ *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
+ *      sim_order.c sim_history.c   was it possible: pure judges
  *      sim_step.c                  time passes, the oracles look on after every event
  *      sim_promise.c               oracles P1–P3: bytes that promise, against a shadow power cut
  *      sim_cluster.c               hosts that run node + api (the shipped object code), boot, restart
@@ -20,48 +22,10 @@
 #define SIM_RUN_H
 
 #include "env/env_sim.h"
-#include "sim_history.h"
+#include "sim_order.h"
 #include "sim_plan.h"
 #include <rq/api.h>
 #include <rq/node.h>
-
-/* ---- oracles ------------------------------------------------------------------------------------- */
-
-#define SIM_ORACLE_TABLE(X)                                                                        \
-    X(P1, "a vote leaves only when it survives power loss")                                        \
-    X(P2, "an append is acknowledged only when it survives power loss")                            \
-    X(P3, "a write succeeds only when a quorum would keep it")                                     \
-    X(R1, "one leader per term")                                                                   \
-    X(R2, "a leader never removes its own entries")                                                \
-    X(R3, "same index and term, same entry and same prefix")                                       \
-    X(R4, "a leader has every committed entry")                                                    \
-    X(R5, "no two nodes apply different entries at one index")                                     \
-    X(R6, "term and commit never go back")                                                         \
-    X(R7, "one vote per node and term")                                                            \
-    X(R8, "only entries of the own term commit by counting, durable on a quorum")                  \
-    X(R9, "a committed entry is never removed")                                                    \
-    X(R10, "applied <= commit <= last")                                                            \
-    X(R11, "each index applied once, in order")                                                    \
-    X(S1, "equal digests at equal indexes")                                                        \
-    X(S4, "equal content on all nodes")                                                            \
-    X(C1, "per-key histories are linearizable")                                                    \
-    X(C2, "acknowledged writes are there, exactly once")                                           \
-    X(C3, "weaker reads return something that was written, within their bound")                    \
-    X(C8, "each answer belongs to its question")                                                   \
-    X(N1, "a clean stop ends in time and leaves no memory behind")                                 \
-    X(N4, "a node stops only for a listed reason")                                                 \
-    X(L1, "after healing the cluster serves again in bounded time")                                \
-    X(L2, "a leader that no quorum answers steps down")
-enum sim_oracle {
-#define SIM_ORACLE_ENUM_(name, text) SIM_##name,
-    SIM_ORACLE_TABLE(SIM_ORACLE_ENUM_)
-#undef SIM_ORACLE_ENUM_
-        SIM_ORACLE_COUNT
-};
-const char *sim_oracle_name(enum sim_oracle o);
-const char *sim_oracle_text(enum sim_oracle o);
-
-enum sim_level { SIM_NONE, SIM_WEAK, SIM_LINEARIZABLE, SIM_STRONG, SIM_LEVEL_COUNT };
 
 /* ---- the outcome of a seed -------------------------------------------------------------------------- */
 
@@ -71,7 +35,10 @@ struct sim_result {
     char text[400];
     uint64_t virtual_ns, events;
     uint64_t ok, fail, info; /* requests */
-    uint64_t reads_ok[SIM_LEVEL_COUNT], writes_ok;
+    uint64_t reads_ok[SIM_LEVEL_COUNT];
+    uint64_t deeds_ok[SIM_DEED_COUNT];
+    uint64_t aborted;    /* ABORTED that were, with its error */
+    uint64_t sent_again; /* KEYED that succeeded at a later attempt */
     uint64_t evaluations[SIM_ORACLE_COUNT];
     uint64_t faults[WORLD_FAULT_COUNT];
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
@@ -105,6 +72,7 @@ struct sim_server {
     struct env_timer *join_timer;
     bool open, stopping;
     uint32_t join_at;
+    uint64_t led_ns; /* when it was last seen to lead, in any incarnation */
 };
 
 struct shadow_cache;   /* sim_shadow.c */
@@ -114,6 +82,7 @@ struct sim_client;     /* sim_client.c */
 struct sim_nemesis;    /* sim_nemesis.c */
 struct sim_duel;       /* sim_duel.c */
 struct clients_shared; /* sim_client.c */
+struct sim_asker;      /* sim_ask.c */
 
 /* Somebody looks whether a stop ends in time. */
 struct stop_watch {
@@ -133,6 +102,7 @@ struct sim {
     struct sim_nemesis *nemesis;
     struct sim_duel *duel;
     struct clients_shared *shared;
+    struct sim_asker *asker;
     struct sim_history *histories[SIM_KEYS_MAX];
     struct sim_result *result;
     void (*ended)(struct sim *s, struct sim_server *v, const char *reason); /* an incarnation */
@@ -169,18 +139,20 @@ uint32_t sim_servers_up(const struct sim *s);
 /* sim_client.c */
 void sim_clients_create(struct sim *s);
 void sim_clients_destroy(struct sim *s);
+struct sim_deeds {
+    struct sim_deed *at;
+    size_t count, cap;
+};
+struct sim_deeds *sim_clients_deeds(struct sim *s);
+bool sim_deed_happens(enum sim_deed_kind kind); /* does any client ever do it */
+
+/* sim_ask.c */
+void sim_asker_create(struct sim *s);
+void sim_asker_destroy(struct sim *s);
 /* One request outside of any history, for the final judgement: answered with status and body, or not.
  * body: NUL-terminated, malloc'ed, the caller's; NULL if nothing came in time. */
 char *sim_ask(struct sim *s, struct sim_server *v, const char *method, const char *target,
               const char *body, uint64_t timeout_ns, int *status);
-/* Operations of the ledger and what became of them (sim_state.c judges). */
-enum sim_fate { SIM_OP_NONE, SIM_OP_OK, SIM_OP_FAIL, SIM_OP_INFO };
-struct sim_ledger {
-    enum sim_fate *fate; /* by operation number, from 1 */
-    uint64_t count, cap;
-    uint64_t last_ok_ns;
-};
-struct sim_ledger *sim_clients_ledger(struct sim *s);
 
 /* sim_nemesis.c */
 void sim_nemesis_create(struct sim *s);
