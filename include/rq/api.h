@@ -8,6 +8,14 @@
 
 struct api;
 
+/* A network interface, as /status shows it. */
+enum { API_INTERFACE_ADDRS = 8 };
+struct api_interface {
+    char name[32], flags[64], hardware_address[24];
+    uint32_t addr_count;
+    char addrs[API_INTERFACE_ADDRS][64]; /* "10.0.0.1/24" */
+};
+
 struct api_config {
     const char *bind_addr;    /* "host:port"; strings are copied */
     const char *adv_addr;     /* "host:port" shown to clients */
@@ -26,6 +34,14 @@ struct api_config {
         const char *executable, *hostname, *os, *arch;
         const char *db_path;            /* of the SQLite file; NULL: in memory */
         const char *const *args;        /* command line, NULL-terminated; lent for the api's life */
+        const struct api_interface *interfaces; /* of the machine; lent for the api's life */
+        uint32_t interface_count;
+        /* Memory of the process, bytes. NULL: not known. LOOP; must not block. */
+        void (*memory)(uint64_t *resident, uint64_t *mapped);
+        const char *log_level;          /* -raft-log-level */
+        bool remove_shutdown;           /* -raft-cluster-remove-shutdown */
+        int64_t reap_timeout_ns, reap_read_only_timeout_ns;
+        bool no_freelist_sync;
         uint32_t pid, ppid, page_size, cpu_count;
         bool kubernetes, foreign_keys, on_disk;
         int64_t db_reader_max;          /* -db-max-ro-conns */

@@ -130,7 +130,7 @@ struct db_query_counts {
 struct db_counters { /* since open; on every node, since every node applies */
     struct db_query_counts executions, requests, strong_queries;
     uint64_t open_ns;
-    uint64_t checkpoints, checkpoint_ns, checkpoint_busy, checkpoint_errors, checkpoint_partial;
+    uint64_t checkpoints, checkpoint_last_ns, checkpoint_busy, checkpoint_errors, checkpoint_partial;
 };
 struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t applied_index, applied_term;

@@ -130,6 +130,9 @@ struct node_member_view {
 };
 struct node_status {
     bool open;                /* the store is open */
+    char name[WIRE_NAME_MAX + 1]; /* this node's */
+    uint32_t append_count_max;    /* entries of one message to another node */
+    uint64_t strong_read_term;    /* of the last read through the log that was answered here; 0: none */
     bool ready;               /* open, leader known, replayed what was committed at start */
     enum raft_role role;
     bool voter, has_leader;
@@ -163,16 +166,17 @@ struct node_counters {
     uint64_t forward_executions_failed, forward_queries_failed, forward_requests_failed;
     /* what other nodes asked of this one */
     uint64_t served_executions, served_queries, served_requests;
-    uint64_t served_joins, served_removals, served_stepdowns, served_metas;
+    uint64_t served_joins, served_removals, served_stepdowns, served_metas, answered_metas;
     uint64_t self_metas;     /* questions of ours about ourselves */
     uint64_t asks_timed_out; /* questions of ours that nobody answered in time */
     /* as leader */
     uint64_t commands_proposed, command_bytes_proposed;
     uint64_t joins, joins_ignored, removed_before_joins;
     uint64_t reads_confirmed, reads_unconfirmed; /* linearizable */
+    uint64_t confirm_last_ns;                    /* how long the last confirmation took */
     uint64_t members_suspected; /* connections of members that were lost and refused */
     uint64_t leader_changes;    /* seen: another leader, or none */
-    uint64_t applies, apply_ns; /* batches handed to the database, and how long it took */
+    uint64_t applies, apply_last_ns; /* jobs of the database, and how long the last one took */
     uint64_t reader_waits, reader_wait_ns; /* reads that waited for a connection */
     struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
     struct peer_counters peers;

@@ -266,6 +266,8 @@ struct ask {
     enum wire_cmd_kind cmd;
     enum api_counter statements;
     uint64_t linearizable_ms;
+    bool
+        vouched; /* asks for another permission than its kind: judged here, not by the leader too */
 };
 
 static uint32_t encode_options(const struct api_params *p, enum wire_request_kind kind)
@@ -306,7 +308,8 @@ static void db_submit(struct api_request *r, const struct ask *ask)
               .wait_index = (uint64_t)p->wait_index,
               .payload = buf_slice(&c->payload),
               .user = api_auth_user(r),
-              .password = api_auth_password(r)},
+              .password = api_auth_password(r),
+              .vouched = ask->vouched},
         .redirect = api_params_has(p, API_FLAG_REDIRECT),
         .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
         .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),
@@ -395,10 +398,26 @@ static bool body_is_plain(const struct http_message *m)
            memcmp(h->value.data, plain, sizeof plain - 1) == 0;
 }
 
+/* /db/load of SQL text: one text, no transaction of its own; what it leaves open ends with it (§13.3). */
+void api_db_load_text(struct api_request *r)
+{
+    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_NONE, 1000, true};
+    struct api_conn *c = r->conn;
+    if (!api_utf8_valid(r->message->body)) {
+        error_reply(r, "string field contains invalid UTF-8");
+        return;
+    }
+    const int rc = api_body_plain(r->message->body, WIRE_CMD_EXECUTE, 0, &c->payload);
+    if (rc != 0)
+        refusal_reply(r, rc, NULL);
+    else
+        db_submit(r, &ask);
+}
+
 void api_db_execute(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX,
-                                   1000};
+    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX, 1000,
+                                   false};
     if (api_params_has(&r->params, API_FLAG_QUEUE))
         api_queue_execute(r);
     else if (body_is_plain(r->message))
@@ -409,7 +428,8 @@ void api_db_execute(struct api_request *r)
 
 void api_db_query(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_QUERY, WIRE_CMD_QUERY, API_COUNT_QUERY_STMTS_RX, 10000};
+    static const struct ask ask = {WIRE_QUERY, WIRE_CMD_QUERY, API_COUNT_QUERY_STMTS_RX, 10000,
+                                   false};
     static const struct envelope nothing = {.results = {NULL, 0}};
     if (r->message->method == HTTP_METHOD_POST) {
         if (body_is_plain(r->message))
@@ -425,7 +445,7 @@ void api_db_query(struct api_request *r)
 
 void api_db_request(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_REQUEST, WIRE_CMD_REQUEST, API_COUNT_REQUEST_STMTS_RX,
-                                   1000};
+    static const struct ask ask = {WIRE_REQUEST, WIRE_CMD_REQUEST, API_COUNT_REQUEST_STMTS_RX, 1000,
+                                   false};
     db_body_json(r, &ask);
 }

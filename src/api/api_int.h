@@ -4,10 +4,13 @@
  *
  *      api.c                          listen, stop; fills in what connections call
  *      api_route.c                    checks in order, table of endpoints
+ *      api_storage.c                  backup, load, boot, snapshot; SQL text is in api_db.c
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
- *      api_misc.c api_nodes.c api_ready.c api_status.c api_vars.c api_metrics.c
+ *      api_misc.c api_nodes.c api_ready.c api_vars.c api_metrics.c
+ *      api_status.c                   calls api_status_store.c, api_tree.c
  *      api_auth.c                     the client's credentials
+ *      api_meta.c                     a member, asked again
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
  *      api_once.c                     keys of requests
@@ -46,7 +49,8 @@
     X(NOLEADER, "noleader")                                                                        \
     X(NONVOTERS, "nonvoters")                                                                      \
     X(SYNC, "sync")                                                                                \
-    X(PHASES, "phases")
+    X(PHASES, "phases")                                                                            \
+    X(VACUUM, "vacuum")
 
 enum api_flag_bit {
 #define API_FLAG_BIT_(name, text) API_FLAG_BIT_##name,
@@ -62,7 +66,7 @@ enum api_flag {
 struct api_params { /* slices: into the query or the arena */
     uint32_t flags; /* of enum api_flag: the key was there, with whatever value */
     bool has_q, has_key, has_freshness, has_linearizable_timeout;
-    struct slice q, key, ver;
+    struct slice q, key, ver, fmt;
     enum wire_level level;
     int64_t timeout_ns; /* default 30 s */
     int64_t freshness_ns, db_timeout_ns, linearizable_timeout_ns;
@@ -77,6 +81,8 @@ static inline bool api_params_has(const struct api_params *p, enum api_flag flag
     return (p->flags & (uint32_t)flag) != 0;
 }
 uint32_t api_params_retries(const struct api_params *p); /* negative counts as 0 */
+/* Equal but for the case of ASCII letters; lower: in lower case. */
+bool api_text_is(struct slice s, const char *lower);
 /* At least 1 ms; 0 means the default. */
 uint64_t api_params_timeout_ms(const struct api_params *p);
 
@@ -173,12 +179,7 @@ size_t api_time_from_text(struct slice text, char *dst);
     X(QUEUE_FLUSH, "queue.num_flush")                                                              \
     X(QUEUE_TIMEOUT, "queue.num_timeout")                                                          \
     X(QUEUE_OBJECTS_RX, "queue.objects_rx")                                                        \
-    X(QUEUE_OBJECTS_TX, "queue.objects_tx")                                                        \
-    X(REMOTE_EXECUTIONS, "proxy.remote_executions")                                                \
-    X(REMOTE_QUERIES, "proxy.remote_queries")                                                      \
-    X(REMOTE_REQUESTS, "proxy.remote_requests")                                                    \
-    X(REMOTE_REMOVE_NODE, "proxy.remote_remove_node")                                              \
-    X(REMOTE_STEPDOWNS, "proxy.remote_stepdowns")
+    X(QUEUE_OBJECTS_TX, "queue.objects_tx")
 
 enum api_counter {
     API_COUNT_NONE = 0,
@@ -327,6 +328,22 @@ void *api_op_begin(struct api_request *r, size_t size);
 /* The request it answers, or NULL if the client is gone; either way the operation is unbound. */
 struct api_request *api_op_end(struct api_op *op);
 
+/* ---- asking members (api_meta.c) ------------------------------------------------------------------------- */
+
+struct api_meta { /* done, ctx: the caller's, set before; the rest private */
+    void (*done)(void *ctx, int rc, const struct wire_meta *meta, const char *why);
+    void *ctx;
+    struct api *api;
+    char name[WIRE_NAME_MAX + 1];
+    uint32_t retries; /* left */
+    uint64_t deadline_ns;
+    struct env_timer timer; /* until the next attempt */
+};
+/* done() exactly once, perhaps from within. p: timeout and retries. */
+void api_meta_ask(struct api_meta *m, struct api *a, const char *name, const struct api_params *p);
+/* Nobody waits any more: no further attempt. If none is under way, done() comes now. */
+void api_meta_give_up(struct api_meta *m);
+
 /* ---- queued writes (api_queue_request.c; §12) -------------------------------------------------------------- */
 
 struct api_queue_view {
@@ -383,8 +400,13 @@ void api_ready(struct api_request *r);
 void api_console(struct api_request *r); /* api_misc.c */
 void api_console_slash(struct api_request *r);
 void api_root(struct api_request *r);
-void api_licenses(struct api_request *r);
+void api_licenses(struct api_request *r); /* api_licenses.c */
 void api_pprof(struct api_request *r);
-void api_not_built(struct api_request *r);
+void api_backup(struct api_request *r); /* api_storage.c */
+void api_load(struct api_request *r);
+void api_db_load_text(struct api_request *r); /* api_db.c */
+void api_boot(struct api_request *r);
+void api_snapshot(struct api_request *r);
+void api_reap(struct api_request *r);
 
 #endif

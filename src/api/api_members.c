@@ -125,8 +125,6 @@ void api_remove(struct api_request *r)
     struct member_op *op = member_op_begin(r, &status);
     if (!op)
         return;
-    if (status.role != RAFT_LEADER)
-        a->counters[API_COUNT_REMOTE_REMOVE_NODE]++;
     /* A name that is too long, or empty, is nobody's: removing it succeeds (§14.5). */
     const struct node_order order = member_order(r, id);
     const int rc =
@@ -175,8 +173,6 @@ static void stepdown_wait(struct api_request *r, const struct node_status *statu
     if (!op)
         return;
     op->stepdown = true;
-    if (status->role != RAFT_LEADER)
-        a->counters[API_COUNT_REMOTE_STEPDOWNS]++;
     const struct node_order order = member_order(r, id);
     const int rc = node_stepdown(a->node, &order, member_done, op);
     if (rc != 0)

@@ -1,4 +1,4 @@
-/* api_misc — the small endpoints: console, licences, /db/sql, and what this version does not have. */
+/* api_misc — the small endpoints: console, command line, /db/sql. */
 #include "api_int.h"
 
 static const char console_page[] =
@@ -14,17 +14,6 @@ static const char console_page[] =
     "<li><a href=\"/db/query?pretty&amp;q=SELECT+*+FROM+sqlite_schema\">/db/query?q=SELECT "
     "…</a></li></ul>\n"
     "</body></html>\n";
-
-static const char licenses_text[] =
-    "rqlited is built with these libraries, each under its own licence:\n"
-    "\n"
-    "SQLite          public domain           https://sqlite.org/copyright.html\n"
-    "libuv           MIT                     https://github.com/libuv/libuv\n"
-    "http_parser     MIT                     https://github.com/nodejs/http-parser\n"
-    "cJSON           MIT                     https://github.com/DaveGamble/cJSON\n"
-    "libxcrypt       LGPL 2.1 or later       https://github.com/besser82/libxcrypt\n"
-    "\n"
-    "Their full texts are installed with them (on Debian: /usr/share/doc/<package>/copyright).\n";
 
 void api_root(struct api_request *r)
 {
@@ -52,14 +41,6 @@ void api_console(struct api_request *r)
     api_reply(r, &reply);
 }
 
-void api_licenses(struct api_request *r)
-{
-    const struct api_reply reply = {.status = 200,
-                                    .content_type = API_TYPE_TEXT,
-                                    .parts = {slice_of(licenses_text, sizeof licenses_text - 1)}};
-    api_reply(r, &reply);
-}
-
 /* Only the command line makes sense outside of Go (§15.4). */
 void api_pprof(struct api_request *r)
 {
@@ -77,11 +58,6 @@ void api_pprof(struct api_request *r)
     }
     api_reply_buf(r, API_TYPE_TEXT, &text);
     buf_fini(&text);
-}
-
-void api_not_built(struct api_request *r)
-{
-    api_reply_text(r, 501, "not supported by this version yet");
 }
 
 /* ---- /db/sql -------------------------------------------------------------------------------------------------- */

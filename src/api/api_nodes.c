@@ -7,6 +7,7 @@ struct nodes_op;
 struct nodes_entry {
     struct nodes_op *op;
     struct node_member_view member;
+    struct api_meta meta;
     bool done, reachable, leader;
     char api_url[WIRE_ADDR_MAX + 1], version[WIRE_TEXT_MAX + 1], error[WIRE_TEXT_MAX + 1];
     uint64_t elapsed_ns;
@@ -132,15 +133,27 @@ static void entry_done(void *ctx, int rc, const struct wire_meta *meta, const ch
     nodes_answered(e->op);
 }
 
-static void nodes_ask(struct nodes_op *op, struct node *n, uint64_t timeout_ms)
+/* The client is gone: end what only waits to try again. */
+static void nodes_gone(struct api_op *base)
+{
+    struct nodes_op *op = (struct nodes_op *)base;
+    op->waiting++;
+    for (uint32_t i = 0; i < op->count; i++)
+        if (!op->entries[i].done)
+            api_meta_give_up(&op->entries[i].meta);
+    nodes_answered(op);
+}
+
+static void nodes_ask(struct nodes_op *op, const struct api_request *r)
 {
     op->waiting = op->count + 1;
+    op->op.gone = nodes_gone;
     for (uint32_t i = 0; i < op->count; i++) {
         struct nodes_entry *e = &op->entries[i];
         e->op = op;
-        const int rc = node_meta(n, slice_str(e->member.name), timeout_ms, entry_done, e);
-        if (rc != 0)
-            entry_done(e, rc, NULL, NULL);
+        e->meta.done = entry_done;
+        e->meta.ctx = e;
+        api_meta_ask(&e->meta, r->conn->api, e->member.name, &r->params);
     }
     nodes_answered(op);
 }
@@ -174,7 +187,7 @@ void api_nodes(struct api_request *r)
     for (uint32_t i = 0; i < status.member_count; i++)
         if (all || status.members[i].voter)
             op->entries[op->count++].member = status.members[i];
-    nodes_ask(op, n, api_params_timeout_ms(&r->params));
+    nodes_ask(op, r);
 }
 
 /* GET of /leader; POST is in api_members.c. */
@@ -197,5 +210,5 @@ void api_leader_get(struct api_request *r)
     text_copy(op->entries[0].member.addr, sizeof op->entries[0].member.addr,
               slice_str(status.leader_addr));
     op->entries[0].member.voter = true;
-    nodes_ask(op, n, api_params_timeout_ms(&r->params));
+    nodes_ask(op, r);
 }

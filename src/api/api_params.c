@@ -47,7 +47,7 @@ static int integer_parse(struct slice text, int64_t *out)
     return 0;
 }
 
-static bool equal_ignore_case(struct slice s, const char *lower)
+bool api_text_is(struct slice s, const char *lower)
 {
     const size_t len = strlen(lower);
     if (s.len != len)
@@ -72,7 +72,7 @@ static enum wire_level level_parse(struct slice text)
                   {"strong", WIRE_LEVEL_STRONG},
                   {"auto", WIRE_LEVEL_AUTO}};
     for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
-        if (equal_ignore_case(text, levels[i].name))
+        if (api_text_is(text, levels[i].name))
             return levels[i].level;
     return WIRE_LEVEL_WEAK;
 }
@@ -146,6 +146,8 @@ int api_params_parse(struct slice query, struct arena *a, struct api_params *out
     }
     if ((p = param_find(list, count, "ver")) != NULL)
         out->ver = p->value;
+    if ((p = param_find(list, count, "fmt")) != NULL)
+        out->fmt = p->value;
     out->has_freshness = param_find(list, count, "freshness") != NULL;
     out->has_linearizable_timeout = param_find(list, count, "linearizable_timeout") != NULL;
     return 0;

@@ -79,8 +79,6 @@ static void attempt_replied(void *ctx, const struct node_answer *answer)
         attempt_failed(d, answer->rc, answer->text);
         return;
     }
-    if (answer->served_by)
-        d->api->counters[API_COUNT_REMOTE_EXECUTIONS]++;
     d->api->counters[API_COUNT_QUEUED_OK]++;
     batch_end(d, 0); /* whatever its statements did: nobody is told */
 }

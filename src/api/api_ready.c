@@ -10,6 +10,7 @@ enum { SYNC_POLL_MS = 10, TEXT_MAX = 4096 };
 struct ready_op {
     struct api_op op; /* first */
     struct buf text;
+    struct api_meta leader;
     struct env_timer timer;
     uint64_t target_index; /* the leader's commit index */
     uint64_t deadline_ns;
@@ -139,6 +140,16 @@ static void ready_leader_done(void *ctx, int rc, const struct wire_meta *meta, c
         ready_db(op, a);
 }
 
+/* The client is gone: end what only waits for a timer; what is under way comes back by itself. */
+static void ready_gone(struct api_op *base)
+{
+    struct ready_op *op = (struct ready_op *)base;
+    if (env_timer_armed(&op->timer))
+        ready_free(op);
+    else
+        api_meta_give_up(&op->leader);
+}
+
 static void ready_now(struct api_request *r, int status, const char *line)
 {
     struct buf text;
@@ -172,8 +183,8 @@ void api_ready(struct api_request *r)
     env_timer_init(&op->timer, a->env, ready_sync_again, op);
     op->deadline_ns = env_now_ns(a->env) + timeout_ms * ENV_MS_NS;
     ready_line(&op->text, "node ok");
-    const int rc =
-        node_meta(a->node, slice_str(status.leader_name), timeout_ms, ready_leader_done, op);
-    if (rc != 0)
-        ready_leader_done(op, rc, NULL, NULL);
+    op->op.gone = ready_gone;
+    op->leader.done = ready_leader_done;
+    op->leader.ctx = op;
+    api_meta_ask(&op->leader, a, status.leader_name, &r->params);
 }

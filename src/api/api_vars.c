@@ -83,19 +83,123 @@ static const struct {
 #undef COUNTER_ROW
 };
 
-static uint64_t counter_value(const struct api *a, const char *map, struct slice key)
+/* What is counted below the api: everything in struct vars is a uint64_t. */
+struct vars {
+    struct node_counters n;
+    struct db_counters d;
+    uint64_t queries, query_errors, query_transactions, execution_errors; /* sums over both */
+    uint64_t resident_bytes, mapped_bytes;
+};
+
+static const struct {
+    const char *name;
+    size_t offset;
+    uint64_t unit; /* the value is divided by it */
+} value_table[] = {
+#define VALUE_ROW(name, field)                                                                     \
+    {                                                                                              \
+        name, offsetof(struct vars, field), 1                                                      \
+    }
+#define VALUE_MS(name, field)                                                                      \
+    {                                                                                              \
+        name, offsetof(struct vars, field), ENV_MS_NS                                              \
+    }
+    VALUE_ROW("cluster.num_client_read_timeouts", n.asks_timed_out),
+    VALUE_ROW("cluster.num_conn_rejected", n.peers.turned_away),
+    VALUE_ROW("cluster.num_execute_req", n.served_executions),
+    VALUE_ROW("cluster.num_get_node_api_req", n.served_metas),
+    VALUE_ROW("cluster.num_get_node_api_req_local", n.self_metas),
+    VALUE_ROW("cluster.num_get_node_api_resp", n.answered_metas),
+    VALUE_ROW("cluster.num_join_req", n.served_joins),
+    VALUE_ROW("cluster.num_query_req", n.served_queries),
+    VALUE_ROW("cluster.num_remove_node_req", n.served_removals),
+    VALUE_ROW("cluster.num_request_req", n.served_requests),
+    VALUE_ROW("cluster.num_stepdown_req", n.served_stepdowns),
+    VALUE_ROW("db.checkpoint_busy_errors", d.checkpoint_busy),
+    VALUE_MS("db.checkpoint_duration_ms", d.checkpoint_last_ns),
+    VALUE_ROW("db.checkpoint_errors", d.checkpoint_errors),
+    VALUE_ROW("db.checkpoint_partial", d.checkpoint_partial),
+    VALUE_ROW("db.checkpoint_total", d.checkpoints),
+    VALUE_ROW("db.checkpoints", d.checkpoints),
+    VALUE_ROW("db.execute_transactions", d.executions.transactions),
+    VALUE_ROW("db.execution_errors", execution_errors),
+    VALUE_ROW("db.executions", d.executions.statements),
+    VALUE_MS("db.open_duration_ms", d.open_ns),
+    VALUE_ROW("db.queries", queries),
+    VALUE_ROW("db.query_errors", query_errors),
+    VALUE_ROW("db.query_transactions", query_transactions),
+    VALUE_ROW("db.request_transactions", d.requests.transactions),
+    VALUE_ROW("db.requests", d.requests.statements),
+    VALUE_ROW("memstats.Alloc", resident_bytes),
+    VALUE_ROW("memstats.Sys", mapped_bytes),
+    VALUE_ROW("mux.num_connections_handled", n.peers.accepted),
+    VALUE_ROW("proto.num_requests", n.commands_proposed),
+    VALUE_ROW("proto.num_uncompressed_bytes", n.command_bytes_proposed),
+    VALUE_ROW("proto.num_uncompressed_requests", n.commands_proposed),
+    VALUE_ROW("proxy.remote_executions", n.forwarded_executions),
+    VALUE_ROW("proxy.remote_executions_failed", n.forward_executions_failed),
+    VALUE_ROW("proxy.remote_queries", n.forwarded_queries),
+    VALUE_ROW("proxy.remote_queries_failed", n.forward_queries_failed),
+    VALUE_ROW("proxy.remote_remove_node", n.forwarded_removals),
+    VALUE_ROW("proxy.remote_requests", n.forwarded_requests),
+    VALUE_ROW("proxy.remote_requests_failed", n.forward_requests_failed),
+    VALUE_ROW("proxy.remote_stepdowns", n.forwarded_stepdowns),
+    VALUE_ROW("store.failed_heartbeat_observed", n.members_suspected),
+    {"store.fsm_apply_duration_us", offsetof(struct vars, n.apply_last_ns), 1000},
+    VALUE_ROW("store.leader_changes_observed", n.leader_changes),
+    VALUE_ROW("store.num_ignored_joins", n.joins_ignored),
+    VALUE_ROW("store.num_joins", n.joins),
+    VALUE_ROW("store.num_removed_before_joins", n.removed_before_joins),
+    VALUE_ROW("store.num_uncompressed_commands", n.commands_proposed),
+    VALUE_ROW("store.num_verify_leader", n.reads_confirmed),
+    VALUE_ROW("store.num_verify_leader_failed", n.reads_unconfirmed),
+    VALUE_MS("store.verify_leader_duration", n.confirm_last_ns),
+#undef VALUE_ROW
+#undef VALUE_MS
+};
+
+static void vars_look(const struct api *a, struct vars *v)
+{
+    struct node_status status;
+    memset(v, 0, sizeof *v);
+    if (a->facts.memory)
+        a->facts.memory(&v->resident_bytes, &v->mapped_bytes);
+    if (!a->node)
+        return;
+    node_status_get(a->node, &status);
+    node_counters_get(a->node, &v->n);
+    v->d = status.db.counters;
+    v->queries = v->n.queries.statements + v->d.strong_queries.statements;
+    v->query_errors = v->n.queries.errors + v->d.strong_queries.errors;
+    v->query_transactions = v->n.queries.transactions + v->d.strong_queries.transactions;
+    v->execution_errors = v->d.executions.errors + v->d.requests.errors;
+}
+
+static bool name_is(const char *name, const char *map, size_t map_len, struct slice key)
+{
+    return strncmp(name, map, map_len) == 0 && name[map_len] == '.' &&
+           slice_equal_str(key, name + map_len + 1);
+}
+
+static uint64_t counter_value(const struct api *a, const struct vars *v, const char *map,
+                              struct slice key)
 {
     const size_t map_len = strlen(map);
-    for (size_t i = 0; i < sizeof counter_table / sizeof counter_table[0]; i++) {
-        const char *name = counter_table[i].name;
-        if (strncmp(name, map, map_len) == 0 && name[map_len] == '.' &&
-            slice_equal_str(key, name + map_len + 1))
+    uint64_t value;
+    for (size_t i = 0; i < sizeof counter_table / sizeof counter_table[0]; i++)
+        if (name_is(counter_table[i].name, map, map_len, key))
             return a->counters[counter_table[i].counter];
+    for (size_t i = 0; i < sizeof value_table / sizeof value_table[0]; i++) {
+        if (!name_is(value_table[i].name, map, map_len, key))
+            continue;
+        memcpy(&value, (const uint8_t *)v + value_table[i].offset, sizeof value);
+        return value / value_table[i].unit;
     }
     return 0;
 }
 
-static void vars_map(struct buf *text, const struct api *a, const char *map, const char *keys)
+static void vars_map(struct buf *text, const struct api *a, const struct vars *v, const char *map,
+                     const char *keys)
 {
     bool first = true;
     buf_append_byte(text, '{');
@@ -104,7 +208,7 @@ static void vars_map(struct buf *text, const struct api *a, const char *map, con
         buf_append_str(text, first ? "\"" : ", \"");
         buf_append_slice(text, key);
         buf_append_str(text, "\": ");
-        buf_append_u64(text, counter_value(a, map, key));
+        buf_append_u64(text, counter_value(a, v, map, key));
         first = false;
         keys += key.len;
         keys += *keys == ' ';
@@ -140,7 +244,9 @@ void api_vars(struct api_request *r)
 {
     const struct api *a = r->conn->api;
     struct buf text;
+    struct vars v;
     bool first = true;
+    vars_look(a, &v);
     buf_init(&text, 4 * 1024 * 1024);
     buf_append_str(&text, "{\n");
     for (size_t i = 0; i < sizeof map_table / sizeof map_table[0]; i++) {
@@ -149,7 +255,7 @@ void api_vars(struct api_request *r)
         if (strcmp(map_table[i].name, "cmdline") == 0)
             vars_cmdline(&text, a);
         else if (map_table[i].keys)
-            vars_map(&text, a, map_table[i].name, map_table[i].keys);
+            vars_map(&text, a, &v, map_table[i].name, map_table[i].keys);
     }
     buf_append_str(&text, "\n}\n");
     api_reply_buf(r, API_TYPE_JSON, &text);

@@ -1,5 +1,6 @@
 /* main — the command: flags, the real environment, one daemon in it. */
 #include "daemon.h"
+#include "machine.h"
 
 #include "files.h"
 
@@ -41,7 +42,7 @@
 #define ARCH "unknown"
 #endif
 
-enum { READ_THREADS_MIN = 2, READ_THREADS_MAX = 8, PATH_BYTES = 4096 };
+enum { READ_THREADS_MIN = 2, READ_THREADS_MAX = 8, PATH_BYTES = 4096, INTERFACES_MAX = 64 };
 
 struct program {
     struct env *env;
@@ -179,6 +180,8 @@ static uint32_t read_threads(long cpus)
 struct machine {
     char executable[PATH_BYTES], hostname[256];
     long cpus;
+    struct api_interface interfaces[INTERFACES_MAX];
+    uint32_t interface_count;
 };
 
 static void machine_look(struct machine *m)
@@ -189,6 +192,7 @@ static void machine_look(struct machine *m)
     if (gethostname(m->hostname, sizeof m->hostname - 1) != 0)
         m->hostname[0] = '\0';
     m->cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    m->interface_count = machine_interfaces(m->interfaces, INTERFACES_MAX);
 }
 
 static struct api_facts facts_of(const struct flags *f, const struct machine *m, const char *dir,
@@ -205,6 +209,14 @@ static struct api_facts facts_of(const struct flags *f, const struct machine *m,
         .arch = ARCH,
         .db_path = f->on_disk ? db_path : NULL,
         .args = argv,
+        .interfaces = m->interfaces,
+        .interface_count = m->interface_count,
+        .memory = machine_memory,
+        .log_level = f->raft_log_level,
+        .remove_shutdown = f->raft_cluster_remove_shutdown,
+        .reap_timeout_ns = f->raft_reap_node_timeout,
+        .reap_read_only_timeout_ns = f->raft_reap_read_only_node_timeout,
+        .no_freelist_sync = f->raft_no_freelist_sync,
         .pid = (uint32_t)getpid(),
         .ppid = (uint32_t)getppid(),
         .page_size = (uint32_t)sysconf(_SC_PAGESIZE),

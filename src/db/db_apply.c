@@ -155,7 +155,7 @@ static void checkpoint_count(struct db *d, int rc, bool partial, uint64_t ns)
     struct db_counters *c = &d->counters;
 
     c->checkpoints++;
-    c->checkpoint_ns += ns;
+    c->checkpoint_last_ns = ns;
     c->checkpoint_busy += (rc & 0xFF) == SQLITE_BUSY;
     c->checkpoint_errors += rc != SQLITE_OK && (rc & 0xFF) != SQLITE_BUSY;
     c->checkpoint_partial += rc == SQLITE_OK && partial;

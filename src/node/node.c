@@ -256,6 +256,9 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->open = n->phase == NODE_OPEN;
     if (!n->raft)
         return; /* the opening job is writing the rest */
+    memcpy(out->name, n->name, sizeof(out->name));
+    out->append_count_max = n->config.append_count_max;
+    out->strong_read_term = n->strong_read_term;
     out->cluster_id = n->cluster_id;
     out->store_id = n->store_id;
     const struct raft_view *v = &n->view;

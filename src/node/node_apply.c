@@ -38,6 +38,8 @@ static void apply_answer(struct node_wait *w, uint64_t index)
     struct node_answer answer = {0};
 
     w->in_lane = false;
+    if (w->kind == WIRE_QUERY)
+        n->strong_read_term = w->term;
     histogram_add(&n->clock.times.write_apply, n->apply.run_ended_ns - w->committed_ns);
     apply_phases(w, n->apply.run_ended_ns, &answer.phases);
     if (!w->sink) {
@@ -68,7 +70,7 @@ static void apply_done(struct env_job *job)
     a->state = a->run_state;
     a->wall_ns = env_wall_ns(n->env);
     n->counters.applies++;
-    n->counters.apply_ns += a->run_ended_ns - a->started_ns;
+    n->counters.apply_last_ns = a->run_ended_ns - a->started_ns;
     uint64_t first = a->entries[0].index;
     a->applied = first + a->count - 1;
     if (n->on_applied)

@@ -237,6 +237,7 @@ static void meta_frame(struct node *n, peer_conn c, uint32_t stream)
     (void)wire_meta_put(out, &m);
     (void)wire_frame_end(out, begun);
     peer_send_built(n->peers, c);
+    n->counters.answered_metas++;
 }
 
 static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)

@@ -88,6 +88,7 @@ static void want_here(struct node_wait *w)
 
     ASSERT((in.u.read_token & QUESTION_BIT) == 0);
     move(w, &n->confirming, WAIT_CONFIRM);
+    w->confirm_ns = env_now_ns(n->env);
     w->await_index = n->view.commit_index;
     node_wait_limit(w, w->read_until_ns);
     int rc = n->up.step(n, &in); /* may answer before it returns */
@@ -312,6 +313,7 @@ void node_index_confirmed(struct node *n, const struct raft_read *r)
     struct node_wait *w = node_wait_find(n, r->token);
     if (!w || w->state != WAIT_CONFIRM)
         return; /* its client gave up */
+    n->counters.confirm_last_ns = env_now_ns(n->env) - w->confirm_ns;
     n->counters.reads_confirmed += r->ok;
     n->counters.reads_unconfirmed += !r->ok;
     w->read_index = r->ok ? r->index : 0; /* lost: it is asked for again, of the next leader */

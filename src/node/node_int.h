@@ -161,6 +161,7 @@ struct node_wait {
     uint64_t submitted_ns, proposed_ns, committed_ns, forwarded_ns;
     uint64_t queued_ns;            /* waits for a read connection since */
     uint64_t run_began_ns, run_ns; /* READ jobs': the first began, how long they took together */
+    uint64_t confirm_ns;           /* waits for the word of raft since */
 
     struct buf out;
     struct db_sink *sink;
@@ -431,6 +432,7 @@ struct node {
     struct node_log log;
     struct node_apply apply;
     struct node_counters counters;
+    uint64_t strong_read_term;
     struct node_clock clock;
     struct node_held *held;
     uint32_t held_head, held_count, held_cap;

@@ -38,6 +38,8 @@ struct fake {
     node_reply_fn *reply;
     void *reply_ctx;
     struct node_status status;
+    struct node_counters counters;
+    uint32_t metas; /* questions */
     struct api_queue_config queue; /* of the next fake_api */
     int order_rc; /* of node_remove and node_stepdown */
     struct slice order_user;

@@ -1,0 +1,97 @@
+/* api_storage — /db/backup, /db/load, /boot, /snapshot, /reap (http-api.md §13): what can be answered before
+ * the database is touched is answered as documented; the rest says that it is not there yet. */
+#include "api_int.h"
+
+static const char not_yet[] = "not supported by this version yet";
+
+static bool status_look(const struct api_request *r, struct node_status *status)
+{
+    const struct api *a = r->conn->api;
+    memset(status, 0, sizeof *status);
+    if (a->node)
+        node_status_get(a->node, status);
+    return status->open;
+}
+
+/* The leader's business: true when this node is it. Else answered: redirected, or nobody leads. */
+static bool leader_here(struct api_request *r, const struct node_status *status)
+{
+    const bool redirect = api_params_has(&r->params, API_FLAG_REDIRECT);
+    if (status->open && status->role == RAFT_LEADER)
+        return true;
+    if (!status->has_leader)
+        api_leader_not_found(r, redirect ? 500 : 503);
+    else if (redirect)
+        api_redirect_leader(r);
+    else
+        api_reply_text(r, 501, not_yet);
+    return false;
+}
+
+/* A format that is not known is binary [QUIRK] (§2.3). */
+static bool format_is_binary(const struct api_params *p)
+{
+    return !api_text_is(p->fmt, "sql") && !api_text_is(p->fmt, "delete");
+}
+
+void api_backup(struct api_request *r)
+{
+    struct node_status status;
+    if (api_params_has(&r->params, API_FLAG_VACUUM) && !format_is_binary(&r->params)) {
+        api_reply_text(r, 500, "invalid backup format");
+        return;
+    }
+    (void)status_look(r, &status);
+    if (api_params_has(&r->params, API_FLAG_NOLEADER) || leader_here(r, &status))
+        api_reply_text(r, 501, not_yet);
+}
+
+/* SQLite's header begins with "SQLite format 3" and a NUL; rqlite looks at the first thirteen bytes. */
+static bool body_is_sqlite(struct slice body)
+{
+    static const char magic[] = "SQLite format";
+    return body.len > sizeof magic - 1 && memcmp(body.data, magic, sizeof magic - 1) == 0;
+}
+
+void api_load(struct api_request *r)
+{
+    struct node_status status;
+    const bool binary = body_is_sqlite(r->message->body);
+    if (!binary) {
+        api_db_load_text(r);
+        return;
+    }
+    if (!status_look(r, &status) || !status.has_leader)
+        api_reply_text(r, 500, "store not ready");
+    else if (leader_here(r, &status))
+        api_reply_text(r, 501, not_yet);
+}
+
+void api_boot(struct api_request *r)
+{
+    enum { HEADER_BYTES = 32 };
+    struct node_status status;
+    const bool open = status_look(r, &status);
+    if (r->message->body.len < HEADER_BYTES)
+        api_reply_text(r, 503, "EOF");
+    else if (!body_is_sqlite(r->message->body))
+        api_reply_text(r, 400, "invalid SQLite data");
+    else if (!open)
+        api_reply_text(r, 503, "store not open");
+    else if (status.role != RAFT_LEADER)
+        api_reply_text(r, 503, "not leader");
+    else if (status.member_count != 1)
+        api_reply_text(r, 503, "not single-node");
+    else
+        api_reply_text(r, 501, not_yet);
+}
+
+void api_snapshot(struct api_request *r)
+{
+    api_reply_text(r, 501, not_yet);
+}
+
+void api_reap(struct api_request *r)
+{
+    api_reply_text(r, 501, not_yet);
+}
