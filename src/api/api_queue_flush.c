@@ -1,6 +1,7 @@
 /* api_queue_flush — batches on their way to node. One is under way at a time and stays it until node says
- * that it is in the log; every failure is followed by another attempt a second later, with the same bytes
- * and the same key. Called by api_queue_request, by api.c when the server stops, and by its own timer.
+ * that it was applied; every failure is followed by another attempt a second later, with the same bytes
+ * and the same key. So it does not matter whether an attempt that failed was written all the same, by this
+ * leader or by the next: it is applied once (db.h, idempotency keys). Called by api_queue_request, by api.c when the server stops, and by its own timer.
  *
  * A batch goes with the node's own rights: its requests were checked one by one when they entered. */
 #include "api_queue.h"
@@ -44,25 +45,16 @@ static bool refused_for_good(int rc)
     return rc == ERR_TOO_BIG || rc == ERR_INVALID;
 }
 
-/* Nothing of it is in a log. Otherwise nobody knows, and writing it again could write it twice. */
-static bool surely_not_written(int rc)
-{
-    return rc == ERR_NO_LEADER || rc == ERR_NOT_LEADER || rc == ERR_NOT_READY ||
-           rc == ERR_REFUSED || rc == ERR_FULL || rc == ERR_NOMEM || rc == ERR_NOSPC;
-}
-
 static void attempt_failed(struct api_queued *d, int rc, const char *text)
 {
     const struct api_queue_batch *b = &d->queue.batch;
     const char *words = text && text[0] != '\0' ? text : err_text_of(rc);
-    const bool again = surely_not_written(rc);
+    const bool again = !refused_for_good(rc);
     count_failure(d, rc);
     if (!again || d->attempts % LOG_EVERY == 0)
         env_log(d->api->env, "http", "queued batch %llu of %u requests: %s%s",
                 (unsigned long long)b->sequence, (unsigned)b->request_count, words,
-                again                  ? "; trying again every second"
-                : refused_for_good(rc) ? "; dropped"
-                                       : "; outcome unknown");
+                again ? "; trying again every second" : "; dropped");
     d->attempts++;
     if (again)
         env_timer_arm(&d->timer, RETRY_MS * ENV_MS_NS);

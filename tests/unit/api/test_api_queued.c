@@ -285,7 +285,9 @@ static void copy_sent(struct buf *out)
 
 static void test_what_failed_is_sent_again_with_the_same_bytes(void **state)
 {
-    static const int failures[] = {ERR_NO_LEADER, ERR_NOT_LEADER, ERR_REFUSED, ERR_FULL};
+    static const int failures[] = {ERR_NO_LEADER,       ERR_NOT_LEADER, ERR_REFUSED, ERR_FULL,
+                                   ERR_LEADERSHIP_LOST, ERR_TIMEOUT,    ERR_RESET};
+    enum { FAILURES = sizeof failures / sizeof failures[0] };
     struct buf first;
     (void)state;
     buf_init(&first, 4096);
@@ -294,7 +296,7 @@ static void test_what_failed_is_sent_again_with_the_same_bytes(void **state)
     post(2, "", "[\"C\"]");
     fake_turn();
     copy_sent(&first);
-    for (uint32_t i = 0; i < 4; i++) {
+    for (uint32_t i = 0; i < FAILURES; i++) {
         post(3, "", "[\"D\"]");
         assert_int_equal(fake.submitted, i + 1);
         fake_reply(failures[i], "words");
@@ -309,12 +311,29 @@ static void test_what_failed_is_sent_again_with_the_same_bytes(void **state)
     buf_fini(&first);
     fake_reply(0, "R[]");
     assert_string_equal(body_of(answer(0)), sequence_body(1));
-    assert_int_equal(counter(API_COUNT_QUEUED_FAILED), 4);
+    assert_int_equal(counter(API_COUNT_QUEUED_FAILED), FAILURES);
+    assert_int_equal(counter(API_COUNT_QUEUED_LEADERSHIP_LOST), 1);
     assert_int_equal(counter(API_COUNT_QUEUED_NO_LEADER), 1);
     assert_int_equal(counter(API_COUNT_QUEUED_NOT_LEADER), 1);
-    assert_int_equal(counter(API_COUNT_QUEUED_UNKNOWN_ERROR), 2);
+    assert_int_equal(counter(API_COUNT_QUEUED_UNKNOWN_ERROR), 4);
     fake_turn();
     assert_string_equal(sent(), "DDD");
+}
+
+static void test_what_no_node_will_ever_take_does_not_jam_the_queue(void **state)
+{
+    (void)state;
+    post(0, "&wait", "[\"A\"]");
+    fake_turn();
+    fake_pass(50);
+    fake_reply(ERR_TOO_BIG, "larger than the limit");
+    assert_string_equal(body_of(answer(0)), "{\"results\":[],\"error\":\"larger than the limit\"}");
+    post(0, "&wait", "[\"B\"]");
+    fake_turn();
+    fake_pass(50);
+    assert_string_equal(sent(), "B");
+    fake_reply(0, "R[]");
+    assert_string_equal(body_of(answer(0)), sequence_body(2));
 }
 
 static void test_node_that_takes_nothing_is_asked_again(void **state)
@@ -515,6 +534,7 @@ int main(void)
         CASE(test_what_can_be_refused_is_refused_before_it_is_queued),
         CASE(test_without_a_leader_only_noleader_enters),
         CASE(test_what_failed_is_sent_again_with_the_same_bytes),
+        CASE(test_what_no_node_will_ever_take_does_not_jam_the_queue),
         CASE(test_node_that_takes_nothing_is_asked_again),
         SMALL(test_a_full_queue_blocks_and_room_lets_in_by_arrival),
         CASE(test_a_small_request_does_not_overtake_a_large_one_that_is_blocked),
