@@ -249,6 +249,9 @@ void wire_cmd_join(struct buf *b, struct slice payload);
 /* Fill wall clock, seed and checksum in place. payload: len as finished. */
 void wire_cmd_seal(uint8_t *payload, size_t len, int64_t wall_ns, uint64_t seed);
 
+/* Of a sealed payload that was checked before. */
+int64_t wire_cmd_wall_ns(struct slice payload);
+
 struct wire_cmd { /* reader; slices lent into the payload */
     enum wire_cmd_kind kind;
     uint16_t flags;

@@ -320,8 +320,10 @@ static void db_submit(struct api_request *r, const struct ask *ask)
         error_reply(r, "disallowed pragma");
         return;
     }
-    /* §6.9: over before the first statement began; nothing was asked of node. */
-    if (request.f.db_timeout_ns > 0 &&
+    /* §6.9: over before the first statement began; nothing was asked of node. A read's clock starts when it
+     * gets its connection: db looks at it. */
+    bool logged = ask->kind != WIRE_QUERY || p->level == WIRE_LEVEL_STRONG;
+    if (logged && request.f.db_timeout_ns > 0 &&
         env_now_ns(c->api->env) - r->started_ns >= request.f.db_timeout_ns) {
         error_reply(r, "context deadline exceeded");
         return;

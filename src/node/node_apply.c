@@ -69,6 +69,7 @@ static void apply_done(struct env_job *job)
     }
     a->state = a->run_state;
     a->wall_ns = env_wall_ns(n->env);
+    node_fresh_applied(n, a->entries, a->count);
     n->counters.applies++;
     n->counters.apply_last_ns = a->run_ended_ns - a->started_ns;
     uint64_t first = a->entries[0].index;

@@ -55,7 +55,7 @@ void node_forward(struct node_wait *w)
         return;
     }
     if (!m || leader == n->id) {
-        node_wait_fail(w, ERR_NO_LEADER, NULL);
+        node_retry_leaderless(w);
         return;
     }
     peer_conn c = peer_conn_of(n->peers, leader);

@@ -200,6 +200,7 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
         m.entries = n->incoming_meta;
         struct raft_in in = {.kind = RAFT_IN_MSG, .u.msg = &m};
         rc = n->up.step(n, &in);
+        node_fresh_heard(n, &m);
     }
     if (rc)
         env_log(n->env, "raft", "ignoring a malformed message: %s", err_text_of(rc));

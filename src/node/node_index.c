@@ -109,7 +109,8 @@ void node_index_want(struct node_wait *w)
     } else if (w->forwarded) {
         node_wait_fail(w, ERR_NOT_LEADER, NULL); /* one hop only */
     } else if (n->view.leader == 0 && !under_way) {
-        node_wait_fail(w, ERR_NO_LEADER, NULL);
+        w->read_until_ns = 0;
+        node_retry_leaderless(w);
     } else {
         move(w, &n->index.asking, WAIT_ASK);
         node_wait_limit(w, w->read_until_ns);

@@ -9,6 +9,7 @@
  *   node_serve.c                         their clients' requests, judged and run
  *   node_request.c                       which way a request goes
  *   node_read.c                          reads: classify, run                     (lane READ)
+ *   node_fresh.c                         reads that bound their age
  *   node_apply.c                         committed entries into the database      (lane APPLY)
  *   node_write.c                         proposals that wait for their index
  *   node_forward.c                       requests passed to the leader
@@ -257,6 +258,17 @@ struct node_index {      /* node_index.c */
     uint32_t next_token;
 };
 
+struct node_fresh {           /* node_fresh.c */
+    uint64_t heard_ns;        /* the leader; 0: never */
+    uint64_t announced;       /* as committed, by a leader */
+    int64_t appended_wall_ns; /* leader's clock when it appended what was applied last; 0: none */
+};
+struct node_fresh_facts {
+    uint64_t now_ns, heard_ns;
+    uint64_t applied, announced;
+    int64_t appended_wall_ns, applied_wall_ns;
+};
+
 struct node_log { /* node_log.c: what must become durable, and the job that does it */
     struct env_job job;
     bool busy, full;
@@ -426,6 +438,7 @@ struct node {
     struct node_waits waits;
     struct list submitted, gathered, proposed, confirming, read_queue, parked, forwarding, retrying;
     struct node_index index;
+    struct node_fresh fresh;
     struct env_timer retry_timer;
     bool retry_now; /* at the next turn, all that wait for another attempt */
     uint32_t read_waiting;
@@ -543,6 +556,11 @@ void node_serve_cancel_all(struct node *n);
 void node_forward(struct node_wait *w);
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_forward_lost(struct node *n, peer_conn c);
+/* node_fresh.c */
+bool node_fresh_is(const struct node_fresh_facts *f, uint64_t bound_ns, bool strict);
+bool node_fresh_enough(const struct node *n, const struct node_wait *w);
+void node_fresh_heard(struct node *n, const struct raft_msg *m);
+void node_fresh_applied(struct node *n, const struct db_entry *entries, uint32_t count);
 /* node_index.c */
 void node_index_init(struct node *n);
 void node_index_want(struct node_wait *w); /* linearizable: learn read_index, then dispatch */
@@ -559,6 +577,7 @@ void node_index_check(const struct node *n);
 void node_retry_init(struct node *n);
 /* The leader could not be reached. Another attempt follows, with a dispatch; or it fails. text may be NULL. */
 void node_retry(struct node_wait *w, int rc, const char *text);
+void node_retry_leaderless(struct node_wait *w); /* no leader is known */
 void node_retry_soon(struct node *n); /* there is a connection, or another leader */
 void node_retry_turn(struct node *n);
 /* "dial tcp ADDR: connect: connection refused" and the like, about the leader. */

@@ -57,20 +57,6 @@ void node_pull(struct node *n, uint64_t ticket)
         node_read_pulled(w);
 }
 
-/* Level none with a bound on age (http-api.md §10.4); never on the leader. */
-static bool fresh_enough(const struct node *n, const struct node_wait *w)
-{
-    if (w->freshness_ns == 0 || n->view.role == RAFT_LEADER)
-        return true;
-    uint64_t heard_ms = n->view.leader_heard_ms;
-    uint64_t age_ns = (node_now_ms(n) - heard_ms) * ENV_MS_NS;
-    if (heard_ms == 0 || age_ns > (uint64_t)w->freshness_ns)
-        return false;
-    /* Strict: everything announced as committed must be applied, or have been heard of within the
-     * bound. */
-    return !w->freshness_strict || n->apply.applied >= n->view.commit_index;
-}
-
 /* The read index is known: is it applied, and was there no other leader since? */
 static void dispatch_linearizable(struct node_wait *w)
 {
@@ -108,7 +94,7 @@ static void dispatch_reads(struct node_wait *w, bool leader)
         node_forward(w);
     else if (w->wait_index > w->node->apply.applied)
         node_index_await(w, w->wait_index);
-    else if (w->level == WIRE_LEVEL_NONE && !fresh_enough(w->node, w))
+    else if (w->level == WIRE_LEVEL_NONE && !node_fresh_enough(w->node, w))
         node_wait_fail(w, ERR_STALE, NULL);
     else if (classify || w->level != WIRE_LEVEL_LINEARIZABLE)
         node_read_start(w, classify);

@@ -1,6 +1,7 @@
 /* node_retry.c — attempts to reach the leader (http-api.md §11.4): each request has as many as its client
  * asked for, and one more. A failed one is followed by the next when there is a connection or another
- * leader, or after a pause. Only what certainly had no effect comes here: reads, and writes of which
+ * leader, or after a pause. Without a leader a request is refused at once, unless its client asked for
+ * retries: a leader that is gone is forgotten within milliseconds here. Only what certainly had no effect comes here: reads, and writes of which
  * nothing left this node. */
 #include "node_int.h"
 
@@ -43,6 +44,14 @@ void node_retry(struct node_wait *w, int rc, const char *text)
     w->retry_at_ns = env_now_ns(n->env) + RETRY_PAUSE_MS * ENV_MS_NS;
     list_remove(&w->link);
     list_push_back(&n->retrying, &w->link);
+}
+
+void node_retry_leaderless(struct node_wait *w)
+{
+    if (w->attempts_left > 1 && !w->redirect)
+        node_retry(w, ERR_NO_LEADER, NULL);
+    else
+        node_wait_fail(w, ERR_NO_LEADER, NULL);
 }
 
 void node_retry_soon(struct node *n)

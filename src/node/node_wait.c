@@ -88,8 +88,8 @@ void node_wait_unlimit(struct node_wait *w)
 {
     if (w->parts_end_ns)
         node_wait_limit(w, w->parts_end_ns);
-    else if (w->forwarded)
-        node_wait_limit(w, w->until_ns);
+    else if (w->forwarded) /* later than there, so that it is that node's words its client sees */
+        node_wait_limit(w, w->until_ns + ENV_S_NS);
     else
         env_timer_disarm(&w->timer);
 }

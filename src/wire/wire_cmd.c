@@ -165,6 +165,12 @@ void wire_cmd_seal(uint8_t *payload, size_t len, int64_t wall_ns, uint64_t seed)
 /* ---- reader -----------------------------------------------------------------------------------
  */
 
+int64_t wire_cmd_wall_ns(struct slice payload)
+{
+    ASSERT(payload.len >= WIRE_CMD_HEAD);
+    return (int64_t)get_u64(payload.data + AT_WALL);
+}
+
 static uint32_t take_statement(struct wire_reader *r, struct slice *sql)
 {
     *sql = wire_take_slice(r, wire_take_u32(r));
