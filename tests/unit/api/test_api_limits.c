@@ -210,39 +210,38 @@ static void test_a_full_node_is_503_and_says_when_to_come_back(void **state)
 
 /* ---- clients that do not read ----------------------------------------------------------------------------------- */
 
+/* Not strstr: AddressSanitizer's measures all of the text each time. */
+static size_t count_of(struct slice text, const char *part)
+{
+    const size_t len = strlen(part);
+    size_t count = 0;
+    for (size_t at = 0; at + len <= text.len; at++)
+        count += text.data[at] == (uint8_t)part[0] && memcmp(text.data + at, part, len) == 0;
+    return count;
+}
+
 static void test_ten_thousand_requests_and_no_reader_stay_bounded(void **state)
 {
-    static const char request[] = "GET /debug/vars HTTP/1.1\r\nHost: h\r\n\r\n";
-    enum { REQUESTS = 10 * 1000, SEGMENT = 1000 };
-    struct buf segment;
-    size_t sent = 0, answered = 0;
+    static const char request[] = "GET /licenses HTTP/1.1\r\nHost: h\r\n\r\n";
+    enum { REQUESTS = 10 * 1000 };
+    struct buf all;
+    size_t rounds = 0;
     (void)state;
-    buf_init(&segment, 1024 * 1024);
-    for (int i = 0; i < SEGMENT; i++)
-        buf_append_str(&segment, request);
-    buf_append_byte(&segment, 0);
+    buf_init(&all, 1024 * 1024);
+    for (int i = 0; i < REQUESTS; i++)
+        buf_append_str(&all, request);
+    buf_append_byte(&all, 0);
     conn.stuck = true;
-    for (; conn.reading && sent < REQUESTS; sent += SEGMENT)
-        fake_send(&conn, (const char *)buf_slice(&segment).data);
+    fake_send(&conn, (const char *)buf_slice(&all).data);
     assert_false(conn.reading);
-    assert_true(sent < REQUESTS);
-    const size_t held = conn.pending + first_conn()->in.cap + first_conn()->out.cap;
-    assert_true(held < 2 * LIMIT_HTTP_OUTPUT_BYTES);
-    while (sent < REQUESTS ||
-           !conn.reading) { /* it reads all the same, and gets all of its answers */
+    assert_true(conn.pending + first_conn()->out.cap < LIMIT_HTTP_OUTPUT_BYTES * 3 / 2);
+    for (; !conn.reading && rounds < 100; rounds++) { /* it reads all the same: all is answered */
         conn.pending = 0;
         conn.stream.events->drained(conn.stream.ctx);
-        if (conn.reading && sent < REQUESTS) {
-            fake_send(&conn, (const char *)buf_slice(&segment).data);
-            sent += SEGMENT;
-        }
     }
-    buf_append_byte(&conn.written, 0);
-    for (const char *at = (const char *)buf_slice(&conn.written).data;
-         (at = strstr(at, "HTTP/1.1 200 OK")) != NULL; at++)
-        answered++;
-    assert_int_equal(answered, REQUESTS);
-    buf_fini(&segment);
+    assert_true(conn.reading && rounds > 3);
+    assert_int_equal(count_of(buf_slice(&conn.written), "HTTP/1.1 200 OK"), REQUESTS);
+    buf_fini(&all);
 }
 
 int main(void)
