@@ -11,6 +11,7 @@
 #include <rq/json.h>
 #include <rq/util/mem.h>
 #include <stdbool.h>
+#include <strings.h>
 
 enum { INPUTS_PER_NODE = 400, PIECES_MAX = 60 };
 enum delivery { WHOLE, HALVES, PIECES, HANG_UP };
@@ -23,6 +24,15 @@ static bool contains(struct slice bytes, const char *text)
     size_t len = strlen(text);
     for (size_t i = 0; i + len <= bytes.len; i++)
         if (memcmp(bytes.data + i, text, len) == 0)
+            return true;
+    return false;
+}
+
+/* A recursive query need not end; db_timeout looks at the clock, which stands still while a job runs here. */
+static bool may_be_endless(struct slice bytes)
+{
+    for (size_t i = 0; i + 9 <= bytes.len; i++)
+        if (strncasecmp((const char *)bytes.data + i, "RECURSIVE", 9) == 0)
             return true;
     return false;
 }
@@ -145,7 +155,7 @@ static void library_init(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size == 0)
+    if (size == 0 || may_be_endless(slice_of(data, size)))
         return 0;
     if (inputs % INPUTS_PER_NODE == 0) {
         if (inputs)

@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """Writes what the dialogues send as seeds for fuzz_api: tests/compat/seeds.py fuzz/corpus/api
 
-One file per piece of a dialogue file, of about 1 500 bytes; the first byte says how fuzz_api delivers the rest. The files
+One file per piece of a dialogue file, of at most 3 000 bytes, or one dialogue; the first byte says how fuzz_api delivers the rest. The files
 are part of the tree; run it after adding dialogues."""
 import os
 import sys
 
 import dialogue
 
-SEED_BYTES = 1500
+SEED_BYTES = 3000
 ADDRESS = "n1:4001"
 DELIVERIES = 4
 
@@ -39,7 +39,8 @@ def requests_of(recorder, dialogues):
         recorder.sent = b""
         for request in d.requests:
             recorder.send(Wire(recorder), ADDRESS, request)
-        yield recorder.sent
+        if b"RECURSIVE" not in recorder.sent:  # fuzz_api passes those over
+            yield recorder.sent
 
 
 def main():
