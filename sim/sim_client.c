@@ -189,9 +189,9 @@ static void on_timeout(struct env_timer *t)
 /* ---- a new one ----------------------------------------------------------------------------------------------------- */
 
 static const uint8_t weights[SIM_DEED_COUNT] = {
-    [SIM_DEED_WRITE] = 22,  [SIM_DEED_SWAP] = 8,   [SIM_DEED_MIXED] = 7,
-    [SIM_DEED_ABORTED] = 3, [SIM_DEED_QUEUED] = 6, [SIM_DEED_AWAITED] = 4,
-    [SIM_DEED_READ] = 44,   [SIM_DEED_FRESH] = 3,  [SIM_DEED_LARGE] = 3,
+    [SIM_DEED_WRITE] = 22,    [SIM_DEED_SWAP] = 8,    [SIM_DEED_MIXED] = 7, [SIM_DEED_ABORTED] = 3,
+    [SIM_DEED_QUEUED] = 6,    [SIM_DEED_AWAITED] = 4, [SIM_DEED_READ] = 42, [SIM_DEED_FRESH] = 3,
+    [SIM_DEED_CAUGHT_UP] = 4, [SIM_DEED_LARGE] = 3,
 };
 
 bool sim_deed_happens(enum sim_deed_kind kind)
