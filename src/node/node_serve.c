@@ -116,6 +116,17 @@ static void order_done(void *ctx, int rc, const char *why)
     serve_end(ctx, &a);
 }
 
+/* Why a member cannot be handed the leadership, or removed (http-api.md §14.4). */
+static const char *order_words(const struct serve *s, int rc, struct slice name)
+{
+    if (rc == ERR_NOT_FOUND)
+        return "node not found in cluster";
+    if (rc == ERR_INVALID && s->kind == WIRE_STEPDOWN_REQ)
+        return slice_equal_str(name, s->node->name) ? "cannot step down to the current Leader"
+                                                    : "cannot find peer";
+    return err_text_of(rc);
+}
+
 static void run_order(struct serve *s, struct slice body)
 {
     struct node *n = s->node;
@@ -129,7 +140,7 @@ static void run_order(struct serve *s, struct slice body)
     else if (rc == 0)
         rc = node_transfer(n, o.name, order_done, s);
     if (rc)
-        order_done(s, rc, rc == ERR_NOT_FOUND ? "node not found in cluster" : err_text_of(rc));
+        order_done(s, rc, order_words(s, rc, o.name));
 }
 
 static void serve_run(struct serve *s, struct slice body)
