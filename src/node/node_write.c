@@ -37,10 +37,12 @@ static void refuse_gathered(struct node *n, uint32_t count, int rc)
         list_push_back(&refused, list_pop_front(&n->gathered));
     for (struct list *l; (l = list_pop_front(&refused));) {
         struct node_wait *w = LIST_ENTRY(l, struct node_wait, link);
-        if (rc == ERR_NOT_LEADER)
-            node_forward(w);
-        else
+        if (rc != ERR_NOT_LEADER)
             node_wait_fail(w, rc, NULL);
+        else if (n->view.leader == 0 && !w->forwarded && !w->redirect)
+            node_retry(w, ERR_NO_LEADER, NULL); /* we led until now: soon another one does */
+        else
+            node_forward(w);
     }
 }
 

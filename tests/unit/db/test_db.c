@@ -282,6 +282,25 @@ static void test_strong_reads_stop_at_their_deadline(void **state)
     free(p.bytes);
 }
 
+static void test_strong_reads_run_only_where_somebody_waits(void **state)
+{
+    const char *sql[] = {counting}; /* it never ends by itself */
+    struct payload p = payload_make('q', sql, 1);
+    struct db_state s;
+    struct err_text why;
+
+    (void)state;
+    wire_cmd_seal(p.bytes, p.len, 1, 1);
+    struct db_entry e = {.index = node.next++,
+                         .term = 1,
+                         .kind = RAFT_ENTRY_NORMAL,
+                         .payload = slice_of(p.bytes, p.len)};
+    assert_int_equal(db_apply(node.db, &e, 1, &why), 0);
+    db_state(node.db, &s);
+    assert_true(s.applied_index == e.index);
+    free(p.bytes);
+}
+
 static void test_full_sink_stops_a_read_but_never_an_entry(void **state)
 {
     struct db_reader *r;
@@ -441,6 +460,7 @@ int main(void)
         T(test_reader_sees_the_pragmas_of_the_documents),
         T(test_queries_stop_at_their_deadline),
         T(test_strong_reads_stop_at_their_deadline),
+        T(test_strong_reads_run_only_where_somebody_waits),
         T(test_full_sink_stops_a_read_but_never_an_entry),
         T(test_reader_sees_a_changed_schema_at_once),
         T(test_names_can_be_qualified),
