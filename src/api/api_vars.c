@@ -175,32 +175,55 @@ static void vars_look(const struct api *a, struct vars *v)
     v->execution_errors = v->d.executions.errors + v->d.requests.errors;
 }
 
-static bool name_is(const char *name, const char *map, size_t map_len, struct slice key)
+/* What is counted of one map. */
+struct vars_row {
+    const char *key;
+    size_t len;
+    uint64_t value;
+};
+enum { VARS_ROWS_MAX = sizeof value_table / sizeof value_table[0] + API_COUNT_MAX_ };
+
+/* Behind the map's name and a dot; NULL: of another map. */
+static const char *key_in_map(const char *name, const char *map, size_t map_len)
 {
-    return strncmp(name, map, map_len) == 0 && name[map_len] == '.' &&
-           slice_equal_str(key, name + map_len + 1);
+    if (name[0] != map[0] || strncmp(name, map, map_len) != 0 || name[map_len] != '.')
+        return NULL;
+    return name + map_len + 1;
 }
 
-static uint64_t counter_value(const struct api *a, const struct vars *v, const char *map,
-                              struct slice key)
+static uint32_t rows_collect(const struct api *a, const struct vars *v, const char *map,
+                             struct vars_row *rows)
 {
     const size_t map_len = strlen(map);
-    uint64_t value;
+    uint32_t count = 0;
+    const char *key;
     for (size_t i = 0; i < sizeof counter_table / sizeof counter_table[0]; i++)
-        if (name_is(counter_table[i].name, map, map_len, key))
-            return a->counters[counter_table[i].counter];
+        if ((key = key_in_map(counter_table[i].name, map, map_len)) != NULL)
+            rows[count++] =
+                (struct vars_row){key, strlen(key), a->counters[counter_table[i].counter]};
     for (size_t i = 0; i < sizeof value_table / sizeof value_table[0]; i++) {
-        if (!name_is(value_table[i].name, map, map_len, key))
+        uint64_t value;
+        if ((key = key_in_map(value_table[i].name, map, map_len)) == NULL)
             continue;
         memcpy(&value, (const uint8_t *)v + value_table[i].offset, sizeof value);
-        return value / value_table[i].unit;
+        rows[count++] = (struct vars_row){key, strlen(key), value / value_table[i].unit};
     }
+    return count;
+}
+
+static uint64_t row_value(const struct vars_row *rows, uint32_t count, struct slice key)
+{
+    for (uint32_t i = 0; i < count; i++)
+        if (rows[i].len == key.len && memcmp(rows[i].key, key.data, key.len) == 0)
+            return rows[i].value;
     return 0;
 }
 
 static void vars_map(struct buf *text, const struct api *a, const struct vars *v, const char *map,
                      const char *keys)
 {
+    struct vars_row rows[VARS_ROWS_MAX];
+    const uint32_t count = rows_collect(a, v, map, rows);
     bool first = true;
     buf_append_byte(text, '{');
     while (*keys != '\0') {
@@ -208,7 +231,7 @@ static void vars_map(struct buf *text, const struct api *a, const struct vars *v
         buf_append_str(text, first ? "\"" : ", \"");
         buf_append_slice(text, key);
         buf_append_str(text, "\": ");
-        buf_append_u64(text, counter_value(a, v, map, key));
+        buf_append_u64(text, row_value(rows, count, key));
         first = false;
         keys += key.len;
         keys += *keys == ' ';
