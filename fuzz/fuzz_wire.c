@@ -67,21 +67,36 @@ static void fuzz_conf(struct slice in, struct buf *out)
     same(out, in);
 }
 
-static void fuzz_cmd(struct slice in, struct buf *out)
+static void copy_statements(struct wire_cmd *c, struct buf *out)
 {
-    struct wire_cmd c;
     struct wire_param p;
     struct slice sql;
     uint32_t params;
 
-    if (wire_cmd_open(in, false, &c))
-        return;
-    wire_cmd_begin(out, c.kind, c.flags, c.idempotency_key);
-    while (wire_cmd_next(&c, &sql, &params) == 0) {
+    while (wire_cmd_next(c, &sql, &params) == 0) {
         wire_cmd_statement(out, sql);
-        while (wire_cmd_next_param(&c, &p) == 0)
+        while (wire_cmd_next_param(c, &p) == 0)
             wire_cmd_param(out, &p);
     }
+}
+
+static void fuzz_cmd(struct slice in, struct buf *out)
+{
+    const uint16_t built = WIRE_CMD_IF_INDEX | WIRE_CMD_IF | WIRE_CMD_IS;
+    struct wire_cmd c, condition;
+
+    if (wire_cmd_open(in, false, &c))
+        return;
+    wire_cmd_begin(out, c.kind, (uint16_t)(c.flags & ~built), c.idempotency_key);
+    if (c.flags & WIRE_CMD_IF_INDEX)
+        wire_cmd_if_index(out, c.if_index);
+    if (c.flags & WIRE_CMD_IF) {
+        wire_cmd_if_open(&c, &condition);
+        wire_cmd_if_begin(out, (c.flags & WIRE_CMD_IS) != 0);
+        copy_statements(&condition, out);
+        wire_cmd_if_end(out);
+    }
+    copy_statements(&c, out);
     ASSERT(wire_cmd_finish(out) == 0);
     ASSERT(buf_len(out) == in.len); /* wall clock, seed and checksum are the sealer's */
     ASSERT(memcmp(buf_slice(out).data + WIRE_CMD_HEAD, in.data + WIRE_CMD_HEAD,

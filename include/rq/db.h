@@ -113,6 +113,8 @@ enum { DB_QUALIFY_COLUMNS = 1 };
  * (note REPLAYED), or a request error if it asks for something else. Remembered for DB_KEY_AGE_NS of the
  * entries' clocks, or until LIMIT_KEYS_COUNT newer ones or LIMIT_KEYS_BYTES of newer outcomes.
  *
+ * An entry whose condition is not met (note UNMET), or cannot be judged, changes nothing: a request error.
+ *
  * Apply consecutive entries, the first being applied_index + 1; in batches of at most batch_max per
  * SQLite transaction. The outcome of each is what it would be alone (architecture §3). On return 0
  * everything is committed and visible to readers; replies may go out.
@@ -135,6 +137,7 @@ struct db_counters { /* since open; on every node, since every node applies */
 struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t applied_index, applied_term;
     uint64_t digest; /* rolling: index, entry, result codes, row counts, rowids, schema cookie */
+    uint64_t changed_index; /* of the last entry that changed anything */
     int64_t sticky_last_insert_id, sticky_rows_affected; /* what the API repeats (http-api.md §6.8) */
     uint64_t main_bytes, wal_bytes;
     uint64_t statements_prepared, statements_cached; /* counters since open */
@@ -195,5 +198,9 @@ int db_classify(struct db_reader *r, struct slice payload, bool *read_only) MUST
 /* Is any statement one that http-api.md §8 refuses as a whole ("disallowed pragma")? By tokens only,
  * needs no connection; any lane. */
 bool db_disallowed_pragma(struct slice payload);
+
+/* May the payload's condition not be asked? NULL: it may, or there is none; else words. What only an engine
+ * can tell (it does not exist, it writes) is told at apply, by all nodes alike. Any lane. */
+const char *db_condition_refused(struct slice payload);
 
 #endif

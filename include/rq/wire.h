@@ -205,13 +205,15 @@ int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a) MU
 
 /* ---- log payloads ------------------------------------------------------------------------------- */
 
-/* Payload of a NORMAL entry (docs/storage.md draws it): a fixed head of WIRE_CMD_HEAD bytes, the
- * idempotency key, the statements, a CRC32C over all before it.
+/* Payload of a NORMAL entry: a fixed head of WIRE_CMD_HEAD bytes, the idempotency key, the condition, the
+ * statements, a CRC32C over all before it.
  *
  *   0     1      2       4        8          16     24      28          30           32
- *   | ver | kind | flags | db id  | wall ns  | seed | count | key bytes | reserved 0 | key … statements … crc32c |
+ *   | ver | kind | flags | db id  | wall ns  | seed | count | key bytes | reserved 0 | key … condition … statements … crc32c |
  *     u8    u8     u16     u32      i64        u64    u32     u16         u16
  *
+ *   condition:  flag IF_INDEX: u64 index; flag IF: u32 n, n statements: the query and, with flag IS, the rows it
+ *               must give, each as a statement without text whose parameters are the row's values
  *   statement:  u32 sql bytes, sql, u32 parameter count, parameters
  *   parameter:  u8 type, u8 name bytes, name, value: NULL -; INTEGER i64; REAL f64 bits; TEXT/BLOB u32 len, bytes
  *
@@ -225,6 +227,9 @@ enum wire_cmd_kind { WIRE_CMD_EXECUTE = 1, WIRE_CMD_REQUEST, WIRE_CMD_QUERY };
 enum { /* flags */
     WIRE_CMD_TRANSACTION = 1,
     WIRE_CMD_QUEUED = 2,
+    WIRE_CMD_IF_INDEX = 4, /* a condition, of EXECUTE and REQUEST; set by the builder */
+    WIRE_CMD_IF = 8,
+    WIRE_CMD_IS = 16,
 };
 enum wire_param_type { WIRE_NULL = 0, WIRE_INTEGER, WIRE_REAL, WIRE_TEXT, WIRE_BLOB };
 
@@ -236,12 +241,17 @@ struct wire_param {
     struct slice bytes; /* TEXT, BLOB */
 };
 
-/* Builder: begin (on an empty buffer), then for each statement: statement, its params; finish. Errors stay
+/* Builder: begin (on an empty buffer), the condition if there is one, then for each statement: statement,
+ * its params; finish. Errors stay
  * in b->failed: ERR_TOO_BIG (bytes), ERR_INVALID (more statements, parameters or bytes of a parameter's
  * name than the limits), ERR_NOMEM. */
 void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags, struct slice idempotency_key);
 void wire_cmd_statement(struct buf *b, struct slice sql);
 void wire_cmd_param(struct buf *b, const struct wire_param *p);
+/* The condition: an index; then between begin and end the query, and its rows as statements without text. */
+void wire_cmd_if_index(struct buf *b, uint64_t index);
+void wire_cmd_if_begin(struct buf *b, bool with_rows);
+void wire_cmd_if_end(struct buf *b);
 int wire_cmd_finish(struct buf *b); /* 0 or b->failed; the buffer is then one payload, not yet sealed */
 /* In place of a statement: all statements of another finished payload, in their order; its kind, flags and
  * key are left behind. Lent. ERR_PROTOCOL stays in b->failed if it is no payload. */
@@ -260,12 +270,17 @@ struct wire_cmd { /* reader; slices lent into the payload */
     uint64_t seed;
     struct slice idempotency_key;
     struct slice body; /* all that is asked for: what is between key and checksum */
+    uint64_t if_index;       /* flag IF_INDEX; else 0 */
+    uint32_t if_count;       /* flag IF: the query and its rows */
+    struct slice if_body;    /* private */
     uint32_t statement_count;
     struct slice rest;    /* private: what is not read yet */
     uint32_t params_left; /* private: of the statement last given */
 };
 /* Check form and (if sealed) checksum, all statements included. 0, ERR_PROTOCOL, ERR_VERSION, ERR_CORRUPT. */
 int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c) MUST_USE;
+/* A reader of the condition, which must be there (flag IF): first the query, then each row. */
+void wire_cmd_if_open(const struct wire_cmd *c, struct wire_cmd *condition);
 /* Must it go through the log even if it only reads? Looks at the head only. */
 bool wire_cmd_must_log(struct slice payload);
 /* Next statement in order: sql and number of parameters; unread ones of the former are skipped.

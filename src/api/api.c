@@ -21,8 +21,7 @@ static int api_strings_copy(struct api *a, const struct api_config *config)
     const char **facts[] = {
         &a->facts.dir,      &a->facts.commit,   &a->facts.build_time, &a->facts.sqlite_version,
         &a->facts.compiler, &a->facts.hostname, &a->facts.executable, &a->facts.os,
-        &a->facts.arch,     &a->facts.db_path,
-        &a->facts.log_level};
+        &a->facts.arch,     &a->facts.db_path,  &a->facts.log_level};
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         const bool given = *facts[i] != NULL;
         *facts[i] = copy_string(&a->arena, *facts[i]);

@@ -318,6 +318,90 @@ int api_body_append(struct slice body, struct arena *scratch, struct buf *payloa
     return rc != 0 ? rc : wire_cmd_finish(payload);
 }
 
+/* ---- conditions (docs/api.md) --------------------------------------------------------------------------------- */
+
+/* Name the parameter: the words are those of bodies. */
+static int condition_refuse(struct decode *d, const char *param, int rc)
+{
+    if (rc != ERR_INVALID)
+        return rc;
+    const struct err_text inner = *d->why;
+    return err_set(d->why, rc, "%s: %.400s", param, inner.text);
+}
+
+/* Unlike a body, a parameter that goes on behind its value is refused: it is half understood. */
+static int condition_end(struct decode *d, int rc)
+{
+    const struct json_reader *r = &d->reader;
+    for (size_t at = r->at; rc == 0 && at < r->input.len; at++)
+        if (!is_blank(r->input.data[at]))
+            rc = body_refuse(d, "invalid JSON");
+    return rc;
+}
+
+static int condition_query(struct decode *d)
+{
+    const enum json_event event = json_next(&d->reader);
+    int rc = 0;
+    if (event == JSON_STRING)
+        wire_cmd_statement(d->payload, d->reader.text);
+    else if (event == JSON_ARRAY_BEGIN)
+        rc = statement_array(d);
+    else
+        rc = body_refuse(d, "not a statement");
+    return condition_end(d, rc);
+}
+
+static int condition_row(struct decode *d)
+{
+    enum json_event event;
+    wire_cmd_statement(d->payload, slice_of(NULL, 0));
+    d->params = 0;
+    while ((event = json_next(&d->reader)) != JSON_ARRAY_END) {
+        struct wire_param p = {0};
+        int rc = value_read(d, event, &p);
+        if (rc == 0)
+            rc = param_emit(d, &p);
+        if (rc != 0)
+            return rc;
+    }
+    return 0;
+}
+
+static int condition_rows(struct decode *d)
+{
+    enum json_event event;
+    uint32_t count = 0;
+    if (json_next(&d->reader) != JSON_ARRAY_BEGIN)
+        return body_refuse(d, "not an array of rows");
+    while ((event = json_next(&d->reader)) != JSON_ARRAY_END) {
+        int rc = 0;
+        if (event != JSON_ARRAY_BEGIN || ++count >= LIMIT_STATEMENTS)
+            rc = body_refuse(d, "not an array of rows");
+        if (rc == 0)
+            rc = condition_row(d);
+        if (rc != 0)
+            return rc;
+    }
+    return condition_end(d, 0);
+}
+
+int api_body_condition(struct slice query, const struct slice *rows, struct arena *scratch,
+                       struct buf *payload, struct err_text *why)
+{
+    struct decode d = {.arena = scratch, .payload = payload, .why = why};
+    wire_cmd_if_begin(payload, rows != NULL);
+    json_reader_init(&d.reader, query, LIMIT_JSON_DEPTH, scratch);
+    int rc = condition_refuse(&d, "if", condition_query(&d));
+    if (rc == 0 && rows) {
+        json_reader_init(&d.reader, *rows, LIMIT_JSON_DEPTH, scratch);
+        rc = condition_refuse(&d, "is", condition_rows(&d));
+    }
+    if (rc == 0)
+        wire_cmd_if_end(payload);
+    return rc;
+}
+
 int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
                     struct arena *scratch, struct buf *payload, uint32_t *count,
                     struct err_text *why)

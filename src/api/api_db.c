@@ -320,6 +320,11 @@ static void db_submit(struct api_request *r, const struct ask *ask)
         error_reply(r, "disallowed pragma");
         return;
     }
+    const char *refused = db_condition_refused(request.f.payload);
+    if (refused) {
+        api_reply_text(r, 400, refused);
+        return;
+    }
     /* §6.9: over before the first statement began; nothing was asked of node. A read's clock starts when it
      * gets its connection: db looks at it. */
     bool logged = ask->kind != WIRE_QUERY || p->level == WIRE_LEVEL_STRONG;
@@ -343,13 +348,14 @@ static uint16_t cmd_flags(const struct api_request *r)
 static bool db_begin(struct api_request *r, const struct ask *ask)
 {
     struct err_text why;
+    int rc = 0;
     if (ask->cmd == WIRE_CMD_QUERY)
         wire_cmd_begin(&r->conn->payload, ask->cmd, cmd_flags(r), no_text);
-    else if (api_once_begin(r, ask->cmd, cmd_flags(r), &why) != 0) {
-        api_reply_text(r, 400, why.text);
-        return false;
-    }
-    return true;
+    else
+        rc = api_once_begin(r, ask->cmd, cmd_flags(r), &why);
+    if (rc != 0)
+        refusal_reply(r, rc, rc == ERR_INVALID ? why.text : NULL);
+    return rc == 0;
 }
 
 static void db_body_json(struct api_request *r, const struct ask *ask)
@@ -420,7 +426,11 @@ void api_db_execute(struct api_request *r)
 {
     static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX, 1000,
                                    false};
-    if (api_params_has(&r->params, API_FLAG_QUEUE))
+    const bool queued = api_params_has(&r->params, API_FLAG_QUEUE);
+    const char *refused = queued ? api_once_refused(r) : NULL;
+    if (refused)
+        api_reply_text(r, 400, refused);
+    else if (queued)
         api_queue_execute(r);
     else if (body_is_plain(r->message))
         db_body_plain(r, r->message->body, &ask);

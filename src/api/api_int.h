@@ -13,7 +13,7 @@
  *      api_meta.c                     a member, asked again
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters
  *      api_conn.c                     bytes, timeouts, one request in flight
- *      api_once.c                     keys of requests
+ *      api_once.c                     keys and conditions of writes
  *      api_store.c                    what a connection needs only while it talks
  *      api_body.c api_value.c api_date.c                  pure
  *
@@ -66,7 +66,8 @@ enum api_flag {
 struct api_params { /* slices: into the query or the arena */
     uint32_t flags; /* of enum api_flag: the key was there, with whatever value */
     bool has_q, has_key, has_freshness, has_linearizable_timeout;
-    struct slice q, key, ver, fmt;
+    bool has_if_index, has_if, has_is; /* a condition (docs/api.md); looked into by api_once.c */
+    struct slice q, key, ver, fmt, if_index, if_query, is_rows;
     enum wire_level level;
     int64_t timeout_ns; /* default 30 s */
     int64_t freshness_ns, db_timeout_ns, linearizable_timeout_ns;
@@ -96,6 +97,10 @@ int api_body_decode(struct slice body, enum wire_cmd_kind kind, uint16_t flags,
 /* The same, behind a command that was begun. */
 int api_body_append(struct slice body, struct arena *scratch, struct buf *payload, uint32_t *count,
                     struct err_text *why) MUST_USE;
+/* Behind a command that was begun: the query of a condition, in the form of one statement, and the rows it
+ * must give (NULL: any), as an array of arrays. 0; ERR_INVALID with words; ERR_NOMEM. */
+int api_body_condition(struct slice query, const struct slice *rows, struct arena *scratch,
+                       struct buf *payload, struct err_text *why) MUST_USE;
 /* One text without parameters (§4.4, §4.5). */
 int api_body_plain(struct slice sql, enum wire_cmd_kind kind, uint16_t flags,
                    struct buf *payload) MUST_USE;
@@ -360,10 +365,12 @@ void api_queue_look(const struct api *a, struct api_queue_view *out);
 
 /* ---- what is asked for beside the statements (api_once.c; docs/api.md) -------------------------------- */
 
-/* Begin the payload of a request that may write, with the idempotency key of its header. 0; ERR_INVALID
- * with words for a 400; what the builder refuses shows at its end. */
+/* Begin the payload of a request that may write, with its idempotency key and its condition. 0; ERR_INVALID
+ * with words for a 400; ERR_NOMEM; what the builder refuses shows at its end. */
 int api_once_begin(const struct api_request *r, enum wire_cmd_kind kind, uint16_t flags,
                    struct err_text *why) MUST_USE;
+/* A request for the queue has neither of them: else words for a 400, or NULL. */
+const char *api_once_refused(const struct api_request *r);
 
 /* ---- credentials (api_auth.c; §16) ------------------------------------------------------------------------ */
 

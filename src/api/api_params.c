@@ -111,6 +111,23 @@ static int params_validate(const struct http_param *list, uint32_t count, struct
     return 0;
 }
 
+static void condition_take(const struct http_param *list, uint32_t count, struct api_params *out)
+{
+    const struct {
+        const char *key;
+        bool *has;
+        struct slice *value;
+    } parts[] = {{"if_index", &out->has_if_index, &out->if_index},
+                 {"if", &out->has_if, &out->if_query},
+                 {"is", &out->has_is, &out->is_rows}};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        const struct http_param *p = param_find(list, count, parts[i].key);
+        *parts[i].has = p != NULL;
+        if (p)
+            *parts[i].value = p->value;
+    }
+}
+
 int api_params_parse(struct slice query, struct arena *a, struct api_params *out,
                      struct err_text *why)
 {
@@ -148,6 +165,7 @@ int api_params_parse(struct slice query, struct arena *a, struct api_params *out
         out->ver = p->value;
     if ((p = param_find(list, count, "fmt")) != NULL)
         out->fmt = p->value;
+    condition_take(list, count, out);
     out->has_freshness = param_find(list, count, "freshness") != NULL;
     out->has_linearizable_timeout = param_find(list, count, "linearizable_timeout") != NULL;
     return 0;

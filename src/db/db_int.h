@@ -10,7 +10,8 @@
  *   db_bind.c     parameters               db_run.c   one SQL text → results
  *   db_sticky.c   counters and digest across a batch that is done again
  *   db_record.c   outcomes written down    db_keys.c  idempotency keys and their outcomes
- *   db_once.c     an entry with a key      db_work.c  one entry
+ *   db_once.c     an entry with a key      db_cond.c  an entry with a condition
+ *   db_work.c     one entry
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *   db.c          open, close, state     db_facts.c  settings, once
  *
@@ -207,8 +208,9 @@ struct db_run {
     const char *timeout_text;
     uint64_t *digest;     /* NULL: a read, which leaves no trace */
     bool *schema_touched; /* set when a statement that is not plain ran; NULL: nobody asks */
-    bool in_batch;        /* stop when the transaction around the statements is gone */
-    bool stopped;         /* it was: the batch must be redone */
+    bool *changed; /* set when one that changes other things than rows ran; NULL: nobody asks */
+    bool in_batch; /* stop when the transaction around the statements is gone */
+    bool stopped;  /* it was: the batch must be redone */
     struct db_params params;
     bool (*pause)(void *ctx); /* reads only: see struct db_query */
     void *pause_ctx;
@@ -323,6 +325,9 @@ struct db {
     struct db_work *work;    /* config.batch_max of them */
     uint64_t applied_index, applied_term;
     uint64_t digest;
+    uint64_t
+        changed_index; /* of the last entry that changed anything (db_work.c); as the digest, part of a
+                             * snapshot's record */
     int64_t total_shift; /* what total_changes() must add: failed attempts counted too */
     bool schema_touched; /* a statement that is not plain ran in the transaction at hand */
     bool schema_known;   /* whether the next is up to date */
@@ -363,7 +368,7 @@ int db_machine_code(int sqlite_rc); /* ERR_* for a SQLite code of our own SQL */
 /* ---- across a redone batch (db_sticky.c) --------------------------------------------------------------- */
 
 struct db_sticky { /* what entries change besides the database */
-    uint64_t digest;
+    uint64_t digest, changed_index;
     int64_t rowid, changes, total; /* last_insert_rowid(), changes(), total_changes() */
 };
 void db_sticky_save(const struct db *d, struct db_sticky *s);
@@ -384,6 +389,19 @@ struct db_once {
 int db_once_begin(struct db *d, struct db_once *o, struct db_sink **sink, bool *answered);
 /* The entry was applied: remember what *sink was told. */
 int db_once_end(struct db *d, const struct db_once *o);
+
+/* ---- an entry with a condition (db_cond.c) ---------------------------------------------------------------- */
+
+enum db_verdict { DB_CONDITION_MET = 1, DB_CONDITION_UNMET, DB_CONDITION_FAILED };
+struct db_cond {
+    bool in_batch, stopped; /* as in struct db_run */
+    enum db_verdict verdict;
+    struct err_text why; /* FAILED */
+};
+/* Before the entry's statements, in the state of the writer that they would have. 0, or the machine's ERR_*. */
+int db_cond_judge(struct db *d, const struct wire_cmd *cmd, bool in_batch, struct db_cond *out);
+/* Not met, or failed: nothing runs. sink: NULL: nobody waits. */
+void db_cond_tell(const struct db_cond *c, struct db_sink *sink);
 
 /* ---- one entry (db_work.c) -------------------------------------------------------------------------------- */
 

@@ -251,6 +251,8 @@ static bool statement_end(const struct db_run *r)
         return fail(r, as_query(r, at->stmt), at->rc, error_words(r, at->rc));
     (void)sqlite3_reset(at->stmt->stmt);
     fold_outcome(r, at->rc, at->row_count);
+    if (r->changed && !at->stmt->read_only && !at->stmt->is_dml && !at->stmt->is_explain)
+        *r->changed = true;
     if (!at->last || !r->sink)
         return true;
     if (at->rows)

@@ -1,5 +1,5 @@
-/* db_sticky.c — what entries change besides the database: the three counters that SQL can see, and the
- * digest. When a batch is done again they must be as they were before it, or the second attempt would
+/* db_sticky.c — what entries change besides the database: the three counters that SQL can see, the
+ * digest, and which entry was the last that changed anything. When a batch is done again they must be as they were before it, or the second attempt would
  * see the first.
  *
  * last_insert_rowid() can be set; total_changes() is ours and shifted (db_entry.c); changes() can only be
@@ -9,6 +9,7 @@
 void db_sticky_save(const struct db *d, struct db_sticky *s)
 {
     s->digest = d->digest;
+    s->changed_index = d->changed_index;
     s->rowid = sqlite3_last_insert_rowid(d->writer);
     s->changes = sqlite3_changes64(d->writer);
     s->total = sqlite3_total_changes64(d->writer) + d->total_shift;
@@ -44,6 +45,7 @@ int db_sticky_restore(struct db *d, const struct db_sticky *s)
     sqlite3_set_last_insert_rowid(d->writer, s->rowid);
     d->total_shift = s->total - sqlite3_total_changes64(d->writer);
     d->digest = s->digest;
+    d->changed_index = s->changed_index;
     return rc;
 }
 

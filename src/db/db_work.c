@@ -36,8 +36,9 @@ struct entry_run {
     const struct db_entry *e;
     struct wire_cmd cmd;
     struct db_run run;
-    bool failed; /* some statement did */
-    bool keyed;  /* it has an idempotency key */
+    bool failed;  /* some statement did */
+    bool changed; /* other things than rows, by some statement */
+    bool keyed;   /* it has an idempotency key */
     struct db_once once;
 };
 
@@ -74,6 +75,7 @@ static void entry_begin(struct entry_run *x, struct db_sink *sink)
         .timeout_text = query ? "query timeout" : "execute timeout",
         .digest = query ? NULL : &d->digest,
         .schema_touched = &d->schema_touched,
+        .changed = &x->changed,
     };
     d->guard.mode = query ? DB_GUARD_STRONG : DB_GUARD_WRITER;
     db_now_entry(cmd->wall_ns, cmd->seed, e->index);
@@ -153,8 +155,10 @@ static int transaction_alone(struct entry_run *x)
     if (!x->failed) {
         db_now_statement();
         rc = db_control(d, DB_COMMIT, &refused);
-        if (rc == 0 && refused)
+        if (rc == 0 && refused) {
             tell_request_error(x, refused);
+            x->failed = true;
+        }
     }
     return rc;
 }
@@ -202,22 +206,58 @@ static int entry_run(struct entry_run *x, bool in_batch)
     return rc;
 }
 
-/* The statements, and what they leave behind besides rows. */
-static int entry_apply(struct entry_run *x, struct db_sink *sink, bool in_batch)
+/* A transaction that failed has changed nothing, unless the client's own words may have ended it. */
+static bool rolled_back(const struct entry_run *x, const struct wire_cmd *cmd)
+{
+    struct wire_cmd c = *cmd;
+    struct slice sql;
+    uint32_t params;
+
+    if (!x->failed || !(cmd->flags & WIRE_CMD_TRANSACTION))
+        return false;
+    while (wire_cmd_next(&c, &sql, &params) == 0)
+        if (sql_classify_all(sql) > SQL_CLASS_ORDINARY)
+            return false;
+    return true;
+}
+
+/* An entry has changed something if it changed, inserted or deleted a row, or if a statement of it ran that
+ * changes other things: the schema, a value in the file. What its own ROLLBACK took back counts. So it is
+ * the same in a batch and alone, and errs towards "changed". */
+static void note_change(const struct entry_run *x, const struct wire_cmd *cmd, int64_t total_before)
+{
+    bool changed = x->changed || sqlite3_total_changes64(x->d->writer) != total_before;
+
+    if (changed && !rolled_back(x, cmd))
+        x->d->changed_index = x->e->index;
+}
+
+/* The condition, the statements, and what they leave behind besides rows. */
+static int entry_apply(struct entry_run *x, const struct wire_cmd *cmd, struct db_sink *sink,
+                       bool in_batch)
 {
     struct db *d = x->d;
+    struct db_cond cond;
     bool touched_before = d->schema_touched;
+    int64_t total_before = sqlite3_total_changes64(d->writer);
 
     d->schema_touched = false;
     d->entry_wall_ns = x->cmd.wall_ns;
     counts_of(d, &x->cmd)->transactions += (x->cmd.flags & WIRE_CMD_TRANSACTION) != 0;
     entry_begin(x, sink);
-    int rc = entry_run(x, in_batch);
-    if (rc == 0 && d->schema_touched && !x->run.stopped && !is_query(&x->cmd))
+    int rc = db_cond_judge(d, cmd, in_batch, &cond);
+    x->run.stopped = cond.stopped;
+    if (rc == 0 && !cond.stopped && cond.verdict == DB_CONDITION_MET)
+        rc = entry_run(x, in_batch);
+    else if (rc == 0 && !cond.stopped)
+        db_cond_tell(&cond, sink);
+    if (rc == 0 && d->schema_touched && !x->run.stopped && !is_query(cmd))
         rc = digest_schema(d);
     if (d->schema_touched)
         d->schema_known = false;
     d->schema_touched |= touched_before;
+    if (rc == 0 && !x->run.stopped)
+        note_change(x, cmd, total_before);
     return rc;
 }
 
@@ -243,7 +283,7 @@ int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *
         rc = db_once_begin(d, &x.once, &sink, &answered);
     if (rc || answered)
         return rc;
-    rc = entry_apply(&x, sink, in_batch);
+    rc = entry_apply(&x, &w->cmd, sink, in_batch);
     *redo = x.run.stopped;
     if (rc == 0 && x.keyed && !*redo)
         rc = db_once_end(d, &x.once);

@@ -10,8 +10,8 @@
  *
  * A REQUEST is first classified, where it would be read: all reads go by level, others to the log. What
  * another node passed on to us is never passed on again. A read waits for the client's wait_index on the
- * node that answers it. A REQUEST with an idempotency key is like EXECUTE: a retry finds its outcome in the
- * log only. */
+ * node that answers it. A REQUEST with an idempotency key or a condition is like EXECUTE: both are
+ * decided where the log is applied. */
 #include "node_int.h"
 
 int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx,

@@ -9,7 +9,12 @@
 #include <rq/util/crc.h>
 #include <rq/wire.h>
 
-enum { CMD_VERSION = 1, CMD_CRC = 4, CMD_FLAGS = WIRE_CMD_TRANSACTION | WIRE_CMD_QUEUED };
+enum {
+    CMD_VERSION = 1,
+    CMD_CRC = 4,
+    CMD_CONDITION = WIRE_CMD_IF_INDEX | WIRE_CMD_IF | WIRE_CMD_IS,
+    CMD_FLAGS = WIRE_CMD_TRANSACTION | WIRE_CMD_QUEUED | CMD_CONDITION
+};
 
 enum { /* places in the head */
        AT_VERSION = 0,
@@ -23,6 +28,8 @@ enum { /* places in the head */
        AT_RESERVED = 30,
        /* While building, the seed's place holds where the last statement's parameter count is. */
        AT_OPEN_COUNT = AT_SEED,
+       /* … and the wall clock's where the condition's count is. */
+       AT_OPEN_IF = AT_WALL,
 };
 
 /* ---- builder ----------------------------------------------------------------------------------
@@ -40,7 +47,7 @@ void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags,
 
     ASSERT(buf_len(b) == 0);
     ASSERT(kind >= WIRE_CMD_EXECUTE && kind <= WIRE_CMD_QUERY);
-    ASSERT((flags & ~CMD_FLAGS) == 0);
+    ASSERT((flags & ~(CMD_FLAGS & ~CMD_CONDITION)) == 0);
     if (!head)
         return;
     memset(head, 0, WIRE_CMD_HEAD);
@@ -81,6 +88,55 @@ void wire_cmd_statement(struct buf *b, struct slice sql)
     if (count_up(head_of(b) + AT_COUNT, LIMIT_STATEMENTS))
         wire_fail(b, ERR_INVALID);
 }
+
+/* ---- the condition --------------------------------------------------------------------------- */
+
+static void flag_set(struct buf *b, uint16_t flags)
+{
+    uint8_t *at = head_of(b) + AT_FLAGS;
+    put_u16(at, get_u16(at) | flags);
+}
+
+void wire_cmd_if_index(struct buf *b, uint64_t index)
+{
+    wire_give_u64(b, index);
+    if (b->failed)
+        return;
+    ASSERT((get_u16(head_of(b) + AT_FLAGS) & CMD_CONDITION) == 0);
+    ASSERT(get_u32(head_of(b) + AT_COUNT) == 0);
+    flag_set(b, WIRE_CMD_IF_INDEX);
+}
+
+void wire_cmd_if_begin(struct buf *b, bool with_rows)
+{
+    size_t at = buf_len(b);
+
+    wire_give_u32(b, 0);
+    if (b->failed)
+        return;
+    ASSERT((get_u16(head_of(b) + AT_FLAGS) & WIRE_CMD_IF) == 0);
+    ASSERT(get_u32(head_of(b) + AT_COUNT) == 0);
+    flag_set(b, with_rows ? WIRE_CMD_IF | WIRE_CMD_IS : WIRE_CMD_IF);
+    put_u64(head_of(b) + AT_OPEN_IF, at);
+}
+
+/* What was counted as statements so far belongs to the condition. */
+void wire_cmd_if_end(struct buf *b)
+{
+    if (b->failed)
+        return;
+    uint8_t *head = head_of(b);
+    uint64_t at = get_u64(head + AT_OPEN_IF);
+
+    ASSERT(at >= WIRE_CMD_HEAD && at + 4 <= buf_len(b));
+    ASSERT(get_u32(head + AT_COUNT) > 0);
+    put_u32(head + at, get_u32(head + AT_COUNT));
+    put_u32(head + AT_COUNT, 0);
+    put_u64(head + AT_OPEN_IF, 0);
+    put_u64(head + AT_OPEN_COUNT, 0);
+}
+
+/* ---- parameters -------------------------------------------------------------------------------- */
 
 static size_t value_len(const struct wire_param *p)
 {
@@ -148,8 +204,10 @@ int wire_cmd_finish(struct buf *b)
     wire_give_u32(b, 0); /* checksum, filled by sealing */
     if (!b->failed && buf_len(b) > LIMIT_ENTRY_BYTES)
         wire_fail(b, ERR_TOO_BIG);
-    if (!b->failed)
-        put_u64(head_of(b) + AT_SEED, 0);
+    if (!b->failed) {
+        ASSERT(get_u64(head_of(b) + AT_OPEN_IF) == 0); /* the condition was ended */
+        put_u64(head_of(b) + AT_OPEN_COUNT, 0);
+    }
     return b->failed;
 }
 
@@ -197,28 +255,48 @@ static void take_param(struct wire_reader *r, struct wire_param *p)
         memcpy(&p->real, &bits, sizeof(bits));
 }
 
-/* Every statement and parameter, to the last byte. */
-static int statements_check(struct slice rest, uint32_t count)
+/* Every statement and parameter of so many. */
+static void statements_pass(struct wire_reader *r, uint32_t count)
 {
-    struct wire_reader r = wire_reader_of(rest);
     struct wire_param param;
     struct slice sql;
 
-    for (uint32_t i = 0; i < count && !r.bad; i++) {
-        uint32_t params = take_statement(&r, &sql);
+    for (uint32_t i = 0; i < count && !r->bad; i++) {
+        uint32_t params = take_statement(r, &sql);
         if (params > LIMIT_PARAMS_PER_STATEMENT)
-            r.bad = true;
-        for (uint32_t j = 0; j < params && !r.bad; j++)
-            take_param(&r, &param);
+            r->bad = true;
+        for (uint32_t j = 0; j < params && !r->bad; j++)
+            take_param(r, &param);
     }
-    return wire_reader_end(&r);
+}
+
+static void condition_take(struct wire_reader *r, struct wire_cmd *c)
+{
+    c->if_index = 0;
+    c->if_count = 0;
+    if (c->flags & WIRE_CMD_IF_INDEX)
+        c->if_index = wire_take_u64(r);
+    if (c->flags & WIRE_CMD_IF) {
+        c->if_count = wire_take_u32(r);
+        if (c->if_count == 0 || c->if_count > LIMIT_STATEMENTS)
+            r->bad = true;
+        if (c->if_count > 1 && !(c->flags & WIRE_CMD_IS))
+            r->bad = true; /* rows that nobody compares */
+    }
+    const uint8_t *from = r->at;
+    statements_pass(r, c->if_count);
+    c->if_body = slice_of(from, r->bad ? 0 : (size_t)(r->at - from));
 }
 
 static int head_check(const uint8_t *head)
 {
+    uint16_t flags = get_u16(head + AT_FLAGS);
+
     if (head[AT_KIND] < WIRE_CMD_EXECUTE || head[AT_KIND] > WIRE_CMD_QUERY)
         return ERR_PROTOCOL;
-    if ((get_u16(head + AT_FLAGS) & ~CMD_FLAGS) || get_u16(head + AT_RESERVED))
+    if ((flags & ~CMD_FLAGS) || get_u16(head + AT_RESERVED))
+        return ERR_PROTOCOL;
+    if ((flags & WIRE_CMD_IS) && !(flags & WIRE_CMD_IF))
         return ERR_PROTOCOL;
     if (head[AT_KIND] == WIRE_CMD_QUERY && get_u16(head + AT_KEY_LEN) > 0)
         return ERR_PROTOCOL;        /* a read has nothing that must not be done twice */
@@ -253,13 +331,28 @@ int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c)
     c->statement_count = get_u32(head + AT_COUNT);
     c->params_left = 0;
     c->body = slice_of(head + WIRE_CMD_HEAD + key_len, body_len - WIRE_CMD_HEAD - key_len);
-    c->rest = c->body;
-    return statements_check(c->rest, c->statement_count);
+    struct wire_reader r = wire_reader_of(c->body);
+    condition_take(&r, c);
+    c->rest = slice_of(r.at, r.left);
+    statements_pass(&r, c->statement_count);
+    return wire_reader_end(&r);
+}
+
+void wire_cmd_if_open(const struct wire_cmd *c, struct wire_cmd *condition)
+{
+    ASSERT(c->flags & WIRE_CMD_IF);
+    *condition = *c;
+    condition->statement_count = c->if_count;
+    condition->params_left = 0;
+    condition->rest = c->if_body;
 }
 
 bool wire_cmd_must_log(struct slice payload)
 {
-    return payload.len >= WIRE_CMD_HEAD && get_u16(payload.data + AT_KEY_LEN) > 0;
+    if (payload.len < WIRE_CMD_HEAD)
+        return false;
+    return get_u16(payload.data + AT_KEY_LEN) > 0 ||
+           (get_u16(payload.data + AT_FLAGS) & CMD_CONDITION) != 0;
 }
 
 static void keep_rest(struct wire_cmd *c, const struct wire_reader *r)
