@@ -27,7 +27,7 @@ DOOR_ROOM = {"limits": "util", "env_impl": "env"}
 TYPES_ONLY = {("wire", "raft"), ("rlog", "raft")}
 # Doors that only some may open.
 ONLY_FOR = {
-    "rq/env_impl.h": {"env", "env_uv", "env_sim"},
+    "rq/env_impl.h": {"env", "env_uv", "env_sim", "tls"},
     "rq/env_uv.h": {"env_uv", "daemon"},
 }
 

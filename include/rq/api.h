@@ -27,11 +27,14 @@ struct api_config {
         uint64_t timeout_ns;           /* a batch waits no longer for more; 0: for ever */
         bool transaction;              /* each batch is one transaction */
     } queue;
+    struct env *net;          /* listens in place of the environment (tls_net); NULL: the environment itself */
     struct guard *guard;      /* lent for the api's life; NULL: no credentials file, all may do all */
     struct api_facts {        /* for /status and /debug/vars only; strings may be NULL: "unknown" */
         const char *dir, *commit, *build_time, *sqlite_version;
         const char *compiler;           /* one word */
         const char *executable, *hostname, *os, *arch;
+        const char *cert_file, *key_file, *ca_file; /* of HTTPS; cert_file NULL: HTTP */
+        bool verify_client;
         const char *db_path;            /* of the SQLite file; NULL: in memory */
         const char *const *args;        /* command line, NULL-terminated; lent for the api's life */
         const struct api_interface *interfaces; /* of the machine; lent for the api's life */
@@ -63,9 +66,18 @@ void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void
 void api_destroy(struct api *a);
 
 /* Find the advertised Raft address behind an HTTP API address ("http://host:port[/…]", daemon.md P-1):
- * GET /readyz?noleader and its X-RQLITE-RAFT-ADDR header. 0: done() exactly once, later; raft_addr lent.
+ * GET /readyz?noleader and its X-RQLITE-RAFT-ADDR header. */
+struct api_resolve;
+struct api_resolve_ask {
+    const char *url; /* copied */
+    uint64_t timeout_ms;
+    struct env *https; /* connects to https:// URLs (tls_net); NULL: they are not supported */
+};
+/* 0: done() exactly once, later, unless canceled; *out lent until then, raft_addr during done().
  * ERR_INVALID (no such URL), ERR_NOT_SUPPORTED (https), ERR_NOMEM: nothing was started. */
-int api_resolve_raft_addr(struct env *e, const char *url, uint64_t timeout_ms,
-                          void (*done)(void *ctx, int rc, const char *raft_addr, const char *why), void *ctx) MUST_USE;
+int api_resolve_start(struct env *e, const struct api_resolve_ask *ask,
+                      void (*done)(void *ctx, int rc, const char *raft_addr, const char *why), void *ctx,
+                      struct api_resolve **out) MUST_USE;
+void api_resolve_cancel(struct api_resolve *r); /* done() will not run */
 
 #endif

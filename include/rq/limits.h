@@ -27,6 +27,7 @@ enum {
     LIMIT_HTTP_HEADER_MS = 10 * 1000,
     LIMIT_HTTP_BODY_IDLE_MS = 30 * 1000,
     LIMIT_HTTP_IDLE_MS = 120 * 1000,
+    LIMIT_TLS_HANDSHAKE_MS = 10 * 1000, /* from the connection to its first byte; beyond: closed */
 
     /* Passwords waiting for bcrypt, one under way; beyond: 503 + Retry-After. */
     LIMIT_GUARD_CHECKS = 32,

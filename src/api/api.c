@@ -21,7 +21,8 @@ static int api_strings_copy(struct api *a, const struct api_config *config)
     const char **facts[] = {
         &a->facts.dir,      &a->facts.commit,   &a->facts.build_time, &a->facts.sqlite_version,
         &a->facts.compiler, &a->facts.hostname, &a->facts.executable, &a->facts.os,
-        &a->facts.arch,     &a->facts.db_path,  &a->facts.log_level};
+        &a->facts.arch,     &a->facts.db_path,  &a->facts.log_level,  &a->facts.cert_file,
+        &a->facts.key_file, &a->facts.ca_file};
     for (size_t i = 0; i < sizeof facts / sizeof facts[0]; i++) {
         const bool given = *facts[i] != NULL;
         *facts[i] = copy_string(&a->arena, *facts[i]);
@@ -119,7 +120,8 @@ int api_create(struct env *e, const struct api_config *config, struct api **out,
     if (rc != 0)
         err_set(why, rc, "%s", err_text_of(rc));
     else
-        rc = env_listen(e, a->bind_addr, api_accepted, a, &a->listener, why);
+        rc = env_listen(config->net ? config->net : e, a->bind_addr, api_accepted, a, &a->listener,
+                        why);
     if (rc != 0) {
         api_free(a);
         return rc;

@@ -11,6 +11,9 @@
 #ifndef RQ_CRYPT_VERSION
 #define RQ_CRYPT_VERSION ""
 #endif
+#ifndef RQ_OPENSSL_VERSION
+#define RQ_OPENSSL_VERSION ""
+#endif
 #ifndef RQ_HTTP_PARSER_VERSION
 #define RQ_HTTP_PARSER_VERSION ""
 #endif
@@ -58,6 +61,10 @@ static const struct notice notices[] = {
     {"cJSON", RQ_CJSON_VERSION, "MIT", "https://github.com/DaveGamble/cJSON",
      "Copyright (c) 2009-2017 Dave Gamble and cJSON contributors\n"
      "\n" MIT_TERMS},
+    {"OpenSSL", RQ_OPENSSL_VERSION, "Apache-2.0", "https://www.openssl.org",
+     "Copyright (c) 1998 The OpenSSL Project Authors. All rights reserved.\n"
+     "Linked dynamically and unchanged, under the Apache License, version 2.0:\n"
+     "https://www.apache.org/licenses/LICENSE-2.0\n"},
     {"libcrypt (libxcrypt)", RQ_CRYPT_VERSION, "LGPL-2.1-or-later",
      "https://github.com/besser82/libxcrypt",
      "Copyright Thorsten Kukuk, Bjorn Esser, Zack Weinberg and others.\n"

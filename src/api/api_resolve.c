@@ -4,7 +4,7 @@
 
 enum { ADDR_TEXT_MAX = 512, RESOLVE_BODY_MAX = 1024 * 1024 };
 
-struct resolve {
+struct api_resolve {
     struct env *env;
     struct env_stream *stream;
     struct http_conn_parser *parser;
@@ -15,7 +15,7 @@ struct resolve {
     void *ctx;
 };
 
-static void resolve_free(struct resolve *v)
+static void resolve_free(struct api_resolve *v)
 {
     env_timer_disarm(&v->timer);
     http_parser_destroy(v->parser);
@@ -23,7 +23,7 @@ static void resolve_free(struct resolve *v)
 }
 
 /* Tell, once; the stream's closed() frees. */
-static void resolve_end(struct resolve *v, int rc, const char *raft_addr, const char *why)
+static void resolve_end(struct api_resolve *v, int rc, const char *raft_addr, const char *why)
 {
     if (v->told)
         return;
@@ -33,7 +33,7 @@ static void resolve_end(struct resolve *v, int rc, const char *raft_addr, const 
     env_stream_close(v->stream);
 }
 
-static void resolve_message(struct resolve *v, const struct http_message *m)
+static void resolve_message(struct api_resolve *v, const struct http_message *m)
 {
     const struct http_header *h = http_header_find(m, "X-RQLITE-RAFT-ADDR");
     char addr[WIRE_ADDR_MAX + 1];
@@ -48,7 +48,7 @@ static void resolve_message(struct resolve *v, const struct http_message *m)
 
 static void resolve_opened(void *ctx, int rc)
 {
-    struct resolve *v = ctx;
+    struct api_resolve *v = ctx;
     struct err_text why;
     struct buf out;
     if (rc != 0) {
@@ -71,7 +71,7 @@ static void resolve_opened(void *ctx, int rc)
 
 static void resolve_data(void *ctx, struct slice bytes)
 {
-    struct resolve *v = ctx;
+    struct api_resolve *v = ctx;
     const struct http_message *message = NULL;
     struct http_refusal refusal = {0};
     size_t used = 0;
@@ -92,7 +92,7 @@ static void resolve_data(void *ctx, struct slice bytes)
 
 static void resolve_ended(void *ctx, int rc)
 {
-    struct resolve *v = ctx;
+    struct api_resolve *v = ctx;
     const struct http_message *message = NULL;
     if (!v->told && rc == ERR_EOF && http_parser_eof(v->parser, &message) == HTTP_MESSAGE)
         resolve_message(v, message);
@@ -131,14 +131,12 @@ static bool text_begins(const char *text, const char *prefix)
     return true;
 }
 
-/* http://[user[:pw]@]host[:port][/…] to host:port (default 4001). 0, ERR_INVALID, ERR_NOT_SUPPORTED (https). */
+/* http[s]://[user[:pw]@]host[:port][/…] to host:port (default 4001). 0, ERR_INVALID. */
 static int url_to_addr(const char *url, char *addr, size_t cap)
 {
-    if (text_begins(url, "https://"))
-        return ERR_NOT_SUPPORTED;
-    if (!text_begins(url, "http://"))
-        return ERR_INVALID;
-    url += strlen("http://");
+    const char *rest = strstr(url, "://");
+    ASSERT(rest != NULL);
+    url = rest + 3;
     size_t len = strcspn(url, "/?#");
     for (size_t i = len; i > 0; i--) {
         if (url[i - 1] == '@') {
@@ -157,30 +155,54 @@ static int url_to_addr(const char *url, char *addr, size_t cap)
     return http_host_port_split(slice_str(addr), &host, &port);
 }
 
-int api_resolve_raft_addr(struct env *e, const char *url, uint64_t timeout_ms,
-                          void (*done)(void *ctx, int rc, const char *raft_addr, const char *why),
-                          void *ctx)
+/* What the URL's scheme connects through: 0, ERR_INVALID, ERR_NOT_SUPPORTED. */
+static int url_net(struct env *e, const struct api_resolve_ask *ask, struct env **net)
+{
+    *net = e;
+    if (text_begins(ask->url, "http://"))
+        return 0;
+    if (!text_begins(ask->url, "https://"))
+        return ERR_INVALID;
+    *net = ask->https;
+    return ask->https ? 0 : ERR_NOT_SUPPORTED;
+}
+
+int api_resolve_start(struct env *e, const struct api_resolve_ask *ask,
+                      void (*done)(void *ctx, int rc, const char *raft_addr, const char *why),
+                      void *ctx, struct api_resolve **out)
 {
     static const struct http_parser_limits limits = {LIMIT_HTTP_HEADER_BYTES, RESOLVE_BODY_MAX};
-    ASSERT(url != NULL && done != NULL);
-    struct resolve *v = mem_zalloc(sizeof *v);
+    struct env *net = NULL;
+    ASSERT(ask->url != NULL && done != NULL);
+    struct api_resolve *v = mem_zalloc(sizeof *v);
     if (!v)
         return ERR_NOMEM;
     v->env = e;
     v->done = done;
     v->ctx = ctx;
     env_timer_init(&v->timer, e, resolve_late, v);
-    int rc = url_to_addr(url, v->addr, sizeof v->addr);
+    int rc = url_net(e, ask, &net);
+    if (rc == 0)
+        rc = url_to_addr(ask->url, v->addr, sizeof v->addr);
     if (rc == 0)
         rc = http_parser_create(HTTP_CLIENT, &limits, &v->parser);
     if (rc == 0)
-        rc = env_stream_connect(e, v->addr, &resolve_events, v, &v->stream);
+        rc = env_stream_connect(net, v->addr, &resolve_events, v, &v->stream);
     if (rc != 0) {
         if (v->parser)
             http_parser_destroy(v->parser);
         mem_free(v);
         return rc;
     }
-    env_timer_arm(&v->timer, timeout_ms * ENV_MS_NS);
+    env_timer_arm(&v->timer, ask->timeout_ms * ENV_MS_NS);
+    *out = v;
     return 0;
+}
+
+void api_resolve_cancel(struct api_resolve *v)
+{
+    ASSERT(!v->told);
+    v->told = true;
+    env_timer_disarm(&v->timer);
+    env_stream_close(v->stream);
 }

@@ -19,7 +19,7 @@ static void status_cluster(cJSON *root, const struct api *a)
     cJSON *cluster = api_tree_object(root, "cluster");
     api_tree_text(cluster, "addr", a->raft_addr);
     api_tree_text(cluster, "api_addr", a->adv_addr);
-    api_tree_text(cluster, "https", "false");
+    api_tree_text(cluster, "https", a->facts.cert_file ? "true" : "false");
     cJSON *extensions = api_tree_object(root, "extensions");
     api_tree_text(extensions, "dir", "");
     cJSON_AddArrayToObject(extensions, "names");
@@ -54,6 +54,22 @@ static void http_queue(cJSON *http, const struct api *a)
     api_tree_duration(queue, "timeout", (int64_t)view.config.timeout_ns);
 }
 
+static void http_tls(cJSON *tls, const struct api_facts *f)
+{
+    if (!f->cert_file) {
+        api_tree_text(tls, "enabled", "false");
+        return;
+    }
+    api_tree_text(tls, "ca_file", f->ca_file);
+    api_tree_text(tls, "cert_file", f->cert_file);
+    api_tree_text(tls, "client_auth",
+                  f->verify_client ? "RequireAndVerifyClientCert" : "NoClientCert");
+    api_tree_text(tls, "enabled", "true");
+    api_tree_text(tls, "key_file", f->key_file);
+    cJSON_AddItemToArray(cJSON_AddArrayToObject(tls, "next_protos"),
+                         cJSON_CreateString("http/1.1"));
+}
+
 static void status_http(cJSON *root, const struct api *a, const struct node_status *s)
 {
     cJSON *http = api_tree_object(root, "http");
@@ -67,7 +83,7 @@ static void status_http(cJSON *root, const struct api *a, const struct node_stat
     api_tree_text(cluster, "timeout", "30s");
     api_tree_u64(http, "connections", a->conn_count);
     http_queue(http, a);
-    api_tree_text(api_tree_object(http, "tls"), "enabled", "false");
+    http_tls(api_tree_object(http, "tls"), &a->facts);
 }
 
 /* ---- the machine ------------------------------------------------------------------------------------------ */

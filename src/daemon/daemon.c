@@ -8,7 +8,6 @@
 
 #include "join.h"
 
-#include <rq/guard.h>
 #include <rq/limits.h>
 #include <rq/util/assert.h>
 #include <rq/util/mem.h>
@@ -32,7 +31,8 @@ struct daemon {
     uint32_t reader_jobs;
     struct api *api;
     struct node *node;
-    struct guard *guard;
+    struct secrets secrets;
+    uint32_t stop_waits; /* parts that are not yet stopped, at the end */
     struct join *join;
     struct env_job state_job;
     bool state_found; /* by the job */
@@ -57,9 +57,11 @@ static void daemon_fail(struct daemon *d, const char *what, const char *why)
 
 /* ---- the way down --------------------------------------------------------------------------------------- */
 
-static void guard_stopped(void *ctx)
+static void part_stopped(void *ctx)
 {
     struct daemon *d = ctx;
+    if (--d->stop_waits > 0)
+        return;
     if (d->status == 0)
         env_log(d->env, "rqlited", "rqlite server stopped");
     d->finished(d->ctx, d->status);
@@ -72,10 +74,12 @@ static void daemon_finish(struct daemon *d)
     d->node = NULL;
     api_destroy(d->api);
     d->api = NULL;
-    if (d->guard)
-        guard_stop(d->guard, guard_stopped, d);
-    else
-        guard_stopped(d);
+    d->stop_waits = 1U + (d->secrets.guard ? 1 : 0) + (d->secrets.tls ? 1 : 0);
+    if (d->secrets.guard)
+        guard_stop(d->secrets.guard, part_stopped, d);
+    if (d->secrets.tls)
+        tls_stop(d->secrets.tls, part_stopped, d);
+    part_stopped(d);
 }
 
 static void node_stopped(void *ctx)
@@ -150,6 +154,7 @@ static void daemon_join(struct daemon *d)
     const struct join_config config = {
         .addrs = f->joins,
         .count = f->join_count,
+        .https = d->secrets.tls ? tls_net(d->secrets.tls) : NULL,
         .attempts = f->join_attempts,
         .interval_ns = f->join_interval,
         .connect_timeout_ms =
@@ -234,7 +239,7 @@ static void daemon_open_node(struct daemon *d)
         .api_url = d->api_url,
         .version = d->version,
         .codec = api_codec(),
-        .guard = d->guard,
+        .guard = d->secrets.guard,
         .non_voter = f->raft_non_voter,
         .bootstrap = f->join_count == 0 && !f->raft_non_voter && !d->state_found,
         .db = {.path = f->on_disk_path[0] != '\0' ? f->on_disk_path : NULL,
@@ -315,7 +320,8 @@ static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
                   .batch_size = count_of(f->write_queue_batch_size),
                   .timeout_ns = f->write_queue_timeout > 0 ? (uint64_t)f->write_queue_timeout : 0,
                   .transaction = f->write_queue_tx},
-        .guard = config->guard,
+        .guard = config->secrets.guard,
+        .net = f->http_cert[0] != '\0' ? tls_net(config->secrets.tls) : NULL,
         .facts = *config->facts,
     };
     struct err_text reason = {""};
@@ -339,11 +345,12 @@ int daemon_start(struct env *e, const struct daemon_config *config,
     d->version = config->version;
     d->dir = config->dir;
     d->reader_jobs = config->reader_jobs;
-    d->guard = config->guard;
+    d->secrets = config->secrets;
     d->finished = finished;
     d->ctx = ctx;
     env_turn_init(&d->stop_turn, e, daemon_stop_run, d);
-    (void)snprintf(d->api_url, sizeof d->api_url, "http://%s", d->flags->http_adv_addr);
+    (void)snprintf(d->api_url, sizeof d->api_url, "%s://%s",
+                   d->flags->http_cert[0] != '\0' ? "https" : "http", d->flags->http_adv_addr);
     const int rc = daemon_open_api(d, config, why);
     if (rc != 0) {
         mem_free(d);

@@ -3,7 +3,7 @@
 #ifndef RQ_DAEMON_H
 #define RQ_DAEMON_H
 
-#include "flags.h"
+#include "secrets.h"
 
 #include <rq/api.h>
 
@@ -17,7 +17,7 @@ struct daemon_config {
     const struct api_facts *facts;
     const char *dir; /* data directory, absolute */
     uint32_t reader_jobs; /* threads that read */
-    struct guard *guard; /* lent for the daemon's life; NULL: no credentials file */
+    struct secrets secrets; /* lent for the daemon's life, which stops them */
 };
 
 /* Start: HTTP, then the node, then the cluster. finished() exactly once, when everything is closed, with

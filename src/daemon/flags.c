@@ -296,8 +296,6 @@ const char *flags_unsupported(const struct flags *f)
         bool used;
     } rows[] = {
         {"extensions-path", f->extensions_path[0] != '\0'},
-        {"http-cert", f->http_cert[0] != '\0'},
-        {"http-ca-cert", f->http_ca_cert[0] != '\0'},
         {"node-cert", f->node_cert[0] != '\0'},
         {"node-ca-cert", f->node_ca_cert[0] != '\0'},
         {"join-as", f->join_as[0] != '\0'},

@@ -4,7 +4,7 @@
  *        ▲                │ failed      │ failed
  *        └── logged ◄─────┴─────────────┘       end of a round: wait, then the first again
  *
- * Questions under way cannot be recalled; after join_cancel their answers only free the struct. */
+ * A question to a node cannot be recalled; after join_cancel its answer only frees the struct. */
 #include "join.h"
 
 #include "flags.h"
@@ -21,7 +21,8 @@ struct join {
     uint32_t at;
     int64_t round;
     bool asking, canceled;
-    struct env_timer timer; /* between rounds, and for the first step */
+    struct api_resolve *resolve; /* NULL: none under way */
+    struct env_timer timer;      /* between rounds, and for the first step */
     void (*done)(void *ctx, int rc, const char *addr);
     void *ctx;
 };
@@ -87,7 +88,7 @@ static void join_ask(struct join *j, const char *raft_addr)
 static void join_resolved(void *ctx, int rc, const char *raft_addr, const char *why)
 {
     struct join *j = ctx;
-    j->asking = false;
+    j->resolve = NULL;
     if (rc != 0)
         join_failed(j, rc, why);
     else
@@ -101,14 +102,11 @@ static void join_try(struct join *j)
         join_ask(j, addr);
         return;
     }
-    j->asking = true;
-    const int rc =
-        api_resolve_raft_addr(j->env, addr, j->config.connect_timeout_ms, join_resolved, j);
-    if (rc != 0) {
-        j->asking = false;
-        join_failed(j, rc,
-                    rc == ERR_NOT_SUPPORTED ? "https is not supported by this version yet" : NULL);
-    }
+    const struct api_resolve_ask ask = {
+        .url = addr, .timeout_ms = j->config.connect_timeout_ms, .https = j->config.https};
+    const int rc = api_resolve_start(j->env, &ask, join_resolved, j, &j->resolve);
+    if (rc != 0)
+        join_failed(j, rc, NULL);
 }
 
 static void join_timer(struct env_timer *t)
@@ -139,6 +137,8 @@ void join_cancel(struct join *j)
     if (!j)
         return;
     j->canceled = true;
+    if (j->resolve)
+        api_resolve_cancel(j->resolve);
     if (!j->asking)
         join_end(j, ERR_CANCELED, "");
 }

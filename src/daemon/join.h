@@ -11,6 +11,7 @@ struct join_config {
     const char *const
         *addrs; /* lent until done(): Raft "host:port", or "http://host:port" of an API */
     uint32_t count;
+    struct env *https; /* for https:// addresses; NULL: there are none */
     int64_t attempts; /* rounds over all of them */
     int64_t interval_ns;
     uint64_t connect_timeout_ms;

@@ -2,11 +2,10 @@
 #include "daemon.h"
 #include "machine.h"
 
-#include "files.h"
+#include "secrets.h"
 
 #include <rq/db.h>
 #include <rq/env_uv.h>
-#include <rq/guard.h>
 #include <rq/limits.h>
 
 #include <errno.h>
@@ -46,7 +45,7 @@ enum { READ_THREADS_MIN = 2, READ_THREADS_MAX = 8, PATH_BYTES = 4096, INTERFACES
 
 struct program {
     struct env *env;
-    struct guard *guard; /* NULL: no -auth */
+    struct secrets secrets;
     struct daemon *daemon;
     int status;
 };
@@ -224,6 +223,10 @@ static struct api_facts facts_of(const struct flags *f, const struct machine *m,
         .kubernetes = getenv("KUBERNETES_SERVICE_HOST") != NULL,
         .foreign_keys = f->fk,
         .on_disk = f->on_disk,
+        .cert_file = f->http_cert[0] != '\0' ? f->http_cert : NULL,
+        .key_file = f->http_key,
+        .ca_file = f->http_ca_cert,
+        .verify_client = f->http_verify_client,
         .db_reader_max = f->db_max_ro_conns,
         .apply_timeout_ns = f->raft_apply_timeout,
         .heartbeat_timeout_ns = f->raft_heartbeat_timeout,
@@ -235,21 +238,6 @@ static struct api_facts facts_of(const struct flags *f, const struct machine *m,
         .snapshot_threshold = f->raft_snap,
     };
     return facts;
-}
-
-/* Once, at launch (http-api.md §16.1). */
-static int credentials_load(struct program *p, const char *path, struct err_text *why)
-{
-    struct err_text reason = {""};
-    struct buf json;
-    buf_init(&json, AUTH_FILE_MAX);
-    int rc = file_read_whole(path, &json, &reason);
-    if (rc == 0)
-        rc = guard_create(p->env, buf_slice(&json), &p->guard, &reason);
-    if (json.cap > 0)
-        explicit_bzero(json.data, json.cap);
-    buf_fini(&json);
-    return rc == 0 ? 0 : err_set(why, rc, "failed to get credential store: %s", reason.text);
 }
 
 static int run(struct flags *f, int argc, char **argv)
@@ -280,9 +268,9 @@ static int run(struct flags *f, int argc, char **argv)
                                    .dir = dir,
                                    .reader_jobs = uv.read_threads};
     int rc = db_library_init(false);
-    if (rc == 0 && f->auth[0] != '\0')
-        rc = credentials_load(&p, f->auth, &why);
-    config.guard = p.guard;
+    if (rc == 0)
+        rc = secrets_load(p.env, f, &p.secrets, &why);
+    config.secrets = p.secrets;
     if (rc == 0)
         rc = daemon_start(p.env, &config, finished, &p, &p.daemon, &why);
     if (rc != 0) {
@@ -293,7 +281,7 @@ static int run(struct flags *f, int argc, char **argv)
         env_uv_run(p.env);
         daemon_destroy(p.daemon);
     }
-    guard_destroy(p.guard);
+    secrets_destroy(&p.secrets);
     env_uv_destroy(p.env);
     return p.status;
 }
