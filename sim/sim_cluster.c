@@ -124,8 +124,9 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->append_count_max = p->append_count_max;
     c->window_msgs = p->window_msgs;
     c->entry_cache_bytes = p->entry_cache_bytes;
-    c->reader_count = 4;
+    c->reader_count = p->reader_count;
     c->reader_jobs = 2;
+    c->part_bytes = p->part_bytes;
 }
 
 static void boot(struct env *e, void *ctx)

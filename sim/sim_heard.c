@@ -10,9 +10,16 @@
 static enum sim_op_end outcome_of(const struct sim_answer *a)
 {
     static const char *const refused[] = {
-        "leader not found", "\"error\":\"not leader\"",    "store not open",
-        "store not ready",  "connect: connection refused", "too many requests",
-        "no space left",    "no such table: nowhere",      "write queue is full",
+        "leader not found",
+        "\"error\":\"not leader\"",
+        "store not open",
+        "store not ready",
+        "connect: connection refused",
+        "too many requests",
+        "too many large results",
+        "no space left",
+        "no such table: nowhere",
+        "write queue is full",
         "stale read",
     };
 

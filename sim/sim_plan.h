@@ -47,6 +47,7 @@ struct sim_node_plan {
     bool on_disk;
     uint32_t batch_max, statement_cache, cache_pages, segment_bytes;
     uint32_t append_count_max, window_msgs;
+    uint32_t reader_count, part_bytes;
     uint64_t entry_cache_bytes;
     int64_t wall_offset_ns;
     int32_t drift_ppm;

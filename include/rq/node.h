@@ -65,12 +65,11 @@ void node_destroy(struct node *n);
 /* ---- requests --------------------------------------------------------------------------------------- */
 
 struct node_request {
-    struct wire_forward f; /* what is asked; f.payload: lent for the call, copied */
+    struct wire_forward f; /* what is asked; f.payload: lent for the call, copied; f.in_parts: reply may have `more` */
     bool forwarded;        /* came from another node: never forward again (ERR_NOT_LEADER) */
     bool redirect;         /* do not forward; ERR_NOT_LEADER with leader known: the caller redirects */
     int64_t freshness_ns;  /* level none: 0 off */
     bool freshness_strict;
-    bool in_parts;         /* reply may come with `more` */
     uint32_t retries;      /* further attempts when the leader cannot be reached; < UINT32_MAX */
 };
 struct node_answer {

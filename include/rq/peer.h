@@ -38,6 +38,8 @@ struct peer_events {
     void (*refused)(void *ctx, raft_id member);
     /* Bytes queued towards this member fell below half of the limit after a send was refused. */
     void (*writable)(void *ctx, raft_id member);
+    /* Once after peer_drained_want, on a later turn: nothing queued on this connection waits for the transport. */
+    void (*drained)(void *ctx, peer_conn c);
 };
 
 struct peer_config {
@@ -92,6 +94,9 @@ struct buf *peer_out(struct peer_set *s, peer_conn c);
 void peer_send_built(struct peer_set *s, peer_conn c);
 /* A number for wire `stream`, never 0, unique on this set. */
 uint32_t peer_next_stream(struct peer_set *s);
+/* Ask for drained(). Who has much to send does so piece by piece, so that what others send does not wait behind
+ * all of it. Harmless when the connection is gone (then nothing is told) or was asked for before. */
+void peer_drained_want(struct peer_set *s, peer_conn c);
 /* Bytes queued and not yet taken by the transport. */
 size_t peer_pending(const struct peer_set *s, peer_conn c);
 

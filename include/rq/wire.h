@@ -35,6 +35,8 @@ enum wire_kind {
     WIRE_STEPDOWN_RES,
     WIRE_INDEX_REQ, /* which index must a read see: no body */
     WIRE_INDEX_RES, /* struct wire_index */
+    WIRE_FORWARD_PART, /* bytes that stand before the body of the WIRE_FORWARD_RES that will come; not empty */
+    WIRE_FORWARD_PULL, /* after a WIRE_FORWARD_RES with `more`: go on, or stop (struct wire_forward_pull) */
     WIRE_KIND_MAX_
 };
 
@@ -178,6 +180,7 @@ struct wire_forward {
     uint64_t linearizable_timeout_ms;
     uint64_t db_timeout_ns;    /* 0: none */
     uint64_t wait_index;       /* answer a read only when this much is applied; 0: at once. < 2^63 */
+    bool in_parts;             /* the answer may come with `more` */
     struct slice payload;      /* wire_cmd */
     struct slice user, password; /* the client's credentials, for the leader to judge; user of len 0: none */
     bool vouched; /* several clients': the sender has judged each of them, there is none to judge */
@@ -195,6 +198,7 @@ struct wire_phases {
 };
 struct wire_forward_answer {
     int32_t rc;
+    bool more;           /* rc is 0, body a part: the next answer comes when this one is pulled */
     uint64_t raft_index; /* 0: did not go through the log */
     struct wire_phases phases;
     struct slice text;   /* words when rc != 0 */
@@ -202,6 +206,11 @@ struct wire_forward_answer {
 };
 int wire_forward_answer_put(struct buf *out, const struct wire_forward_answer *a);
 int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a) MUST_USE;
+struct wire_forward_pull {
+    bool stop; /* nobody needs the rest; no answer will come */
+};
+int wire_forward_pull_put(struct buf *out, const struct wire_forward_pull *p);
+int wire_forward_pull_get(struct slice body, struct wire_forward_pull *p) MUST_USE;
 
 /* ---- log payloads ------------------------------------------------------------------------------- */
 

@@ -316,6 +316,8 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
     if (!keep)
         c->close_after = true;
     c->busy = false;
+    if (c->request.ticket != 0) /* answered although node has more: it was of no use */
+        node_forget(c->api->node, c->request.ticket);
     c->request.ticket = 0;
     c->request.op = NULL;
     c->request.in_parts = false;

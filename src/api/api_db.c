@@ -89,15 +89,12 @@ static void envelope_reply(struct api_request *r, const struct envelope *v)
         .parts = {slice_of(all.data, split), v->results.len > 0 ? v->results : slice_str("[]"),
                   tail},
     };
-    if (r->conn->text.failed) {
-        if (v->more)
-            node_forget(r->conn->api->node, r->ticket);
+    if (r->conn->text.failed)
         api_reply_text(r, 503, err_text_of(r->conn->text.failed));
-    } else if (v->more) {
+    else if (v->more)
         api_reply_begin(r, &reply);
-    } else {
+    else
         api_reply(r, &reply);
-    }
 }
 
 /* The end of results that went out in parts: the rest of them, the envelope's second half. */
@@ -306,6 +303,7 @@ static void db_submit(struct api_request *r, const struct ask *ask)
               .linearizable_timeout_ms = linearizable_ms(p, ask),
               .db_timeout_ns = p->db_timeout_ns > 0 ? (uint64_t)p->db_timeout_ns : 0,
               .wait_index = (uint64_t)p->wait_index,
+              .in_parts = true,
               .payload = buf_slice(&c->payload),
               .user = api_auth_user(r),
               .password = api_auth_password(r),
@@ -313,7 +311,6 @@ static void db_submit(struct api_request *r, const struct ask *ask)
         .redirect = api_params_has(p, API_FLAG_REDIRECT),
         .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
         .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),
-        .in_parts = true,
         .retries = api_params_retries(p),
     };
     if (db_disallowed_pragma(request.f.payload)) {

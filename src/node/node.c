@@ -95,6 +95,7 @@ static void init_state(struct node *n)
     list_init(&n->confirming);
     list_init(&n->read_queue);
     list_init(&n->parked);
+    list_init(&n->relays);
     list_init(&n->forwarding);
     node_index_init(n);
     node_retry_init(n);
@@ -126,6 +127,7 @@ int node_create(struct env *e, const struct node_config *config,
     n->up.lane_idle = node_stop_progress;
     n->up.read_end = node_read_end;
     n->up.dispatch = node_request_dispatch;
+    n->up.forward_end = node_forward_end;
     n->opened = opened;
     n->opened_ctx = ctx;
     int rc = copy_config(n, config, why);
@@ -154,6 +156,7 @@ void node_destroy(struct node *n)
 {
     ASSERT(n->phase == NODE_STOPPED);
     node_links_fini(n);
+    node_relay_fini(n);
     node_apply_fini(n);
     node_log_fini(n);
     node_cache_fini(&n->cache);

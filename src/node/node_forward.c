@@ -1,6 +1,9 @@
 /* node_forward.c — what only the leader can answer, passed on to it. One hop only. A write of which
  * anything may have left this node is never sent again: when the connection dies its outcome is unknown,
- * and the client is told so. Reads are (node_retry.c). */
+ * and the client is told so. Reads are (node_retry.c).
+ *
+ * The answer is one FORWARD_RES; a long one comes as FORWARD_PARTs and then that. A large result comes as
+ * several such answers, each asked for by a FORWARD_PULL when the client has taken the one before. */
 #include "node_int.h"
 
 /* An answer finds its request by slot and generation; a stale one does not match. */
@@ -21,6 +24,7 @@ static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
         .linearizable_timeout_ms = w->linearizable_timeout_ms,
         .db_timeout_ns = w->db_timeout_ns,
         .wait_index = w->wait_index,
+        .in_parts = w->in_parts,
         .payload = slice_of(w->payload->payload, w->payload->len),
         .vouched = w->vouched,
         .user = slice_of(w->credentials, w->user_len),
@@ -30,6 +34,7 @@ static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
     size_t begun = wire_frame_begin(out, WIRE_FORWARD_REQ, forward_stream(w));
     (void)wire_forward_put(out, &f);
     (void)wire_frame_end(out, begun);
+    buf_reset(&w->out, 0); /* of a former attempt */
     w->state = WAIT_FORWARD;
     w->forwarded_ns = env_now_ns(n->env);
     n->counters.forwarded_executions += w->kind == WIRE_EXECUTE;
@@ -96,33 +101,103 @@ static void forward_count_failed(const struct node_wait *w, int rc)
     c->forward_requests_failed += w->kind == WIRE_REQUEST;
 }
 
+static int pull_send(struct node *n, peer_conn c, uint32_t stream, bool stop)
+{
+    const struct wire_forward_pull p = {.stop = stop};
+    struct buf body;
+
+    buf_init(&body, 16);
+    int rc = wire_forward_pull_put(&body, &p);
+    if (rc == 0)
+        rc = peer_send(n->peers, c, WIRE_FORWARD_PULL, stream, buf_slice(&body));
+    buf_fini(&body);
+    return rc;
+}
+
+/* The last thing sent there may have been a failure's answer: then nobody looks at this. */
+void node_forward_end(struct node_wait *w)
+{
+    (void)pull_send(w->node, w->conn, w->stream, true);
+}
+
+void node_forward_pulled(struct node_wait *w)
+{
+    int rc = pull_send(w->node, w->conn, w->stream, false);
+    if (rc && rc != ERR_NOT_FOUND) /* lost: that is told on a later turn */
+        node_wait_fail(w, rc, NULL);
+}
+
+static void answer_malformed(struct node_wait *w)
+{
+    node_wait_fail(w, ERR_PROTOCOL, "the leader's answer is malformed");
+}
+
+void node_forward_part(struct node *n, peer_conn c, const struct wire_frame *f)
+{
+    struct node_wait *w = forward_find(n, c, f->stream);
+
+    if (!w)
+        return; /* timed out, or forgotten */
+    if (f->body.len == 0 || w->part_out)
+        answer_malformed(w);
+    else if (buf_append_slice(&w->out, f->body))
+        node_wait_fail(w, w->out.failed, "the leader's answer does not fit into memory");
+}
+
+static void forward_gave_part(struct node_wait *w, const struct node_answer *a)
+{
+    if (!w->in_parts || w->part_out) {
+        answer_malformed(w);
+        return;
+    }
+    if (!node_wait_part(w, a))
+        return;
+    buf_reset(&w->out, 0);
+    if (!w->part_out)
+        node_forward_pulled(w);
+}
+
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f)
 {
     struct wire_forward_answer got;
     struct node_wait *w = forward_find(n, c, f->stream);
     const struct node_conn *from = node_conn_find(n, c);
+    int rc = wire_forward_answer_get(f->body, &got);
 
-    if (!w)
-        return; /* timed out, or forgotten */
-    if (!from || wire_forward_answer_get(f->body, &got)) {
-        node_wait_fail(w, ERR_PROTOCOL, "the leader's answer is malformed");
+    if (!w) { /* timed out, or forgotten */
+        if (rc == 0 && got.more)
+            (void)pull_send(n, c, f->stream, true);
+        return;
+    }
+    if (!from || rc || w->part_out) {
+        answer_malformed(w);
         return;
     }
     const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), from->id);
     char text[WIRE_TEXT_MAX + 1] = "";
     if (got.text.len < sizeof(text) && got.text.len)
         memcpy(text, got.text.data, got.text.len);
+    if (buf_len(&w->out) > 0 && buf_append_slice(&w->out, got.body)) {
+        node_wait_fail(w, w->out.failed, "the leader's answer does not fit into memory");
+        return;
+    }
     struct node_answer a = {
+        .more = got.more,
         .rc = got.rc,
         .text = got.rc ? text : NULL,
-        .body = got.body,
+        .body = buf_len(&w->out) > 0 ? buf_slice(&w->out) : got.body,
         .raft_index = got.raft_index,
         .served_by = m ? m->addr : "",
         .phases = got.phases,
         .forward_ns = env_now_ns(n->env) - w->forwarded_ns,
     };
+    if (a.more) {
+        forward_gave_part(w, &a);
+        return;
+    }
     histogram_add(&n->clock.times.forward, a.forward_ns);
     forward_count_failed(w, got.rc);
+    w->conn = 0; /* nothing to end there */
     node_wait_answer(w, &a);
 }
 

@@ -98,6 +98,7 @@ static void on_lost(void *ctx, peer_conn c, bool said_bye)
     struct node_conn *k = node_conn_find(n, c);
     if (k)
         *k = n->conns[--n->conn_count];
+    node_relay_lost(n, c);
     node_ask_lost(n, c);
 }
 
@@ -115,6 +116,11 @@ static void on_writable(void *ctx, raft_id member)
 {
     (void)ctx; /* dropped Raft messages are sent again by raft's own timers */
     (void)member;
+}
+
+static void on_drained(void *ctx, peer_conn c)
+{
+    node_relay_drained(ctx, c);
 }
 
 /* ---- raft messages
@@ -261,6 +267,12 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
     case WIRE_FORWARD_RES:
         node_forward_answered(n, c, f);
         return;
+    case WIRE_FORWARD_PART:
+        node_forward_part(n, c, f);
+        return;
+    case WIRE_FORWARD_PULL:
+        node_relay_pulled(n, c, f);
+        return;
     case WIRE_JOIN_REQ:
         node_members_asked(n, c, f);
         return;
@@ -294,4 +306,5 @@ const struct peer_events node_peer_events = {
     .lost = on_lost,
     .refused = on_refused,
     .writable = on_writable,
+    .drained = on_drained,
 };

@@ -7,6 +7,7 @@
  *   node_pump.c                          the only caller of raft_step; obeys its orders, in field order
  *   node_frame.c                         what comes from other nodes, by kind
  *   node_serve.c                         their clients' requests, judged and run
+ *   node_relay.c                         their answers, frame by frame
  *   node_request.c                       which way a request goes
  *   node_read.c                          reads: classify, run                     (lane READ)
  *   node_fresh.c                         reads that bound their age
@@ -400,9 +401,10 @@ enum node_phase { NODE_OPENING, NODE_OPEN, NODE_STOPPING, NODE_STOPPED };
 /* What goes up: the lower files tell these, filled in once by node.c. */
 struct node_up {
     int (*step)(struct node *n,
-                struct raft_in *in);       /* node_step: something happened that raft must know */
-    void (*lane_idle)(struct node *n);     /* node_stop_progress: a lane's job is done */
-    void (*read_end)(struct node_wait *w); /* node_read_end: it has a reader and nobody waits */
+                struct raft_in *in);   /* node_step: something happened that raft must know */
+    void (*lane_idle)(struct node *n); /* node_stop_progress: a lane's job is done */
+    void (*forward_end)(struct node_wait *w); /* node_forward_end: the leader need not go on */
+    void (*read_end)(struct node_wait *w);    /* node_read_end: it has a reader and nobody waits */
     void (*dispatch)(
         struct node_wait *w); /* node_request_dispatch: something it waited for is there */
 };
@@ -457,6 +459,7 @@ struct node {
     uint32_t readers_busy;       /* at work, or with a paused query */
     uint32_t reads_running;      /* at work: at most config.reader_jobs */
     uint32_t parts_count;        /* reads that gave a part and have their reader still */
+    struct list relays;          /* node_relay.c: answers to other nodes that are not over */
 
     struct list changes; /* node_change, first one is under way */
     struct env_timer change_timer;
@@ -552,10 +555,37 @@ void node_read_end(struct node_wait *w);    /* give the query up, then free */
 /* node_serve.c */
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_serve_cancel_all(struct node *n);
+/* node_relay.c */
+
+/* The answers to one request that another node passed on. In the caller's storage until over(). */
+enum node_relay_state { RELAY_RUNNING, RELAY_SENDING, RELAY_TAKEN };
+struct node_relay {
+    struct list link; /* in n->relays from its first answer on */
+    struct node *node;
+    peer_conn conn;
+    uint32_t stream;
+    uint64_t ticket;
+    enum node_relay_state state;
+    bool more;
+    uint64_t raft_index;
+    struct wire_phases phases;
+    struct buf held; /* SENDING: what has not been sent */
+    void (*over)(struct node_relay *r);
+};
+void node_relay_init(struct node_relay *r, struct node *n, peer_conn c, uint32_t stream,
+                     void (*over)(struct node_relay *r));
+void node_relay_reply(void *ctx, const struct node_answer *a); /* a node_reply_fn; ctx: the relay */
+void node_relay_pulled(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_relay_drained(struct node *n, peer_conn c);
+void node_relay_lost(struct node *n, peer_conn c);
+void node_relay_fini(struct node *n);
 /* node_forward.c */
 void node_forward(struct node_wait *w);
 void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_forward_part(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_forward_lost(struct node *n, peer_conn c);
+void node_forward_pulled(struct node_wait *w); /* the asker wants the next part */
+void node_forward_end(struct node_wait *w);    /* … wants no more */
 /* node_fresh.c */
 bool node_fresh_is(const struct node_fresh_facts *f, uint64_t bound_ns, bool strict);
 bool node_fresh_enough(const struct node *n, const struct node_wait *w);

@@ -53,7 +53,11 @@ void node_pull(struct node *n, uint64_t ticket)
 
     ASSERT(w && w->part_out);
     node_wait_pulled(w);
-    if (!w->replying) /* else who gave the part goes on */
+    if (w->replying)
+        return; /* who gave the part goes on */
+    if (w->state == WAIT_FORWARD)
+        node_forward_pulled(w);
+    else
         node_read_pulled(w);
 }
 

@@ -17,6 +17,7 @@ struct serve {
     struct guard_wait wait;
     uint8_t *kept; /* the body, while we wait */
     size_t kept_len;
+    struct node_relay relay; /* FORWARD: the answers */
 };
 
 /* ---- answers -------------------------------------------------------------------------------------- */
@@ -32,20 +33,6 @@ static void serve_free(struct serve *s)
     mem_free(s);
 }
 
-static void answer_forward(const struct serve *s, struct buf *out, const struct node_answer *a)
-{
-    struct wire_forward_answer answer = {
-        .rc = a->rc,
-        .raft_index = a->raft_index,
-        .phases = a->phases,
-        .text = a->text ? slice_str(a->text) : slice_of(NULL, 0),
-        .body = a->body,
-    };
-    size_t begun = wire_frame_begin(out, WIRE_FORWARD_RES, s->stream);
-    (void)wire_forward_answer_put(out, &answer);
-    (void)wire_frame_end(out, begun);
-}
-
 static void answer_order(const struct serve *s, struct buf *out, const struct node_answer *a)
 {
     struct wire_answer answer = {
@@ -59,16 +46,21 @@ static void answer_order(const struct serve *s, struct buf *out, const struct no
     (void)wire_frame_end(out, begun);
 }
 
+static void relay_over(struct node_relay *r)
+{
+    serve_free(LIST_ENTRY(r, struct serve, relay));
+}
+
 /* Answer and free. */
 static void serve_end(struct serve *s, const struct node_answer *a)
 {
+    if (s->kind == WIRE_FORWARD_REQ) {
+        node_relay_reply(&s->relay, a);
+        return;
+    }
     struct buf *out = peer_out(s->node->peers, s->conn);
-
     if (out) { /* else the asker is gone, or does not read: its connection will end */
-        if (s->kind == WIRE_FORWARD_REQ)
-            answer_forward(s, out, a);
-        else
-            answer_order(s, out, a);
+        answer_order(s, out, a);
         peer_send_built(s->node->peers, s->conn);
     }
     serve_free(s);
@@ -81,11 +73,6 @@ static void serve_fail(struct serve *s, int rc)
 }
 
 /* ---- running --------------------------------------------------------------------------------------- */
-
-static void forward_reply(void *ctx, const struct node_answer *a)
-{
-    serve_end(ctx, a);
-}
 
 static void serve_count(struct node_counters *c, enum wire_request_kind kind)
 {
@@ -105,7 +92,7 @@ static void run_forward(struct serve *s, struct slice body)
     if (rc == 0)
         serve_count(&s->node->counters, r.f.kind);
     if (rc == 0)
-        rc = node_submit(s->node, &r, forward_reply, s, NULL);
+        rc = node_submit(s->node, &r, node_relay_reply, &s->relay, &s->relay.ticket);
     if (rc)
         serve_fail(s, rc);
 }
@@ -232,6 +219,7 @@ void node_serve(struct node *n, peer_conn c, const struct wire_frame *f)
     s->stream = f->stream;
     s->kind = f->kind;
     s->wait.done = serve_judged;
+    node_relay_init(&s->relay, n, c, f->stream, relay_over);
     int rc = serve_question(s, f->body, &q);
     if (rc) {
         serve_fail(s, rc);

@@ -156,7 +156,7 @@ struct node_wait *node_wait_new(struct node *n, const struct node_request *r, no
     w->encode_options = r->f.encode_options;
     w->forwarded = r->forwarded;
     w->redirect = r->redirect;
-    w->in_parts = r->in_parts;
+    w->in_parts = r->f.in_parts;
     w->vouched = r->f.vouched;
     w->timeout_ms = r->f.timeout_ms;
     w->linearizable_timeout_ms = r->f.linearizable_timeout_ms;
@@ -222,6 +222,8 @@ static void wait_leave(struct node_wait *w)
     } else if (w->reader) {
         w->node->up.read_end(w);
     } else {
+        if (w->state == WAIT_FORWARD && w->parts_end_ns)
+            w->node->up.forward_end(w);
         node_wait_free(w);
     }
 }

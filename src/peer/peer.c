@@ -155,6 +155,17 @@ void peer_counters_get(const struct peer_set *s, struct peer_counters *out)
     *out = s->counters;
 }
 
+void peer_drained_want(struct peer_set *s, peer_conn c)
+{
+    struct peer_line *line = open_line(s, c);
+
+    ASSERT(s->events->drained);
+    if (!line)
+        return;
+    line->want_drained = true;
+    env_turn_schedule(&s->turn);
+}
+
 size_t peer_pending(const struct peer_set *s, peer_conn c)
 {
     const struct peer_line *line = open_line(s, c);

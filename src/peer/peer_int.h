@@ -33,8 +33,9 @@ struct peer_line {
     bool was_open; /* kept by greeted() */
     bool said_bye;
     bool refused; /* a send was refused since output was last below half */
-    int end_rc;   /* why it ended; 0: our own wish */
-    raft_id id;   /* of the other end; 0 before it greeted */
+    bool want_drained;
+    int end_rc; /* why it ended; 0: our own wish */
+    raft_id id; /* of the other end; 0 before it greeted */
     raft_id expect_id;
     uint64_t expect_store_id;
     uint64_t opened_ns; /* became OPEN */
@@ -106,7 +107,7 @@ void peer_output_commit(struct peer_line *line);
 int peer_output_frame(struct peer_line *line, enum wire_kind kind, uint32_t stream,
                       struct slice body);
 int peer_output_flush(struct peer_line *line); /* 0, or the transport's refusal */
-/* Tell `writable` if it is owed and true. */
+/* Tell `writable` and `drained` if they are owed and true. */
 void peer_output_relieve(struct peer_line *line);
 
 /* ---- peer_greet.c: who is there ---- */

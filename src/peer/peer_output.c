@@ -51,15 +51,32 @@ int peer_output_flush(struct peer_line *line)
     return rc;
 }
 
-void peer_output_relieve(struct peer_line *line)
+static void relieve_refused(struct peer_line *line)
 {
     struct peer_set *s = line->set;
 
-    if (!line->refused || line->state != PEER_OPEN)
-        return;
-    if (peer_output_pending(line) >= s->config.output_bytes_max / 2)
+    if (!line->refused || peer_output_pending(line) >= s->config.output_bytes_max / 2)
         return;
     line->refused = false;
     if (!s->stopping && s->events->writable)
         s->events->writable(s->ctx, line->id);
+}
+
+static void relieve_drained(struct peer_line *line)
+{
+    struct peer_set *s = line->set;
+
+    if (!line->want_drained || peer_output_pending(line) > 0)
+        return;
+    line->want_drained = false;
+    if (!s->stopping)
+        s->events->drained(s->ctx, line->number);
+}
+
+void peer_output_relieve(struct peer_line *line)
+{
+    if (line->state == PEER_OPEN)
+        relieve_refused(line);
+    if (line->state == PEER_OPEN) /* the owner may have closed it */
+        relieve_drained(line);
 }

@@ -11,20 +11,24 @@
  *   meta     u64 commit, u64 applied, u64 term, u8 flags (1 leader, 2 ready), T api url, T version
  *   order    T name, T user, T password
  *   index    u16 rc, u64 term, u64 index
- *   forward  u8 kind, u8 level, u8 flags (1 vouched), u8 0, u32 encode options, u64 timeout ms,
- *            u64 linearizable timeout ms, u64 db timeout ns, u64 wait index, T user, T password,
- *            B log payload
+ *   forward  u8 kind, u8 level, u8 flags (1 vouched, 2 in parts), u8 0, u32 encode options,
+ *            u64 timeout ms, u64 linearizable timeout ms, u64 db timeout ns, u64 wait index, T user,
+ *            T password, B log payload
  *   forward answer
- *            u16 rc, u64 raft index, u64 queue, u64 sync, u64 quorum, u64 apply, u64 wait, u64 run ns,
- *            B words, B encoded results */
+ *            u16 rc, u8 flags (1 more), u64 raft index, u64 queue, u64 sync, u64 quorum, u64 apply,
+ *            u64 wait, u64 run ns, B words, B encoded results
+ *   forward pull
+ *            u8 flags (1 stop) */
 #include "wire_int.h"
 #include <rq/limits.h>
 #include <rq/util/assert.h>
 #include <rq/wire.h>
 
 enum { FLAG_VOTER = 1 };
-enum { FLAG_VOUCHED = 1 };
 enum { FLAG_LEADER = 1, FLAG_READY = 2 };
+enum { FLAG_VOUCHED = 1, FLAG_IN_PARTS = 2 };
+enum { FLAG_MORE = 1 };
+enum { FLAG_STOP = 1 };
 
 /* u32 length and bytes. A frame bounds them all, so that more than a frame is hopeless at once. */
 static void give_bytes(struct buf *out, struct slice s)
@@ -208,7 +212,8 @@ int wire_forward_put(struct buf *out, const struct wire_forward *f)
     ASSERT(f->level <= WIRE_LEVEL_AUTO && f->wait_index <= INT64_MAX);
     wire_give_u8(out, (uint8_t)f->kind);
     wire_give_u8(out, (uint8_t)f->level);
-    wire_give_u8(out, f->vouched ? FLAG_VOUCHED : 0);
+    wire_give_u8(out,
+                 (uint8_t)((f->vouched ? FLAG_VOUCHED : 0) | (f->in_parts ? FLAG_IN_PARTS : 0)));
     wire_give_u8(out, 0);
     wire_give_u32(out, f->encode_options);
     wire_give_u64(out, f->timeout_ms);
@@ -227,7 +232,9 @@ int wire_forward_get(struct slice body, struct wire_forward *f)
     uint8_t kind = wire_take_u8(&r);
     uint8_t level = wire_take_u8(&r);
 
-    f->vouched = wire_take_flags(&r, FLAG_VOUCHED) != 0;
+    uint8_t flags = wire_take_flags(&r, FLAG_VOUCHED | FLAG_IN_PARTS);
+    f->vouched = (flags & FLAG_VOUCHED) != 0;
+    f->in_parts = (flags & FLAG_IN_PARTS) != 0;
     wire_take_zeros(&r, 1);
     f->encode_options = wire_take_u32(&r);
     f->timeout_ms = wire_take_u64(&r);
@@ -247,7 +254,9 @@ int wire_forward_get(struct slice body, struct wire_forward *f)
 
 int wire_forward_answer_put(struct buf *out, const struct wire_forward_answer *a)
 {
+    ASSERT(a->rc == 0 || !a->more);
     wire_give_u16(out, wire_rc_put(a->rc));
+    wire_give_u8(out, a->more ? FLAG_MORE : 0);
     wire_give_u64(out, a->raft_index);
     wire_give_u64(out, a->phases.queue_ns);
     wire_give_u64(out, a->phases.sync_ns);
@@ -265,6 +274,7 @@ int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a)
     struct wire_reader r = wire_reader_of(body);
 
     a->rc = take_rc(&r);
+    a->more = wire_take_flags(&r, FLAG_MORE) != 0;
     a->raft_index = wire_take_u64(&r);
     a->phases.queue_ns = wire_take_u64(&r);
     a->phases.sync_ns = wire_take_u64(&r);
@@ -274,5 +284,21 @@ int wire_forward_answer_get(struct slice body, struct wire_forward_answer *a)
     a->phases.run_ns = wire_take_u64(&r);
     a->text = take_bytes(&r);
     a->body = take_bytes(&r);
+    if (a->rc != 0 && a->more)
+        r.bad = true;
+    return wire_reader_end(&r);
+}
+
+int wire_forward_pull_put(struct buf *out, const struct wire_forward_pull *p)
+{
+    wire_give_u8(out, p->stop ? FLAG_STOP : 0);
+    return out->failed;
+}
+
+int wire_forward_pull_get(struct slice body, struct wire_forward_pull *p)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    p->stop = wire_take_flags(&r, FLAG_STOP) != 0;
     return wire_reader_end(&r);
 }

@@ -64,7 +64,7 @@ static void test_parts_leave_as_chunks(void **state)
 {
     (void)state;
     ask("/db/query?q=SELECT+1", "1.1");
-    assert_true(fake.last.in_parts);
+    assert_true(fake.last.f.in_parts);
     fake_part("R[{\"values\":[[1]");
     const char *first = fake_written(&conn);
     assert_non_null(strstr(first, "HTTP/1.1 200 OK\r\n"));
@@ -190,6 +190,15 @@ static void test_a_first_part_that_is_refused_is_an_answer(void **state)
     assert_non_null(strstr(answer, "\r\nRetry-After: 1\r\n"));
 }
 
+static void test_a_first_part_that_is_nonsense_is_forgotten(void **state)
+{
+    (void)state;
+    ask("/db/query?q=SELECT+1", "1.1");
+    fake_part("?");
+    assert_non_null(strstr(fake_written(&conn), " 500 "));
+    assert_int_equal(fake.forgotten, 1);
+}
+
 static void test_a_client_that_leaves_is_forgotten(void **state)
 {
     (void)state;
@@ -285,6 +294,7 @@ int main(void)
         CASE(test_http_1_0_ends_with_the_connection),
         CASE(test_what_cannot_be_said_any_more_ends_the_connection),
         CASE(test_a_first_part_that_is_refused_is_an_answer),
+        CASE(test_a_first_part_that_is_nonsense_is_forgotten),
         CASE(test_a_client_that_leaves_is_forgotten),
         CASE(test_a_client_that_only_stopped_sending_gets_it_all),
         CASE(test_stop_ends_it_at_its_grace),

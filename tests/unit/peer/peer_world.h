@@ -32,7 +32,8 @@ struct app {
     int greet_rc;          /* answer of greeted(); kept */
     bool deaf;             /* boot without listening; kept */
 
-    uint32_t greeted, greeted_dialled, lost, lost_bye, refused, writable, frames, stopped;
+    uint32_t greeted, greeted_dialled, lost, lost_bye, refused, writable, drained, frames, stopped;
+    uint32_t pieces; /* still to be sent, one whenever told drained */
     peer_conn last_greeted, last_lost;
     uint64_t refused_ns, lost_ns;
     raft_id writable_id;
@@ -128,8 +129,25 @@ static inline void app_writable(void *ctx, raft_id member)
     assert_true(a->writable_pending < a->config.output_bytes_max / 2);
 }
 
-static const struct peer_events app_events = {app_greeted, app_frame, app_lost, app_refused,
-                                              app_writable};
+enum { PIECE_BYTES = 64 * 1024 };
+
+static inline void app_drained(void *ctx, peer_conn c)
+{
+    struct app *a = ctx;
+    uint8_t piece[PIECE_BYTES];
+
+    a->drained++;
+    assert_int_equal(peer_pending(a->set, c), 0);
+    if (a->pieces == 0)
+        return;
+    body_fill(piece, sizeof(piece), a->drained - 1);
+    assert_int_equal(peer_send(a->set, c, WIRE_FORWARD_PART, 1, slice_of(piece, sizeof(piece))), 0);
+    if (--a->pieces > 0)
+        peer_drained_want(a->set, c);
+}
+
+static const struct peer_events app_events = {app_greeted, app_frame,    app_lost,
+                                              app_refused, app_writable, app_drained};
 
 /* ---- a town of hosts ---- */
 

@@ -423,6 +423,68 @@ static void big_run(struct env *e, void *ctx)
     assert_int_equal(peer_send(j->app->set, 0, WIRE_RAFT, 0, slice_of(body, 4)), ERR_NOT_FOUND);
 }
 
+static void want_run(struct env *e, void *ctx)
+{
+    struct send_job *j = ctx;
+
+    (void)e;
+    peer_drained_want(j->app->set, j->conn);
+    peer_drained_want(j->app->set, j->conn); /* the same wish */
+    peer_drained_want(j->app->set, j->conn + 1000);
+    peer_drained_want(j->app->set, 0);
+    assert_int_equal(j->app->drained, 0); /* never within the call */
+}
+
+static void test_much_is_sent_piece_by_piece_as_it_drains(void **state)
+{
+    (void)state;
+    for (int slow = 0; slow < 2; slow++) {
+        struct town t;
+
+        town_make(&t, 2, 19);
+        town_start(&t);
+        town_run(&t, SEC(2));
+        struct app *a = &t.apps[0], *b = &t.apps[1];
+        struct send_job j = {.app = a, .conn = peer_conn_of(a->set, 2)};
+        if (slow)
+            world_link_tune(t.world, a->host, b->host, MS(1), MS(5));
+        a->pieces = 40;
+        assert_true(host_call(a->host, want_run, &j));
+        town_run(&t, SEC(60));
+        assert_int_equal(a->drained, 40);
+        assert_int_equal(b->frames, 40);
+        assert_int_equal(b->out_of_order, 0);
+        assert_int_equal(b->body_bytes, 40 * PIECE_BYTES);
+        assert_int_equal(a->lost + b->lost, 0);
+        world_destroy(t.world);
+    }
+}
+
+static void drained_then_close_run(struct env *e, void *ctx)
+{
+    struct send_job *j = ctx;
+
+    (void)e;
+    peer_drained_want(j->app->set, j->conn);
+    peer_conn_close(j->app->set, j->conn);
+}
+
+static void test_drained_is_not_told_of_a_connection_that_ends(void **state)
+{
+    (void)state;
+    struct town t;
+
+    town_make(&t, 2, 20);
+    town_start(&t);
+    town_run(&t, SEC(2));
+    struct send_job j = {.app = &t.apps[0], .conn = peer_conn_of(t.apps[0].set, 2)};
+    assert_true(host_call(t.apps[0].host, drained_then_close_run, &j));
+    town_run(&t, SEC(2));
+    assert_int_equal(t.apps[0].drained, 0);
+    assert_int_equal(t.apps[0].lost, 1);
+    world_destroy(t.world);
+}
+
 static void test_frame_larger_than_the_bound_goes_when_it_goes_first(void **state)
 {
     (void)state;
@@ -679,6 +741,8 @@ int main(void)
         cmocka_unit_test(test_damaged_frames_end_the_line_and_are_never_shown),
         cmocka_unit_test(test_line_may_be_closed_from_within_its_own_frame),
         cmocka_unit_test(test_output_is_bounded_and_told_when_it_flows_again),
+        cmocka_unit_test(test_much_is_sent_piece_by_piece_as_it_drains),
+        cmocka_unit_test(test_drained_is_not_told_of_a_connection_that_ends),
         cmocka_unit_test(test_frame_larger_than_the_bound_goes_when_it_goes_first),
         cmocka_unit_test(test_stranger_is_dialled_once_and_closed_on_demand),
         cmocka_unit_test(test_stranger_that_is_not_there_is_lost_once),

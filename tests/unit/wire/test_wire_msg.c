@@ -506,6 +506,7 @@ static void test_forward_round_trip(void **state)
                              .linearizable_timeout_ms = 20,
                              .db_timeout_ns = 30,
                              .wait_index = INT64_MAX,
+                             .in_parts = true,
                              .payload = slice_str("payload"),
                              .user = slice_str("bob"),
                              .password = slice_str("secret"),
@@ -519,13 +520,13 @@ static void test_forward_round_trip(void **state)
     assert_true(g.kind == f.kind && g.level == f.level && g.encode_options == 0x8001);
     assert_true(g.timeout_ms == 10 && g.linearizable_timeout_ms == 20 && g.db_timeout_ns == 30);
     assert_true(g.wait_index == INT64_MAX);
-    assert_true(slice_equal(g.payload, f.payload));
+    assert_true(slice_equal(g.payload, f.payload) && g.in_parts);
     assert_true(g.vouched && slice_equal(g.user, f.user) && slice_equal(g.password, f.password));
     check_form(&b, forward_get);
     assert_int_equal(get_with(&b, 0, 0, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 0, WIRE_REQUEST + 1, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 1, WIRE_LEVEL_AUTO + 1, forward_get), ERR_PROTOCOL);
-    assert_int_equal(get_with(&b, 2, 2, forward_get), ERR_PROTOCOL);
+    assert_int_equal(get_with(&b, 2, 4, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 3, 1, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 39, 0x80, forward_get), ERR_PROTOCOL); /* an index of 64 bits */
     note("forward", &b);
@@ -576,10 +577,44 @@ static void test_forward_answer_round_trip(void **state)
     assert_int_equal(wire_forward_answer_get(buf_slice(&b), &g), 0);
     assert_true(g.rc == ERR_SQL && g.raft_index == 41);
     assert_memory_equal(&g.phases, &a.phases, sizeof(g.phases));
-    assert_true(slice_equal(g.text, a.text) && slice_equal(g.body, a.body));
+    assert_true(slice_equal(g.text, a.text) && slice_equal(g.body, a.body) && !g.more);
     check_form(&b, forward_answer_get);
+    assert_int_equal(get_with(&b, 2, 1, forward_answer_get),
+                     ERR_PROTOCOL); /* a failure has no more */
+    assert_int_equal(get_with(&b, 2, 2, forward_answer_get), ERR_PROTOCOL);
     note("forward answer", &b);
+    buf_reset(&b, 0);
+    a = (struct wire_forward_answer){.more = true, .body = slice_str("R[1")};
+    assert_int_equal(wire_forward_answer_put(&b, &a), 0);
+    assert_int_equal(wire_forward_answer_get(buf_slice(&b), &g), 0);
+    assert_true(g.rc == 0 && g.more && slice_equal(g.body, a.body) && g.text.len == 0);
+    note("forward answer, more", &b);
     buf_fini(&b);
+}
+
+static int forward_pull_get(struct slice s)
+{
+    struct wire_forward_pull p;
+    return wire_forward_pull_get(s, &p);
+}
+
+static void test_forward_pull_round_trip(void **state)
+{
+    (void)state;
+    for (int stop = 0; stop < 2; stop++) {
+        const struct wire_forward_pull p = {.stop = stop};
+        struct wire_forward_pull g = {.stop = !stop};
+        struct buf b;
+
+        buf_init(&b, 64);
+        assert_int_equal(wire_forward_pull_put(&b, &p), 0);
+        assert_int_equal(wire_forward_pull_get(buf_slice(&b), &g), 0);
+        assert_true(g.stop == p.stop);
+        check_form(&b, forward_pull_get);
+        assert_int_equal(get_with(&b, 0, 2, forward_pull_get), ERR_PROTOCOL);
+        note(stop ? "forward pull, stop" : "forward pull", &b);
+        buf_fini(&b);
+    }
 }
 
 static void test_encoders_report_a_full_buffer(void **state)
@@ -627,6 +662,7 @@ int main(void)
         cmocka_unit_test(test_index_round_trip),
         cmocka_unit_test(test_forward_round_trip),
         cmocka_unit_test(test_forward_answer_round_trip),
+        cmocka_unit_test(test_forward_pull_round_trip),
         cmocka_unit_test(test_encoders_report_a_full_buffer),
         cmocka_unit_test(test_bodies_are_as_written_down),
     };
