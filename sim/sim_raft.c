@@ -370,7 +370,8 @@ static void look_at(struct sim *s, struct sim_server *v)
     struct raft_view view;
 
     uint64_t calls = host_env_calls(v->host);
-    if (!r || !v->open || calls == m->calls)
+    /* One that is stopping hands its leadership over first, and commits until it has. */
+    if (!r || !(v->open || v->stopping) || calls == m->calls)
         return;
     m->calls = calls;
     raft_look(r, &view);
