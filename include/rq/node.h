@@ -163,6 +163,7 @@ struct node_counters {
     uint64_t forwarded_executions, forwarded_queries, forwarded_requests;
     uint64_t forwarded_removals, forwarded_stepdowns;
     uint64_t forward_executions_failed, forward_queries_failed, forward_requests_failed;
+    uint64_t retried_executions, retried_queries, retried_requests; /* further attempts */
     /* what other nodes asked of this one */
     uint64_t served_executions, served_queries, served_requests;
     uint64_t served_joins, served_removals, served_stepdowns, served_metas, answered_metas;

@@ -156,6 +156,7 @@ size_t api_time_from_text(struct slice text, char *dst);
     X(AUTH_OK, "http.auth_ok")                                                                     \
     X(EXECUTE_STMTS_RX, "http.execute_stmts_rx")                                                   \
     X(EXECUTIONS, "http.executions")                                                               \
+    X(META_RETRIES, "cluster.num_get_node_api_req_retries")                                        \
     X(LEADER_NOT_FOUND, "http.leader_not_found")                                                   \
     X(NUM_READYZ, "http.num_readyz")                                                               \
     X(NUM_STATUS, "http.num_status")                                                               \

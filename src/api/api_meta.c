@@ -25,6 +25,7 @@ static void meta_answered(void *ctx, int rc, const struct wire_meta *meta, const
         return;
     }
     m->retries--;
+    m->api->counters[API_COUNT_META_RETRIES]++;
     env_timer_arm(&m->timer, RETRY_MS * ENV_MS_NS);
 }
 

@@ -88,6 +88,7 @@ struct vars {
     struct node_counters n;
     struct db_counters d;
     uint64_t queries, query_errors, query_transactions, execution_errors; /* sums over both */
+    uint64_t retries;
     uint64_t resident_bytes, mapped_bytes;
 };
 
@@ -104,6 +105,10 @@ static const struct {
     {                                                                                              \
         name, offsetof(struct vars, field), ENV_MS_NS                                              \
     }
+    VALUE_ROW("cluster.num_client_execute_retries", n.retried_executions),
+    VALUE_ROW("cluster.num_client_query_retries", n.retried_queries),
+    VALUE_ROW("cluster.num_client_request_retries", n.retried_requests),
+    VALUE_ROW("cluster.num_client_retries", retries),
     VALUE_ROW("cluster.num_client_read_timeouts", n.asks_timed_out),
     VALUE_ROW("cluster.num_conn_rejected", n.peers.turned_away),
     VALUE_ROW("cluster.num_execute_req", n.served_executions),
@@ -172,6 +177,7 @@ static void vars_look(const struct api *a, struct vars *v)
     v->queries = v->n.queries.statements + v->d.strong_queries.statements;
     v->query_errors = v->n.queries.errors + v->d.strong_queries.errors;
     v->query_transactions = v->n.queries.transactions + v->d.strong_queries.transactions;
+    v->retries = v->n.retried_executions + v->n.retried_queries + v->n.retried_requests;
     v->execution_errors = v->d.executions.errors + v->d.requests.errors;
 }
 
