@@ -23,7 +23,7 @@ enum {
     LIMIT_PARTS_STALL_MS = 60 * 1000,
     LIMIT_PARTS_TOTAL_MS = 15 * 60 * 1000,
     /* A header must be complete after this long, a body must not pause longer, and a connection not be
-     * without a request longer: then it is closed. */
+     * without a request, nor its client take nothing of its answers, longer: then it is closed. */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,
     LIMIT_HTTP_BODY_IDLE_MS = 30 * 1000,
     LIMIT_HTTP_IDLE_MS = 120 * 1000,

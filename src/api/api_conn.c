@@ -39,10 +39,11 @@ static void conn_deadline_clear(struct api_conn *c)
     c->deadline_ns = UINT64_MAX; /* a timer that is armed runs into the void */
 }
 
-static void conn_deadline_finish(struct api_conn *c)
+/* Until then some of what is unsent must have been taken. */
+static void conn_deadline_output(struct api_conn *c, uint64_t after_ms)
 {
-    c->finish_pending = env_stream_pending(c->stream);
-    conn_deadline_set(c, FINISH_MS);
+    c->unsent_then = env_stream_pending(c->stream);
+    conn_deadline_set(c, after_ms);
 }
 
 static void conn_timer_fire(struct env_timer *t)
@@ -53,8 +54,8 @@ static void conn_timer_fire(struct env_timer *t)
         return;
     if (now < c->deadline_ns)
         env_timer_arm(&c->timer, c->deadline_ns - now);
-    else if (c->state == API_CONN_FINISHING && env_stream_pending(c->stream) < c->finish_pending)
-        conn_deadline_finish(c); /* slow, but it goes on */
+    else if (env_stream_pending(c->stream) < c->unsent_then) /* slow, but it goes on */
+        conn_deadline_output(c, c->state == API_CONN_FINISHING ? FINISH_MS : LIMIT_HTTP_IDLE_MS);
     else
         api_conn_close(c);
 }
@@ -64,6 +65,13 @@ static void conn_deadline_wait(struct api_conn *c, bool had_bytes)
 {
     if (c->state != API_CONN_OPEN || c->busy)
         return;
+    const size_t unsent = env_stream_pending(c->stream);
+    if (unsent > 0) { /* first the answers it asked for; what it sends meanwhile buys no time */
+        if (c->deadline_ns == UINT64_MAX || c->unsent_then == 0 || unsent < c->unsent_then)
+            conn_deadline_output(c, LIMIT_HTTP_IDLE_MS);
+        return;
+    }
+    c->unsent_then = 0;
     if (!c->store)
         conn_deadline_set(c, LIMIT_HTTP_IDLE_MS);
     else if (http_parser_in_body(c->parser))
@@ -113,10 +121,11 @@ static void conn_finish(struct api_conn *c)
     env_stream_finish(c->stream);
     /* Pools of kept connections notice our end only when they send next: a stop cannot wait for that. */
     const bool parting = c->api->stopping && env_stream_pending(c->stream) == 0;
+    c->unsent_then = 0;
     if (parting)
         conn_deadline_set(c, PARTING_MS);
     else
-        conn_deadline_finish(c);
+        conn_deadline_output(c, FINISH_MS);
 }
 
 void api_conn_retire(struct api_conn *c)
@@ -365,11 +374,13 @@ static void conn_drained(void *ctx)
     struct api_conn *c = ctx;
     if (c->state == API_CONN_OPEN && c->busy && c->request.part_due)
         conn_part_pull(c);
-    if (!c->choked)
-        return;
-    c->choked = false;
-    if (c->state == API_CONN_OPEN)
+    if (c->choked && c->state == API_CONN_OPEN) {
+        c->choked = false;
         conn_pump(c, slice_of(NULL, 0));
+    } else {
+        c->choked = false;
+        conn_deadline_wait(c, false);
+    }
 }
 
 static const struct env_stream_events conn_events = {

@@ -269,8 +269,8 @@ struct api_conn { /* api_conn.c */
     struct buf text;    /* of the answer being written around the results */
     struct arena arena; /* of the request */
     struct env_timer timer;
-    uint64_t deadline_ns;  /* the timer may fire earlier and is armed again */
-    size_t finish_pending; /* FINISHING: unsent when the timer was set */
+    uint64_t deadline_ns; /* the timer may fire earlier and is armed again */
+    size_t unsent_then;   /* … for output: unsent when it was set, must be less by then */
     struct api_request request;
 };
 

@@ -210,13 +210,16 @@ static void test_a_full_node_is_503_and_says_when_to_come_back(void **state)
 
 /* ---- clients that do not read ----------------------------------------------------------------------------------- */
 
-/* Not strstr: AddressSanitizer's measures all of the text each time. */
-static size_t count_of(struct slice text, const char *part)
+/* Answers since the last look. Not with strstr: AddressSanitizer's measures all of the text each time. */
+static size_t answers_take(struct fake_stream *s)
 {
-    const size_t len = strlen(part);
+    static const char part[] = "HTTP/1.1 200 OK";
+    const struct slice text = buf_slice(&s->written);
+    const size_t len = sizeof part - 1;
     size_t count = 0;
     for (size_t at = 0; at + len <= text.len; at++)
         count += text.data[at] == (uint8_t)part[0] && memcmp(text.data + at, part, len) == 0;
+    buf_consume(&s->written, text.len);
     return count;
 }
 
@@ -225,7 +228,7 @@ static void test_ten_thousand_requests_and_no_reader_stay_bounded(void **state)
     static const char request[] = "GET /licenses HTTP/1.1\r\nHost: h\r\n\r\n";
     enum { REQUESTS = 10 * 1000 };
     struct buf all;
-    size_t rounds = 0;
+    size_t answered, rounds = 0;
     (void)state;
     buf_init(&all, 1024 * 1024);
     for (int i = 0; i < REQUESTS; i++)
@@ -235,13 +238,63 @@ static void test_ten_thousand_requests_and_no_reader_stay_bounded(void **state)
     fake_send(&conn, (const char *)buf_slice(&all).data);
     assert_false(conn.reading);
     assert_true(conn.pending + first_conn()->out.cap < LIMIT_HTTP_OUTPUT_BYTES * 3 / 2);
-    for (; !conn.reading && rounds < 100; rounds++) { /* it reads all the same: all is answered */
+    answered = answers_take(&conn);
+    for (; !conn.reading && rounds < 1000; rounds++) { /* it reads all the same: all is answered */
         conn.pending = 0;
         conn.stream.events->drained(conn.stream.ctx);
+        answered += answers_take(&conn);
     }
     assert_true(conn.reading && rounds > 3);
-    assert_int_equal(count_of(buf_slice(&conn.written), "HTTP/1.1 200 OK"), REQUESTS);
+    assert_int_equal(answered, REQUESTS);
     buf_fini(&all);
+}
+
+static void test_a_client_that_reads_slowly_is_not_cut_off(void **state)
+{
+    (void)state;
+    conn.stuck = true;
+    fake_send(&conn, small_request);
+    fake_send(&conn, "GET /nope HT"); /* its next header has not begun for us before it has read */
+    for (int i = 0; i < 5; i++) {
+        fake_pass(LIMIT_HTTP_IDLE_MS - 1);
+        assert_false(conn.closed);
+        conn.pending -= 10;
+        fake_pass(1);
+        assert_false(conn.closed);
+    }
+    conn.pending = 0;
+    conn.stream.events->drained(conn.stream.ctx);
+    fake_pass(LIMIT_HTTP_HEADER_MS - 1);
+    assert_false(conn.closed);
+    fake_pass(1);
+    assert_true(conn.closed);
+}
+
+static void test_a_client_that_reads_nothing_is_cut_off(void **state)
+{
+    (void)state;
+    conn.stuck = true;
+    fake_send(&conn, small_request);
+    fake_pass(LIMIT_HTTP_IDLE_MS - 1);
+    fake_send(&conn, "GET /no"); /* buys no time */
+    assert_false(conn.closed);
+    fake_pass(1);
+    assert_true(conn.closed);
+}
+
+static void test_a_client_that_has_read_all_may_be_idle(void **state)
+{
+    (void)state;
+    conn.stuck = true;
+    fake_send(&conn, small_request);
+    fake_pass(LIMIT_HTTP_IDLE_MS - 1);
+    conn.stuck = false;
+    conn.pending = 0;
+    conn.stream.events->drained(conn.stream.ctx);
+    fake_pass(LIMIT_HTTP_IDLE_MS - 1);
+    assert_false(conn.closed);
+    fake_pass(1);
+    assert_true(conn.closed);
 }
 
 int main(void)
@@ -257,6 +310,9 @@ int main(void)
         CASE(test_a_body_that_finds_no_memory_is_503),
         CASE(test_a_full_node_is_503_and_says_when_to_come_back),
         CASE(test_ten_thousand_requests_and_no_reader_stay_bounded),
+        CASE(test_a_client_that_reads_slowly_is_not_cut_off),
+        CASE(test_a_client_that_reads_nothing_is_cut_off),
+        CASE(test_a_client_that_has_read_all_may_be_idle),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
