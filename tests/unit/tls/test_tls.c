@@ -279,6 +279,65 @@ static void test_who_does_not_read_is_not_read_for(void **state)
     assert_int_equal(ours.drained, 1);
 }
 
+static void test_records_that_wait_here_come_when_reading_goes_on(void **state)
+{
+    (void)state;
+    start_open();
+    theirs.slow = true;
+    send_text(&ours, "one ");
+    send_text(&ours, "two ");
+    send_text(&ours, "three");
+    world_run(); /* all in one piece; nothing more comes from below */
+    expect_got(&theirs, "one ");
+    env_stream_read_start(theirs.stream);
+    expect_got(&theirs, "one "); /* not inside of the call */
+    world_run();
+    expect_got(&theirs, "one two ");
+    env_stream_read_start(theirs.stream);
+    world_run();
+    expect_got(&theirs, "one two three");
+}
+
+/* Whichever allocation fails: the connection works, or both ends hear that it does not. */
+static void test_short_memory_ends_one_connection_only(void **state)
+{
+    const struct tls_config s = server_config(), c = client_config();
+    (void)state;
+    start(&s, &c);
+    for (unsigned long n = 1;; n++) {
+        struct env_stream *made = NULL;
+        ours.opened = ours.ended = ours.closed = theirs.ended = theirs.closed = 0;
+        buf_reset(&ours.got, 1 << 20);
+        buf_reset(&theirs.got, 1 << 20);
+        assert_non_null(buf_reserve(&ours.got, 4096));
+        assert_non_null(buf_reserve(&theirs.got, 4096));
+        theirs.echo = false;
+        mem_fault_arm(n);
+        const int rc = env_stream_connect(tls_net(client), "server.example:1", &events, &ours, &made);
+        ours.stream = rc == 0 ? made : NULL;
+        world_run();
+        const int fired = mem_fault_fired();
+        mem_fault_arm(0);
+        if (rc == 0 && ours.opened_rc == 0 && !ours.ended && theirs.stream) {
+            send_text(&ours, "through");
+            world_run();
+            expect_got(&theirs, "through");
+        }
+        if (ours.stream)
+            env_stream_close(ours.stream);
+        world_run();
+        if (theirs.stream)
+            env_stream_close(theirs.stream);
+        world_pass(20 * 1000);
+        assert_int_equal(world_streams(), 0);
+        if (!fired)
+            break;
+    }
+    ours.opened = ours.ended = ours.closed = theirs.ended = theirs.closed = 0;
+    dial("server.example:1");
+    world_run();
+}
+
 static void test_finish_sends_what_waits_then_the_closing_alert(void **state)
 {
     static char text[3 * 1024 * 1024];
@@ -542,7 +601,8 @@ static void test_an_old_version_is_refused(void **state)
     start(&s, &c);
     SSL_CTX_set_min_proto_version(client->contexts.client, TLS1_1_VERSION);
     SSL_CTX_set_max_proto_version(client->contexts.client, TLS1_1_VERSION);
-    SSL_CTX_set_cipher_list(client->contexts.client, "ALL:@SECLEVEL=0");
+    SSL_CTX_set_security_level(client->contexts.client, 0); /* else that forbids it already */
+    SSL_CTX_set_security_level(server->contexts.server, 0);
     dial("server.example:1");
     world_run();
     assert_int_equal(ours.opened_rc, ERR_PROTOCOL);
@@ -715,6 +775,8 @@ int main(void)
         CASE(test_pieces_of_any_size_make_no_difference),
         CASE(test_a_large_write_waits_as_plain_bytes_and_is_drained),
         CASE(test_who_does_not_read_is_not_read_for),
+        CASE(test_records_that_wait_here_come_when_reading_goes_on),
+        CASE(test_short_memory_ends_one_connection_only),
         CASE(test_finish_sends_what_waits_then_the_closing_alert),
         CASE(test_what_is_written_before_the_handshake_leaves_after_it),
         CASE(test_an_end_without_alert_is_a_cut),

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include <cmocka.h>
 
@@ -105,7 +106,7 @@ static int w_file_open(struct env *e, const char *path, unsigned flags, struct e
     assert_int_equal(flags, ENV_FILE_READONLY);
     for (int i = 0; i < FILES_MAX; i++) {
         if (world.files[i].path && strcmp(world.files[i].path, path) == 0 && world.files[i].text) {
-            struct env_file *f = mem_must_zalloc(sizeof *f + sizeof(int));
+            struct env_file *f = calloc(1, sizeof *f + sizeof(int));
             f->env = e;
             memcpy(f + 1, &i, sizeof i);
             *out = f;
@@ -122,7 +123,7 @@ static const char *file_text(struct env_file *f)
 }
 static void w_file_close(struct env_file *f)
 {
-    mem_free(f);
+    free(f);
 }
 static int w_file_size(struct env_file *f, uint64_t *out)
 {
@@ -146,6 +147,8 @@ static struct end *end_new(void)
         d->used = true;
         d->base.env = &world.env;
         buf_init(&d->out, 256 * 1024 * 1024);
+        d->out.data = malloc(64 * 1024); /* not from mem: memory that fails is to fail in the room */
+        d->out.cap = 64 * 1024;
         return d;
     }
     fail_msg("too many streams");
@@ -299,13 +302,13 @@ static bool end_receive(struct end *d)
         return false;
     const struct slice waits = buf_slice(&from->out);
     const size_t len = waits.len < world.piece ? waits.len : world.piece;
-    uint8_t *copy = mem_must_alloc(len);
+    uint8_t *copy = malloc(len);
     memcpy(copy, waits.data, len);
     buf_consume(&from->out, len);
     world.received += len;
     if (!d->finishing)
         d->base.events->data(d->base.ctx, slice_of(copy, len));
-    mem_free(copy);
+    free(copy);
     if (d->other == from && from->behind && w_pending(&from->base) == 0 && !from->finishing && !from->closed) {
         from->behind = false;
         from->base.events->drained(from->base.ctx);
