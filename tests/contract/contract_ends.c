@@ -115,7 +115,9 @@ static void test_writing_to_a_closed_peer_ends_in_reset(struct contract *c)
     contract_call(c, do_close_dialed, &l);
     contract_until(c, both_closed, &l);
     link_fini(&l);
-    CHECK_TEXT(l.dialed.heard, "opened:ERR_OK ended:ERR_EOF closed");
+    /* A filter cannot tell who ended it: without finish() there was no word of parting. */
+    CHECK_TEXT(l.dialed.heard, c->net == c->env ? "opened:ERR_OK ended:ERR_EOF closed"
+                                                : "opened:ERR_OK ended:ERR_RESET closed");
 }
 
 static void do_write_until_refused(void *ctx)

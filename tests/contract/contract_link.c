@@ -149,7 +149,7 @@ void do_listen(void *ctx)
     struct link *l = ctx;
     struct err_text why = {""};
 
-    CHECK(env_listen(l->c->env, l->c->driver->listen_addr(), on_accepted, l, &l->listener, &why) ==
+    CHECK(env_listen(l->c->net, l->c->driver->listen_addr(), on_accepted, l, &l->listener, &why) ==
           0);
     (void)snprintf(l->addr, sizeof(l->addr), "%s", env_listener_addr(l->listener));
 }
@@ -158,7 +158,7 @@ void do_connect(void *ctx)
 {
     struct link *l = ctx;
 
-    SUBMIT(l->c, l->rc = env_stream_connect(l->c->env, l->addr, &end_events, &l->dialed,
+    SUBMIT(l->c, l->rc = env_stream_connect(l->c->net, l->addr, &end_events, &l->dialed,
                                             &l->dialed.stream));
     CHECK(l->rc == 0);
     CHECK(l->dialed.heard[0] == '\0');

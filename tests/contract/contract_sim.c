@@ -1,112 +1,11 @@
-/* contract_sim.c — the contract against the simulated environment: one host that talks to itself. */
-#include "env/world.h"
-#include "env_contract.h"
-#include <stdio.h>
+/* contract_sim.c — the contract against the simulated environment. */
+#include "contract_sim.h"
 #include <stdlib.h>
-
-static struct world *world;
-static struct host *host;
-static uint64_t seed;
-static unsigned port;
-
-static void boot(struct env *e, void *ctx)
-{
-    (void)e;
-    (void)ctx;
-}
-
-static struct env *sim_create(void)
-{
-    struct world_config config;
-
-    world_config_default(&config, ++seed);
-    world = world_create(&config);
-    host = world_host_add(world, "n1", NULL);
-    host_start(host, boot, NULL);
-    while (!host_env(host) && world_step(world)) {
-    }
-    return host_env(host);
-}
-
-static const char *sim_folder(void)
-{
-    return "data";
-}
-
-struct call {
-    void (*fn)(void *ctx);
-    void *ctx;
-};
-
-static void on_call(struct env *e, void *ctx)
-{
-    struct call *call = ctx;
-
-    (void)e;
-    call->fn(call->ctx);
-}
-
-static void sim_call(void (*fn)(void *ctx), void *ctx)
-{
-    struct call call = {fn, ctx};
-
-    CHECK(host_call(host, on_call, &call));
-}
-
-struct wish {
-    bool (*met)(void *ctx);
-    void *ctx;
-};
-
-static bool unmet(void *ctx)
-{
-    struct wish *w = ctx;
-
-    return !w->met(w->ctx);
-}
-
-static bool sim_run_until(bool (*met)(void *ctx), void *ctx, uint64_t after_ns)
-{
-    struct wish w = {met, ctx};
-
-    if (met(ctx))
-        return true;
-    return world_run_while(world, after_ns, unmet, &w);
-}
-
-static const char *sim_listen_addr(void)
-{
-    static char addr[32];
-
-    (void)snprintf(addr, sizeof(addr), "n1:%u", 4001 + port++ % 1000);
-    return addr;
-}
-
-static bool sim_on_loop(void)
-{
-    return true; /* there is one thread */
-}
-
-static void sim_destroy(void)
-{
-    world_destroy(world);
-}
-
-static const struct contract_driver sim_driver = {
-    .name = "sim",
-    .create = sim_create,
-    .folder = sim_folder,
-    .call = sim_call,
-    .run_until = sim_run_until,
-    .listen_addr = sim_listen_addr,
-    .on_loop = sim_on_loop,
-    .destroy = sim_destroy,
-};
 
 /* contract_sim [case [first seed]] */
 int main(int argc, char **argv)
 {
     if (argc > 2)
-        seed = strtoull(argv[2], NULL, 10);
-    return contract_main(&sim_driver, argc > 1 ? argv[1] : NULL);
+        contract_sim_seed = strtoull(argv[2], NULL, 10);
+    return contract_main(&contract_sim_driver, argc > 1 ? argv[1] : NULL);
 }

@@ -28,7 +28,7 @@ static void do_connect_badly(void *ctx)
     struct link *l = ctx;
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        SUBMIT(l->c, l->rc = env_stream_connect(l->c->env, bad[i], &end_events, &l->dialed,
+        SUBMIT(l->c, l->rc = env_stream_connect(l->c->net, bad[i], &end_events, &l->dialed,
                                                 &l->dialed.stream));
         CHECK(l->rc == ERR_INVALID);
         CHECK(l->dialed.stream == NULL);
@@ -294,7 +294,7 @@ static void do_listen_again(void *ctx)
     struct err_text why = {""};
     char want[160];
 
-    CHECK(env_listen(l->c->env, l->addr, on_accepted, l, &second, &why) == ERR_ADDRESS);
+    CHECK(env_listen(l->c->net, l->addr, on_accepted, l, &second, &why) == ERR_ADDRESS);
     CHECK(second == NULL);
     (void)snprintf(want, sizeof(want), "listen tcp %s: bind: address already in use", l->addr);
     CHECK_TEXT(why.text, want);
@@ -319,7 +319,7 @@ static void do_listen_badly(void *ctx)
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct err_text why = {""};
-        CHECK(env_listen(l->c->env, bad[i], on_accepted, l, &none, &why) == ERR_ADDRESS);
+        CHECK(env_listen(l->c->net, bad[i], on_accepted, l, &none, &why) == ERR_ADDRESS);
         CHECK(none == NULL);
         CHECK(why.text[0] != '\0');
     }
@@ -362,6 +362,8 @@ static void test_environment_is_taken_down_with_streams_open(struct contract *c)
 {
     struct link l;
 
+    if (c->net != c->env)
+        return; /* what lies on top has to be stopped first, and says so itself */
     link_open_unread(&l, c);
     contract_call(c, do_write_until_full, &l);
     CHECK_TEXT(l.dialed.heard, "opened:ERR_OK"); /* destroy follows; no callback, no leak */

@@ -20,6 +20,7 @@ struct contract_driver {
     const char *name;
     /* A fresh environment, and a folder in it that does not exist yet but may be created. */
     struct env *(*create)(void);
+    struct env *(*net)(void); /* streams go through this; NULL: through the environment */
     const char *(*folder)(void);
     /* Run fn(ctx) on the loop, as a turn of its own. */
     void (*call)(void (*fn)(void *ctx), void *ctx);
@@ -36,6 +37,7 @@ struct contract_driver {
 struct contract {
     const struct contract_driver *driver;
     struct env *env;
+    struct env *net; /* for env_listen and env_stream_connect */
     bool inside; /* a call into env is on the stack: no callback may run now */
 };
 
