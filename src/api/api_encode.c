@@ -245,6 +245,7 @@ static void head_write(struct encoder *e, const struct db_value *first)
 
 /* ---- rows ---------------------------------------------------------------------------------------------------- */
 
+/* A row that fails is left open: the caller takes it back. */
 static int row_default(struct encoder *e, const struct db_value *values)
 {
     const bool blob_array = encode_has(e, API_ENCODE_BLOB_ARRAY);
@@ -252,7 +253,8 @@ static int row_default(struct encoder *e, const struct db_value *values)
     json_array_begin(&e->writer);
     for (uint32_t i = 0; rc == 0 && i < e->column_count; i++)
         rc = api_value_write(&e->writer, &e->columns[i], &values[i], blob_array, &e->infinity);
-    json_array_end(&e->writer);
+    if (rc == 0)
+        json_array_end(&e->writer);
     return rc;
 }
 
@@ -267,7 +269,8 @@ static int row_associative(struct encoder *e, const struct db_value *values)
         rc = api_value_write(&e->writer, &e->columns[column], &values[column], blob_array,
                              &e->infinity);
     }
-    json_object_end(&e->writer);
+    if (rc == 0)
+        json_object_end(&e->writer);
     return rc;
 }
 

@@ -265,6 +265,22 @@ static void test_a_year_beyond_9999_fails_the_statement_only(void **state)
                    "{\"last_insert_id\":1,\"rows_affected\":1}]");
 }
 
+static void test_a_row_that_fails_behind_its_key_is_taken_back(void **state)
+{
+    struct run r;
+    const char *names[] = {"a", "d", "z"}, *types[] = {"", "DATE", ""};
+    const struct db_value good[] = {integer(1), integer(0), integer(2)};
+    const struct db_value bad[] = {integer(1), integer(INT64_MAX), integer(2)};
+    (void)state;
+    run_begin(&r, API_ENCODE_ASSOCIATIVE | API_ENCODE_PRETTY);
+    columns(&r, 3, names, types);
+    assert_int_equal(r.sink->ops->row(r.sink, good, 3), 0);
+    assert_int_equal(r.sink->ops->row(r.sink, bad, 3), 0);
+    r.sink->ops->end(r.sink, 0);
+    run_expect(&r, "R[\n        {\n            \"rows\": [],\n            \"error\": "
+                   "\"Time.MarshalText: year outside of range [0,9999]\"\n        }\n    ]");
+}
+
 static void test_an_error_after_rows_takes_them_back(void **state)
 {
     struct run r;
@@ -529,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_booleans_by_exactly_that_type),
         cmocka_unit_test(test_moments),
         cmocka_unit_test(test_a_year_beyond_9999_fails_the_statement_only),
+        cmocka_unit_test(test_a_row_that_fails_behind_its_key_is_taken_back),
         cmocka_unit_test(test_an_error_after_rows_takes_them_back),
         cmocka_unit_test(test_infinity_fails_the_whole_answer),
         cmocka_unit_test(test_numbers_and_strings),
