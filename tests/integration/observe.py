@@ -13,6 +13,7 @@ import json
 import math
 import re
 import subprocess
+import time
 
 from nodes import Client, Field, free_ports, wait_leader, want
 
@@ -387,6 +388,7 @@ def alone(field):
     check_pprof(node, after)
     check_licenses(node, field.binary)
     check_metrics_count(node)
+    under_load(node)
     check_phases(node.ask("POST", "/db/execute?phases&timings", ["INSERT INTO t VALUES(9)"]),
                  ["queue", "sync", "quorum", "apply", "total"])
     check_phases(node.ask("POST", "/db/query?phases", ["SELECT 1"]), ["wait", "run", "total"])
@@ -415,6 +417,46 @@ def check_metrics_count(node):
     got = after["rqlited_log_sync_seconds"] - before["rqlited_log_sync_seconds"]
     want(1 <= got <= 40, f"{got} jobs of the log for 20 writes")
     want(after["rqlited_raft_applied_index"] >= before["rqlited_raft_applied_index"] + 20, "applied index")
+
+
+def under_load(node, seconds=1.5):
+    """The diagnostics while everything works: always whole, never decreasing. (Under ThreadSanitizer this is what
+    looks at every counter while the lanes move it.)"""
+    end = time.monotonic() + seconds
+
+    def repeat(ask):
+        client, count = Client(node.http, 10), 0
+        while time.monotonic() < end:
+            ask(client)
+            count += 1
+        client.close()
+        return count
+
+    def write(client):
+        want(client.ask("POST", "/db/execute", [["INSERT INTO t VALUES(hex(randomblob(8)))"]]).status == 200, "insert")
+
+    def read(client):
+        want(client.ask("POST", "/db/query?level=linearizable", ["SELECT count(*), max(x) FROM t"]).status == 200, "select")
+
+    seen = {}
+
+    def scrape(client):
+        families = metrics_parse(client.ask("GET", "/metrics").body.decode())
+        for name, (kind, samples) in families.items():
+            if kind == "histogram":
+                check_histogram(name, samples)
+            for key, value in samples.items() if kind != "gauge" else ():
+                want(value >= seen.get(key, 0), f"{key} went back from {seen.get(key)} to {value}")
+                seen[key] = value
+
+    def look(client):
+        tree = client.ask("GET", "/status").json()["store"]
+        want(tree["raft"]["applied_index"] <= tree["raft"]["commit_index"] <= tree["raft"]["last_log_index"], "indexes")
+        want(client.ask("GET", "/debug/vars").status == 200 and client.ask("GET", "/nodes").status == 200, "vars, nodes")
+
+    with concurrent.futures.ThreadPoolExecutor(5) as pool:
+        counts = list(pool.map(repeat, (write, write, read, scrape, look)))
+    want(min(counts) > 0, f"somebody was starved: {counts}")
 
 
 def together(field):
