@@ -91,6 +91,11 @@ static void metrics_process(const struct metrics *m)
     buf_append_str(m->text, "rqlited_uptime_seconds ");
     seconds(m->text, env_now_ns(a->env) - a->start_ns);
     buf_append_byte(m->text, '\n');
+    if (a->facts.memory) {
+        uint64_t resident = 0, mapped = 0;
+        a->facts.memory(&resident, &mapped);
+        GAUGE("memory_bytes", "Memory of the process that is in RAM.", resident);
+    }
     GAUGE("http_connections", "Open HTTP connections.", a->conn_count);
 }
 
@@ -114,6 +119,12 @@ static void metrics_http(const struct metrics *m)
     for (size_t i = 0; i < sizeof statements / sizeof statements[0]; i++)
         value_of(m, "http_statements_total", "endpoint", statements[i].endpoint,
                  m->a->counters[statements[i].counter]);
+    family(m, "queued_statements_total", "counter",
+           "Statements of queued writes: that entered the queue, that left it in a batch.");
+    value_of(m, "queued_statements_total", "direction", "in",
+             m->a->counters[API_COUNT_QUEUE_OBJECTS_RX]);
+    value_of(m, "queued_statements_total", "direction", "out",
+             m->a->counters[API_COUNT_QUEUE_OBJECTS_TX]);
     COUNTER("http_leader_not_found_total", "Requests refused because no leader was known.",
             m->a->counters[API_COUNT_LEADER_NOT_FOUND]);
 }

@@ -310,6 +310,7 @@ def check_metrics(node):
         if kind == "histogram":
             flat[name] = check_histogram(name, samples)
         flat.update({n + (f"{{{labels}}}" if labels else ""): v for (n, labels), v in samples.items() if kind != "histogram"})
+    want(flat["rqlited_memory_bytes"] > 1 << 20, "memory")
     roles = [v for k, v in flat.items() if k.startswith("rqlited_raft_role{")]
     want(sorted(roles) == [0, 0, 1], f"roles: {roles}")
     return flat
