@@ -147,23 +147,6 @@ static bool question_send(struct node *n)
     return true;
 }
 
-/* One question for all that have arrived. While there is no leader they wait for one. */
-void node_index_turn(struct node *n)
-{
-    struct node_index *x = &n->index;
-    struct err_text t;
-
-    if (x->question_out || list_empty(&x->asking) || n->view.leader == 0)
-        return;
-    if (n->view.role == RAFT_LEADER)
-        dispatch_all(n, &x->asking);
-    else if (question_send(n))
-        move_all(&x->asking, &x->asked);
-    else
-        retry_all(&x->asking, ERR_REFUSED,
-                  node_leader_text(n, "dial tcp", "connect: connection refused", &t));
-}
-
 /* Take the question back: those it stood for ask again, before the others. */
 static void question_drop(struct node *n)
 {
@@ -173,6 +156,26 @@ static void question_drop(struct node *n)
     move_all(&x->asking, &x->asked);
     move_all(&x->asked, &x->asking);
     env_turn_schedule(&n->turn);
+}
+
+/* One question for all that have arrived. While there is no leader they wait for one. */
+void node_index_turn(struct node *n)
+{
+    struct node_index *x = &n->index;
+    struct err_text t;
+
+    if (x->late && x->question_out)
+        question_drop(n);
+    x->late = false;
+    if (x->question_out || list_empty(&x->asking) || n->view.leader == 0)
+        return;
+    if (n->view.role == RAFT_LEADER)
+        dispatch_all(n, &x->asking);
+    else if (question_send(n))
+        move_all(&x->asking, &x->asked);
+    else
+        retry_all(&x->asking, ERR_REFUSED,
+                  node_leader_text(n, "dial tcp", "connect: connection refused", &t));
 }
 
 void node_index_leader_changed(struct node *n)

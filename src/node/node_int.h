@@ -203,6 +203,9 @@ void node_wait_limit(struct node_wait *w, uint64_t at_ns);
  * given up when that node has stopped waiting. */
 void node_wait_unlimit(struct node_wait *w);
 void node_wait_free(struct node_wait *w);
+/* "dial tcp ADDR: connect: connection refused" and the like, about the leader. */
+const char *node_leader_text(const struct node *n, const char *before, const char *after,
+                             struct err_text *t);
 
 /* ---- lanes
  * ------------------------------------------------------------------------------------------ */
@@ -244,6 +247,7 @@ struct node_index {      /* node_index.c */
     struct list asked;   /* ASK: covered by it */
     struct list indexed; /* INDEX, by await_index */
     bool question_out;
+    bool late; /* a read gave up waiting for its answer */
     raft_id leader; /* asked, in this term of ours */
     uint64_t term;
     peer_conn conn;
@@ -610,9 +614,6 @@ void node_retry(struct node_wait *w, int rc, const char *text);
 void node_retry_leaderless(struct node_wait *w); /* no leader is known */
 void node_retry_soon(struct node *n); /* there is a connection, or another leader */
 void node_retry_turn(struct node *n);
-/* "dial tcp ADDR: connect: connection refused" and the like, about the leader. */
-const char *node_leader_text(const struct node *n, const char *before, const char *after,
-                             struct err_text *t);
 /* node_frame.c */
 
 extern const struct peer_events node_peer_events;

@@ -20,15 +20,6 @@ void node_retry_init(struct node *n)
     env_timer_init(&n->retry_timer, n->env, retry_timer_fired, n);
 }
 
-const char *node_leader_text(const struct node *n, const char *before, const char *after,
-                             struct err_text *t)
-{
-    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), n->view.leader);
-
-    (void)err_set(t, 0, "%s %s: %s", before, m ? m->addr : "leader", after);
-    return t->text;
-}
-
 void node_retry(struct node_wait *w, int rc, const char *text)
 {
     struct node *n = w->node;

@@ -29,16 +29,29 @@ static int words_fsm(uint64_t index, struct err_text *t)
                    (unsigned long long)index);
 }
 
+const char *node_leader_text(const struct node *n, const char *before, const char *after,
+                             struct err_text *t)
+{
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), n->view.leader);
+
+    (void)err_set(t, 0, "%s %s: %s", before, m ? m->addr : "leader", after);
+    return t->text;
+}
+
 static void wait_timed_out(struct env_timer *timer)
 {
     struct node_wait *w = timer->ctx;
-    const struct node *n = w->node;
+    struct node *n = w->node;
     struct err_text t;
     int rc = ERR_TIMEOUT;
 
     if (w->part_out) {
         node_wait_fail(w, rc, "the client did not take the result");
         return;
+    }
+    if (w->state == WAIT_ASK) {
+        n->index.late = true; /* the answer may never come: the others ask again */
+        env_turn_schedule(&n->turn);
     }
     switch (w->state) {
     case WAIT_CONFIRM:

@@ -158,6 +158,17 @@ static void dispatch(struct env *e, void *ctx)
     node_request_dispatch(ctx);
 }
 
+/* The first read's time is over, and nothing was heard. */
+static void give_up(struct env *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+    list_remove(&t.waits[0].link);
+    t.node.index.late = true;
+    t.node.view.leader = 0; /* nobody to ask anew, as yet */
+    node_index_turn(&t.node);
+}
+
 /* Who waits to ask, in order, as digits. */
 static uint32_t asking(void)
 {
@@ -236,6 +247,14 @@ static void test_another_leader_takes_the_question_back(void **state)
     assert_int_equal(t.count, 0);
 }
 
+static void test_a_question_nobody_answers_is_taken_back_when_a_read_gives_up(void **state)
+{
+    (void)state;
+    assert_true(host_call(t.host, ask_two_and_one, NULL));
+    assert_true(host_call(t.host, give_up, NULL));
+    assert_int_equal(asking(), 23);
+}
+
 static void test_a_higher_term_seen_while_waiting_asks_again(void **state)
 {
     (void)state;
@@ -269,6 +288,7 @@ int main(void)
         T(test_an_answer_of_a_term_that_is_over_is_asked_for_again),
         T(test_answers_to_other_questions_are_ignored),
         T(test_another_leader_takes_the_question_back),
+        T(test_a_question_nobody_answers_is_taken_back_when_a_read_gives_up),
         T(test_a_higher_term_seen_while_waiting_asks_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
