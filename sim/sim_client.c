@@ -86,6 +86,24 @@ static uint64_t leader_index(struct sim_client *c)
     return least;
 }
 
+/* ---- who was heard (C12) -------------------------------------------------------------------------------------- */
+
+/* Contact within the bound when it was answered is contact within the bound before it was asked, at least.
+ * Clocks drift; raft's counts milliseconds. */
+static void check_fresh(struct sim_client *c)
+{
+    const struct sim_server *v = &c->sim->servers[c->deed.server];
+    uint64_t bound_ns = c->sim->plan.heartbeat_timeout_ms * ENV_MS_NS;
+    uint64_t within_ns = bound_ns + bound_ns / 50 + 5 * ENV_MS_NS;
+
+    sim_evaluated(c->sim, SIM_C12);
+    if (v->led_ns < c->deed.invoke_ns && v->heard_ns + within_ns < c->deed.invoke_ns)
+        sim_violate(c->sim, SIM_C12,
+                    "%s answered read %llu, but had heard no leader for %llu ms when it was asked",
+                    v->name, (unsigned long long)c->deed.number,
+                    (unsigned long long)((c->deed.invoke_ns - v->heard_ns) / ENV_MS_NS));
+}
+
 /* ---- the end of a deed ---------------------------------------------------------------------------------------- */
 
 static void think_again(struct sim_client *c)
@@ -137,6 +155,8 @@ static void deed_end(struct sim_client *c, enum sim_op_end end)
         r->reads_ok[d->level] += end == SIM_END_OK;
     if (!sim_deed_writes(d->kind) && d->level == SIM_WEAK && end == SIM_END_OK)
         d->leader_index = leader_index(c);
+    if (d->kind == SIM_DEED_FRESH && end == SIM_END_OK)
+        check_fresh(c);
     world_note(c->sim->world, "end", d->number, (uint64_t)end);
     remember(c);
     learn(c);

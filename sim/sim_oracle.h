@@ -30,6 +30,7 @@
     X(C9, "a write happens exactly if its condition holds")                                        \
     X(C10, "a read that waits for a write sees it")                                                \
     X(C11, "a large result arrives whole")                                                         \
+    X(C12, "a read that bounds its age comes from who heard a leader within the bound")            \
     X(N1, "a clean stop ends in time and leaves no memory behind")                                 \
     X(N4, "a node stops only for a listed reason")                                                 \
     X(L1, "after healing the cluster serves again in bounded time")                                \

@@ -388,6 +388,10 @@ static void look_at(struct sim *s, struct sim_server *v)
         v->led_ns = world_now_ns(s->world);
         check_heard(s, v, &view);
     }
+    if (view.leader_heard_ms != v->heard_ms) {
+        v->heard_ms = view.leader_heard_ms;
+        v->heard_ns = v->heard_ms ? world_now_ns(s->world) : v->heard_ns;
+    }
     bool campaigns = view.role == RAFT_CANDIDATE &&
                      (m->role != RAFT_CANDIDATE || m->role_term != view.hard.term);
     m->role = view.role;

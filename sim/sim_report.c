@@ -149,6 +149,7 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     case SIM_C9:
     case SIM_C10:
     case SIM_C11:
+    case SIM_C12:
         return LEAST_RARE;
     case SIM_R1:
     case SIM_R4:

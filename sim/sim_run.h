@@ -72,7 +72,8 @@ struct sim_server {
     struct env_timer *join_timer;
     bool open, stopping;
     uint32_t join_at;
-    uint64_t led_ns; /* when it was last seen to lead, in any incarnation */
+    uint64_t led_ns;             /* when it was last seen to lead, in any incarnation */
+    uint64_t heard_ns, heard_ms; /* its leader, last: when, and what raft calls it */
 };
 
 struct shadow_cache;   /* sim_shadow.c */
