@@ -62,7 +62,7 @@ int tls_output_pump(struct tls_stream *s)
         buf_consume(&s->plain, taken);
     }
     if (rc == 0 && buf_len(&s->plain) == 0 && s->state == TLS_OPEN) {
-        buf_reset(&s->plain, RECORD_BYTES);
+        buf_reset(&s->plain, 0);
         if (s->finishing && !s->under_finishing)
             last_words(s);
     }
