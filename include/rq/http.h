@@ -79,6 +79,8 @@ void http_parser_no_body(struct http_conn_parser *p);
 bool http_parser_idle(const struct http_conn_parser *p);
 /* Headers of the current message are complete, the body is not (which of the timeouts applies). */
 bool http_parser_in_body(const struct http_conn_parser *p);
+/* Bytes of memory it has for what it received. */
+size_t http_parser_held(const struct http_conn_parser *p);
 
 /* ---- URLs -------------------------------------------------------------------------------------------- */
 

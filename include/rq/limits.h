@@ -8,6 +8,10 @@ enum {
     LIMIT_HTTP_HEADER_BYTES = 1024 * 1024,
     /* A body, de-chunked; beyond: 413, and closed. Nothing larger fits a log entry. */
     LIMIT_HTTP_BODY_BYTES = 64 * 1024 * 1024,
+    /* What all connections received and is not answered yet. Beyond: 503 + Retry-After, and closed, for those
+     * that hold more than the second; small requests pass. */
+    LIMIT_HTTP_INPUT_BYTES = 512 * 1024 * 1024,
+    LIMIT_HTTP_INPUT_SMALL_BYTES = 128 * 1024,
     /* Open connections; the next ones are told 503 and closed, … */
     LIMIT_HTTP_CONNECTIONS = 4096,
     LIMIT_HTTP_REFUSALS = 64, /* … and with so many of those, closed without a word */

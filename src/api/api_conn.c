@@ -264,6 +264,10 @@ static size_t conn_feed(struct api_conn *c, struct slice bytes)
         taken += used;
         switch (progress) {
         case HTTP_NEED_MORE:
+            if (!api_store_count(c)) {
+                static const struct http_refusal full = {503, "too much input in progress"};
+                conn_refuse(c, &full);
+            }
             return bytes.len;
         case HTTP_HEADERS_DONE:
             buf_append_str(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
@@ -307,6 +311,7 @@ static void conn_pump(struct api_conn *c, struct slice fresh)
     if (c->state != API_CONN_OPEN)
         return;
     if (!c->busy && (c->close_after || (c->saw_eof && buf_len(&c->in) == 0))) {
+        api_store_give(c); /* all of the answer is the stream's by now */
         conn_finish(c);
         return;
     }

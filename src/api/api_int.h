@@ -237,6 +237,7 @@ struct api {
     uint64_t start_ns;
     struct list conns; /* not yet closed, in order of arrival */
     uint32_t conn_count;
+    size_t input_bytes; /* sum of the connections' */
     struct list stores; /* api_store.c: free ones */
     uint32_t store_count;
     void (*dispatch)(struct api_request *r); /* answers now, or later by api_reply */
@@ -263,6 +264,7 @@ struct api_conn { /* api_conn.c */
     bool reading, saw_eof, busy, pumping, choked, close_after;
     struct api_store *store; /* NULL: idle, then the next six are empty */
     struct http_conn_parser *parser;
+    size_t input_bytes; /* memory for what was received; as last counted */
     struct buf in;      /* received, waiting for the request in flight */
     struct buf out;     /* answers gathered until the end of the pump */
     struct buf payload; /* of the request being decoded */
@@ -279,6 +281,8 @@ bool api_store_take(struct api_conn *c) MUST_USE;
 /* Back, with whatever is in them; harmless without. */
 void api_store_give(struct api_conn *c);
 void api_stores_free(struct api *a);
+/* Count what c holds of its client's; false: all of them together hold too much, and c is no small part. */
+bool api_store_count(struct api_conn *c) MUST_USE;
 
 /* A new connection: takes the stream. */
 void api_conn_accept(struct api *a, struct env_stream *s);

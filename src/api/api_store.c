@@ -71,6 +71,21 @@ bool api_store_take(struct api_conn *c)
     return true;
 }
 
+static void input_set(struct api_conn *c, size_t bytes)
+{
+    ASSERT(c->api->input_bytes >= c->input_bytes);
+    c->api->input_bytes += bytes - c->input_bytes;
+    c->input_bytes = bytes;
+}
+
+bool api_store_count(struct api_conn *c)
+{
+    ASSERT(c->store != NULL);
+    input_set(c, c->in.cap + http_parser_held(c->parser));
+    return c->api->input_bytes <= LIMIT_HTTP_INPUT_BYTES ||
+           c->input_bytes <= LIMIT_HTTP_INPUT_SMALL_BYTES;
+}
+
 static void trim(struct buf *dst, struct buf *src)
 {
     buf_reset(src, KEEP_BYTES);
@@ -84,6 +99,7 @@ void api_store_give(struct api_conn *c)
     struct api_store *s = c->store;
     if (!s)
         return;
+    input_set(c, 0);
     http_parser_next(s->parser);
     arena_reset(&c->arena);
     s->arena = c->arena;

@@ -80,6 +80,11 @@ bool http_parser_in_body(const struct http_conn_parser *p)
     return p->phase == BODY;
 }
 
+size_t http_parser_held(const struct http_conn_parser *p)
+{
+    return p->head.cap + p->content.cap;
+}
+
 static enum http_progress refuse(struct http_conn_parser *p, int status, const char *text)
 {
     p->phase = BAD;

@@ -407,6 +407,30 @@ def case_chunked_body_too_large(node):
         check("a chunked body beyond the limit", read_answer(s)[0], [413, CLOSED])
 
 
+def case_many_large_bodies(node):
+    """Bodies that never end, 40 MB each: together they are bounded, and others are served."""
+    head = b"POST /db/execute HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % BODY_BYTES_MAX
+    piece, sockets, refused = b" " * (1 << 20), [], 0
+    for _ in range(20):
+        s = node.connect(timeout_s=30)
+        sockets.append(s)
+        try:
+            s.sendall(head)
+            for _ in range(40):
+                s.sendall(piece)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        s.settimeout(0.1)
+        try:
+            refused += read_answer(s)[0] in (503, CLOSED)
+        except socket.timeout:
+            pass  # still taken in
+        check_unharmed(node, "large bodies, meanwhile")
+    check("some large bodies of many are refused", 5 <= refused < 20, True)
+    for s in sockets:
+        s.close()
+
+
 def case_too_many_connections(node):
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = CONNECTIONS_MAX + REFUSALS_MAX + 200
@@ -450,7 +474,7 @@ def case_slow_header(node):
 
 CASES = [case_malformed_http, case_bad_bodies, case_bad_urls, case_largest_header, case_bytewise, case_expect_continue,
          case_resets, case_answers_not_read, case_idle_connections, case_large_body,
-         case_chunked_body_too_large, case_pipelined_unread, case_too_many_connections]
+         case_chunked_body_too_large, case_pipelined_unread, case_many_large_bodies, case_too_many_connections]
 REPORTS = ["ERROR: AddressSanitizer", "ERROR: LeakSanitizer", "runtime error:", "ASSERT failed"]
 
 

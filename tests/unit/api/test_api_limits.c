@@ -159,6 +159,45 @@ static void test_an_idle_connection_keeps_no_buffers(void **state)
     assert_null(first_conn()->store);
 }
 
+static void test_large_bodies_are_bounded_together_and_small_ones_pass(void **state)
+{
+    static const char head[] = "POST /nope HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n%";
+    struct fake_stream large, small;
+    (void)state;
+    fake_connect(&large);
+    fake_connect(&small);
+    send_long(&large, head, LIMIT_HTTP_INPUT_SMALL_BYTES);
+    assert_true(api->input_bytes >= LIMIT_HTTP_INPUT_SMALL_BYTES);
+    assert_false(large.finished);
+    const size_t others = LIMIT_HTTP_INPUT_BYTES; /* as if many more did the same */
+    api->input_bytes += others;
+    send_long(&small, head, LIMIT_HTTP_INPUT_SMALL_BYTES / 4);
+    assert_string_equal(fake_written(&small), "");
+    fake_send(&large, "x");
+    const char *answer = fake_written(&large);
+    expect_has(answer, "HTTP/1.1 503 ");
+    expect_has(answer, "Retry-After: 1\r\n");
+    assert_true(large.finished);
+    fake_stream_end(&large);
+    fake_stream_end(&small);
+    assert_int_equal(api->input_bytes, others);
+    api->input_bytes = 0;
+}
+
+static void test_input_is_counted_until_it_is_answered(void **state)
+{
+    (void)state;
+    send_long(&conn,
+              "POST /db/query HTTP/1.1\r\nHost: h\r\nContent-Length: 100013\r\n\r\n[\"SELECT '%",
+              100000);
+    assert_true(api->input_bytes > 100000);
+    fake_send(&conn, "'\"]");
+    assert_int_equal(fake.submitted, 1);
+    assert_true(api->input_bytes > 100000);
+    fake_reply(0, "R[]");
+    assert_int_equal(api->input_bytes, 0);
+}
+
 static void test_a_request_that_finds_no_memory_is_503(void **state)
 {
     (void)state;
@@ -306,6 +345,8 @@ int main(void)
         CASE(test_a_body_beyond_the_limit_is_413_before_it_comes),
         CASE(test_a_connection_too_many_is_told_and_closed),
         CASE(test_an_idle_connection_keeps_no_buffers),
+        CASE(test_large_bodies_are_bounded_together_and_small_ones_pass),
+        CASE(test_input_is_counted_until_it_is_answered),
         CASE(test_a_request_that_finds_no_memory_is_503),
         CASE(test_a_body_that_finds_no_memory_is_503),
         CASE(test_a_full_node_is_503_and_says_when_to_come_back),
