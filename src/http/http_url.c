@@ -127,8 +127,6 @@ static int param_parse(struct slice text, struct arena *a, struct http_param *ou
     struct slice key = text;
     struct slice value = slice_of(NULL, 0);
 
-    if (memchr(text.data, ';', text.len))
-        return err_set(why, ERR_INVALID, "invalid semicolon separator in query");
     out->has_value = mark != NULL;
     if (mark) {
         key.len = (size_t)(mark - text.data);
@@ -144,6 +142,8 @@ int http_query_parse(struct slice query, struct arena *a, struct http_param *out
     size_t at = 0;
 
     *count = 0;
+    if (query.len && memchr(query.data, ';', query.len)) /* says so even behind a bad escape */
+        return err_set(why, ERR_INVALID, "invalid semicolon separator in query");
     while (at < query.len) {
         const uint8_t *from = query.data + at;
         const uint8_t *mark = memchr(from, '&', query.len - at);
