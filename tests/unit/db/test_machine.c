@@ -27,6 +27,21 @@ static const struct {
     {'q', {"SELECT count(*), changes() FROM t"}},
 };
 
+/* The second file fails too. */
+static const struct {
+    const char *key;
+    char kind;
+    const char *sql[3];
+} keyed[] = {
+    {"a", 'e', {"INSERT INTO t(v) VALUES('keyed') RETURNING *"}},
+    {"a", 'e', {"INSERT INTO t(v) VALUES('keyed') RETURNING *"}},
+    {"b", 'e', {"INSERT OR ROLLBACK INTO t(v) VALUES('keyed')"}}, /* the batch is done again */
+    {"c", 'E', {"INSERT INTO t(v) VALUES('lost')", "INSERT INTO t(v) VALUES('one')"}},
+    {"d", 'r', {"SELECT v FROM t WHERE length(v)>200 LIMIT 20"}},
+    {"d", 'r', {"SELECT v FROM t WHERE length(v)>200 LIMIT 20"}},
+    {"a", 'e', {"INSERT INTO t(v) VALUES('another')"}},
+};
+
 static struct replica_log l;
 static struct db_config config;
 
@@ -44,6 +59,8 @@ static int load(void **state)
             n++;
         log_add(&l, requests[i].kind, requests[i].sql, n);
     }
+    for (size_t i = 0; i < sizeof(keyed) / sizeof(keyed[0]); i++)
+        log_add_keyed(&l, keyed[i].kind, keyed[i].key, keyed[i].sql, keyed[i].sql[1] ? 2 : 1);
     reference_run(&l, &config);
     return 0;
 }
