@@ -409,6 +409,38 @@ static void test_conditions_are_the_same_in_any_batch_and_replica(void **state)
         record_fini(&first[i]);
 }
 
+/* What the first attempt changed is no change for the second. */
+static void test_batch_done_again_is_judged_again_from_its_beginning(void **state)
+{
+    const struct asked first = {.by_index = true, .index = 2}, none_asked = {.kind = 'e'};
+    const char *insert = "INSERT INTO t VALUES(70,1)",
+               *failing = "INSERT OR ROLLBACK INTO t VALUES(7,1)";
+    struct payload p[2] = {conditional(&first, &insert, 1), conditional(&none_asked, &failing, 1)};
+    struct record told[2];
+    struct db_entry entries[2];
+    struct db_state s;
+    struct err_text why;
+
+    (void)state;
+    for (uint32_t i = 0; i < 2; i++) {
+        record_init(&told[i]);
+        entries[i] = (struct db_entry){.index = 3 + i,
+                                       .term = 1,
+                                       .kind = RAFT_ENTRY_NORMAL,
+                                       .payload = slice_of(p[i].bytes, p[i].len),
+                                       .sink = &told[i].sink};
+    }
+    assert_int_equal(db_apply(node.db, entries, 2, &why), 0);
+    db_state(node.db, &s);
+    assert_int_equal(s.batches_redone, 1);
+    assert_string_equal(told[0].text, "write 70 1\n");
+    assert_int_equal(s.changed_index, 3);
+    for (uint32_t i = 0; i < 2; i++) {
+        record_fini(&told[i]);
+        free(p[i].bytes);
+    }
+}
+
 /* A cached statement of the condition does not outlive what it reads. */
 static void test_condition_sees_the_schema_of_its_moment(void **state)
 {
@@ -437,6 +469,7 @@ int main(void)
         TEST(test_both_conditions_must_be_met),
         TEST(test_not_met_is_an_outcome_for_a_key),
         TEST(test_conditions_are_the_same_in_any_batch_and_replica),
+        TEST(test_batch_done_again_is_judged_again_from_its_beginning),
         TEST(test_condition_sees_the_schema_of_its_moment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
