@@ -1,0 +1,226 @@
+/* image.c — the door: open, close, read a page, look for damage.
+ *
+ * Open:  names ─► records ─► sealed journal? ─► (all of this only reads)
+ *        ─► sync what will be relied on ─► apply the journal, or mend the records ─► checksum tables */
+#include "image_int.h"
+#include <stdio.h>
+
+/* ---- open ---------------------------------------------------------------------------------------------- */
+
+struct leftovers {
+    uint64_t keep; /* generation; 0: none */
+    uint64_t found[8];
+    uint32_t count;
+};
+
+static void leftover_seen(void *ctx, const char *name)
+{
+    struct leftovers *l = ctx;
+    uint64_t g = 0;
+
+    for (int i = 0; i < 16; i++) {
+        const char *hex = "0123456789abcdef", *at = name[i] ? strchr(hex, name[i]) : NULL;
+        if (!at)
+            return;
+        g = g << 4 | (uint64_t)(at - hex);
+    }
+    if (name[16] != '.' || g == l->keep || l->count == 8)
+        return; /* more than eight are not left by one crash; the next open takes the rest */
+    for (uint32_t i = 0; i < l->count; i++)
+        if (l->found[i] == g)
+            return;
+    l->found[l->count++] = g;
+}
+
+static int leftovers_remove(struct image *im)
+{
+    struct leftovers l = {.keep = im->now.number ? im->now.generation : 0};
+    int rc = env_dir_list(im->env, im->dir, leftover_seen, &l);
+
+    for (uint32_t i = 0; rc == 0 && i < l.count; i++)
+        image_generation_remove(im, l.found[i]);
+    return rc;
+}
+
+static int files_open(struct image *im, struct err_text *why)
+{
+    static const char *const names[] = {"record.a", "record.b", "cut"};
+    struct env_file **files[] = {&im->record[0], &im->record[1], &im->journal};
+    int rc = env_dir_create(im->env, im->dir);
+
+    for (unsigned i = 0; rc == 0 && i < 3; i++)
+        rc = image_file_open(im, names[i], ENV_FILE_CREATE, files[i]);
+    for (unsigned i = 0; rc == 0 && i < 2; i++)
+        rc = image_record_prepare(im, i);
+    if (rc == 0)
+        rc = env_dir_sync(im->env, im->dir);
+    return rc ? err_set(why, rc, "%s: cannot be opened: %s", im->dir, err_text_of(rc)) : 0;
+}
+
+/* The newer good copy becomes now. None good, and b never written: the first record was not finished, and
+ * nothing rests on it (a cut's is then made again from its journal). */
+static int record_choose(struct image *im, struct image_records *found, struct err_text *why)
+{
+    const struct image_head *a = &found->head[0], *b = &found->head[1];
+
+    if (!found->good[0] && !found->good[1]) {
+        int rc = image_cut_find(im);
+        if (rc || im->cut.phase == IMAGE_SEALED || found->empty[1])
+            return rc;
+        return err_set(why, ERR_CORRUPT, "%s/record.a, record.b: offset 0: no good copy", im->dir);
+    }
+    if (found->good[0] && found->good[1] && a->number == b->number &&
+        (a->moment.index != b->moment.index || a->generation != b->generation))
+        return err_set(why, ERR_CORRUPT,
+                       "%s/record.a, record.b: offset 16: two good copies contradict each other",
+                       im->dir);
+    unsigned newer = found->good[1] && (!found->good[0] || b->number > a->number);
+    image_now_set(im, &found->head[newer], found->state[newer]);
+    found->state[newer] = NULL;
+    return image_cut_find(im);
+}
+
+/* A process that died leaves data in the page cache that a later power cut takes: sync before relying. */
+static int recovered_sync(struct image *im)
+{
+    int rc = im->cut.phase == IMAGE_SEALED ? env_file_sync(im->journal) : 0;
+
+    if (rc == 0 && im->now.number == 0 && im->cut.phase == IMAGE_IDLE)
+        return 0;
+    if (rc == 0)
+        rc = image_generation_open(im, im->now.number ? im->now.generation : 1, false, im->set);
+    return rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc;
+}
+
+static int records_settle(struct image *im, const struct image_records *found)
+{
+    bool equal = found->good[0] && found->good[1] && found->head[0].number == found->head[1].number;
+    int rc = 0;
+
+    if (im->now.number == 0)
+        return 0;
+    if (!equal) /* equal: b was begun after a was durable */
+        rc = image_record_write(im, 0);
+    return rc ? rc : image_record_write(im, 1);
+}
+
+static int image_recover(struct image *im, struct image_records *found, struct err_text *why)
+{
+    int rc = record_choose(im, found, why);
+    if (rc)
+        return rc;
+    rc = recovered_sync(im);
+    if (rc == 0 && im->cut.phase == IMAGE_SEALED) {
+        bool done;
+        rc = image_cut_apply(im, UINT64_MAX, &done);
+    } else if (rc == 0) {
+        rc = records_settle(im, found);
+    }
+    if (rc == 0)
+        rc = leftovers_remove(im);
+    if (rc)
+        return err_set(why, rc, "%s: cannot be recovered: %s", im->dir, err_text_of(rc));
+    for (unsigned i = 0; rc == 0 && im->now.number && i < IMAGE_SET_COUNT; i++)
+        rc = image_sums_load(im, (enum image_set)i, why);
+    return rc;
+}
+
+int image_open(struct env *e, const char *dir, struct image **out, struct err_text *why)
+{
+    struct image *im = mem_must_zalloc(sizeof(*im));
+    struct image_records found = {.good = {false}};
+
+    im->env = e;
+    im->dir = mem_strdup(dir);
+    ASSERT(im->dir);
+    list_init(&im->sends);
+    int rc = files_open(im, why);
+    if (rc == 0)
+        rc = image_records_look(im, &found, why);
+    if (rc == 0)
+        rc = image_recover(im, &found, why);
+    mem_free(found.state[0]);
+    mem_free(found.state[1]);
+    if (rc) {
+        image_close(im);
+        return rc;
+    }
+    *out = im;
+    return 0;
+}
+
+void image_close(struct image *im)
+{
+    if (!im)
+        return;
+    ASSERT(list_empty(&im->sends));
+    image_cut_fini(im);
+    image_generation_close(im->set);
+    env_file_close(im->record[0]);
+    env_file_close(im->record[1]);
+    env_file_close(im->journal);
+    mem_free(im->state);
+    mem_free(im->dir);
+    mem_free(im);
+}
+
+const struct image_moment *image_now(const struct image *im)
+{
+    return &im->now.moment;
+}
+
+/* ---- pages ------------------------------------------------------------------------------------------------ */
+
+int image_page_read(struct image *im, enum image_set set, uint32_t number, void *dst,
+                    struct err_text *why)
+{
+    uint32_t bytes = im->now.moment.set[set].page_bytes;
+    uint64_t offset = (uint64_t)(number - 1) * bytes;
+    char name[IMAGE_NAME_MAX];
+    size_t got = 0;
+
+    ASSERT(number >= 1 && number <= im->now.moment.set[set].page_count);
+    if (image_is_applying(im))
+        return ERR_BUSY;
+    image_set_name(name, im->now.generation, set, false);
+    if (env_file_read(im->set[set].pages, dst, bytes, offset, &got))
+        return err_set(why, ERR_IO, "%s/%s: cannot be read", im->dir, name);
+    if (got != bytes || crc32c(0, dst, bytes) != im->set[set].sums[number - 1])
+        return err_set(why, ERR_CORRUPT, "%s/%s: offset %llu: page %u is damaged", im->dir, name,
+                       (unsigned long long)offset, number);
+    return 0;
+}
+
+int image_scrub(struct image *im, enum image_set *set, uint32_t *number, uint32_t count,
+                struct err_text *why)
+{
+    uint8_t *page = mem_must_alloc(IMAGE_PAGE_MAX);
+    int rc = 0;
+
+    ASSERT(*number >= 1 && *set < IMAGE_SET_COUNT);
+    for (; rc == 0 && count > 0; count--) {
+        if (*number > im->now.moment.set[*set].page_count) {
+            *set = (enum image_set)((*set + 1) % IMAGE_SET_COUNT);
+            *number = 1;
+            continue;
+        }
+        rc = image_page_read(im, *set, (*number)++, page, why);
+    }
+    mem_free(page);
+    return rc;
+}
+
+uint64_t image_disk_bytes(const struct image *im)
+{
+    struct env_file *files[] = {im->record[0],    im->record[1],    im->journal,
+                                im->set[0].pages, im->set[0].table, im->set[1].pages,
+                                im->set[1].table};
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        uint64_t bytes = 0;
+        if (files[i] && env_file_size(files[i], &bytes) == 0)
+            sum += bytes;
+    }
+    return sum;
+}
