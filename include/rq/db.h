@@ -78,10 +78,25 @@ struct db_sink_ops {
 
 /* ---- opening ------------------------------------------------------------------------------------- */
 
-/* Open an EMPTY database: whatever a file at path or beside it held is removed first, because the log
- * is the truth and no index is taken from anywhere else (architecture §6; images come with snapshots).
- * run() of APPLY. 0; ERR_IO, ERR_NOSPC, ERR_NOMEM. */
-int db_open(struct env *e, const struct db_config *config, struct db **out, struct err_text *why) MUST_USE;
+/* The database and what is replicated beside it (keys), as pages of two SQLite files. */
+enum { DB_SET_MAIN, DB_SET_KEYS, DB_SET_COUNT };
+struct db_moment {
+    uint64_t index, term; /* last entry applied */
+    uint32_t page_bytes[DB_SET_COUNT], page_count[DB_SET_COUNT];
+    struct slice state; /* what else entries change: counters, digest, connection state; opaque */
+};
+/* A database to begin with. */
+struct db_source {
+    struct db_moment moment; /* as db_cut_moment told it */
+    int (*page)(void *ctx, unsigned set, uint32_t number, void *dst); /* 0, or ERR_*: db_open gives it back */
+    void *ctx;
+};
+
+/* Open the database as source has it; source NULL: an EMPTY one. Whatever a file at path or beside it held is
+ * removed first: no index is taken from anywhere but the source and the log (architecture §6).
+ * run() of APPLY. 0; ERR_IO, ERR_NOSPC, ERR_NOMEM; ERR_CORRUPT: the state is not one; source->page's own. */
+int db_open(struct env *e, const struct db_config *config, const struct db_source *source, struct db **out,
+            struct err_text *why) MUST_USE;
 /* All readers must be closed. run() of APPLY. */
 void db_close(struct db *d);
 
@@ -152,6 +167,20 @@ void db_state(struct db *d, struct db_state *out);
 int db_content_hash(struct db *d, uint64_t *out) MUST_USE;
 /* 0; ERR_CORRUPT with SQLite's words. APPLY. */
 int db_integrity_check(struct db *d, struct err_text *why) MUST_USE;
+
+/* ---- cut: the database as of one index ------------------------------------------------------------------ */
+
+/* Hold the present moment: reads go on, entries are applied, but the WAL only grows. run() of APPLY, between
+ * calls of db_apply; at most one at a time. 0; ERR_IO, ERR_NOMEM. */
+struct db_cut;
+int db_cut_begin(struct db *d, struct db_cut **out, struct err_text *why) MUST_USE;
+const struct db_moment *db_cut_moment(const struct db_cut *c); /* lent until the end */
+/* Every page that changed since the last cut that was kept (or the source), and those above known_count. bytes: lent.
+ * Any lane, one call at a time. 0; page's own non-zero result; ERR_IO, ERR_NOMEM. */
+int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
+                 int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes), void *ctx) MUST_USE;
+/* kept: whoever took the pages has them for good. run() of APPLY. */
+void db_cut_end(struct db_cut *c, bool kept);
 
 /* ---- queries --------------------------------------------------------------------------------------- */
 

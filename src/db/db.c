@@ -89,6 +89,7 @@ static int files_init(struct db_files *f, const struct db *d, const char *suffix
 
     f->env = d->env;
     f->on_disk = d->config.on_disk;
+    f->dirty.all = true;
     f->mutex = sqlite3_mutex_alloc(SQLITE_MUTEX_FAST); /* NULL in single-thread mode: no-op */
     return len < (int)sizeof(f->path)
                ? 0
@@ -100,6 +101,7 @@ static void files_fini(struct db_files *f)
     for (int i = 0; i < DB_SLOT_COUNT; i++)
         db_store_drop(&f->stores[i]);
     db_shm_free(f);
+    mem_free(f->dirty.page);
     sqlite3_mutex_free(f->mutex);
 }
 
@@ -127,7 +129,8 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
     return rc;
 }
 
-int db_open(struct env *e, const struct db_config *config, struct db **out, struct err_text *why)
+int db_open(struct env *e, const struct db_config *config, const struct db_source *source,
+            struct db **out, struct err_text *why)
 {
     struct db *d = mem_zalloc(sizeof(*d));
 
@@ -141,10 +144,14 @@ int db_open(struct env *e, const struct db_config *config, struct db **out, stru
         rc = remove_old(&d->files, why);
     if (rc == 0)
         rc = remove_old(&d->keys.files, why);
+    if (rc == 0 && source)
+        rc = db_source_fill(d, source);
     if (rc == 0)
         rc = open_writer(d, why);
     if (rc == 0)
         rc = db_keys_open(&d->keys, &d->config, why);
+    if (rc == 0 && source)
+        rc = db_source_settle(d, source);
     db_now_idle();
     if (rc) {
         db_close(d);

@@ -47,7 +47,7 @@ static void set_limits(sqlite3 *conn)
 }
 
 static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *total_shift,
-                  struct err_text *why)
+                  bool fresh, struct err_text *why)
 {
     char sql[512];
 
@@ -67,22 +67,23 @@ static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *
         total_shift ? "PRAGMA journal_mode=WAL;PRAGMA wal_autocheckpoint=0;" : "",
         config->cache_pages, config->foreign_keys ? "ON" : "OFF",
         /* Reading the schema fixes the encoding. */
-        total_shift ? "PRAGMA user_version=0;SELECT 1 FROM sqlite_schema;"
-                    : "PRAGMA query_only=ON;");
+        !total_shift ? "PRAGMA query_only=ON;"
+        : fresh      ? "PRAGMA user_version=0;SELECT 1 FROM sqlite_schema;"
+                     : "SELECT 1 FROM sqlite_schema;");
     return db_exec(conn, sql, why);
 }
 
 int db_conn_open(struct db_files *files, const struct db_config *config, const int64_t *total_shift,
                  sqlite3 **out, struct err_text *why)
 {
-    bool writer = total_shift != NULL;
+    bool writer = total_shift != NULL, fresh = !files->stores[DB_SLOT_MAIN].exists;
     int flags = SQLITE_OPEN_NOMUTEX |
                 (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
 
     db_vfs_opening(files);
     int rc =
         sqlite3_open_v2(files->path, out, flags, writer ? db_vfs_writer_name : db_vfs_reader_name);
-    rc = rc == SQLITE_OK ? set_up(*out, config, total_shift, why)
+    rc = rc == SQLITE_OK ? set_up(*out, config, total_shift, fresh, why)
                          : err_set(why, db_machine_code(rc), "cannot open the database: %s",
                                    sqlite3_errstr(rc));
     db_vfs_opening(NULL);

@@ -12,6 +12,7 @@
  *   db_record.c   outcomes written down    db_keys.c  idempotency keys and their outcomes
  *   db_once.c     an entry with a key      db_cond.c  an entry with a condition
  *   db_work.c     one entry
+ *   db_cut.c, db_pages.c  the database as pages of one moment
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *   db.c          open, close, state     db_facts.c  settings, once
  *
@@ -48,6 +49,14 @@ int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t off
 int db_store_truncate(struct db_store *s, uint64_t size);
 void db_store_drop(struct db_store *s); /* memory freed, file closed; exists = false */
 
+/* ---- which pages changed (db_pages.c) --------------------------------------------------------------- */
+
+struct db_dirty {
+    bool all;
+    uint8_t *page; /* by number; cap of them */
+    uint32_t cap;
+};
+
 /* ---- what the connections of one database share ----------------------------------------------------- */
 
 enum db_slot { DB_SLOT_MAIN, DB_SLOT_WAL, DB_SLOT_JOURNAL, DB_SLOT_COUNT };
@@ -65,6 +74,8 @@ struct db_files {
     /* locks of the main file: SQLite's five levels */
     uint32_t shared_count;
     const void *reserved, *pending, *exclusive; /* the handle that holds it */
+    struct db_dirty dirty; /* since the last cut */
+    uint32_t wal_page_bytes;
     /* WAL index */
     uint8_t *shm[DB_SHM_REGIONS_MAX];
     uint32_t shm_region_bytes;
@@ -90,6 +101,13 @@ int db_lock(sqlite3_file *f, int level);
 int db_unlock(sqlite3_file *f, int level);
 int db_check_reserved(sqlite3_file *f, int *out);
 void db_shm_free(struct db_files *files);
+
+/* A write of SQLite's: note the page it changes. The files' mutex is held. 0, ERR_NOMEM. */
+int db_dirty_note(struct db_files *files, const struct db_store *store, const void *src, size_t len,
+                  uint64_t offset);
+/* Fill the main file, which is not there yet. 0; page's own; ERR_*. */
+int db_pages_fill(struct db_files *files, uint32_t page_bytes, uint32_t page_count,
+                  int (*page)(void *ctx, uint32_t number, void *dst), void *ctx);
 
 int db_vfs_register(bool single_thread);
 extern const char db_vfs_writer_name[], db_vfs_reader_name[];
@@ -416,5 +434,24 @@ int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *
 int db_control(struct db *d, enum db_control which, int *refused);
 /* Back to autocommit, whatever is open. */
 int db_roll_back(struct db *d);
+
+/* ---- cuts ------------------------------------------------------------------------------------------------ */
+
+struct db_pin { /* db_pages.c: one file at one moment */
+    struct db_files *files;
+    sqlite3 *conn; /* holds a read transaction */
+    uint32_t page_bytes, page_count;
+    uint32_t frames; /* of the WAL that it sees; 0: all is in the main file */
+    struct db_dirty dirty; /* changed between the last cut and this */
+};
+int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,
+                struct err_text *why);
+int db_pin_pages(struct db_pin *p, uint32_t known_count,
+                 int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx);
+void db_pin_release(struct db_pin *p, bool kept); /* one that failed, too */
+
+/* db_cut.c: before the connections are opened, and after. */
+int db_source_fill(struct db *d, const struct db_source *source);
+int db_source_settle(struct db *d, const struct db_source *source);
 
 #endif

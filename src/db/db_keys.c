@@ -12,9 +12,10 @@
 
 enum { AGED_MAX = 8 };
 
-static const char schema_sql[] = "CREATE TABLE seen(at INTEGER PRIMARY KEY, wall INTEGER NOT NULL,"
-                                 " key BLOB NOT NULL UNIQUE, print INTEGER NOT NULL,"
-                                 " outcome BLOB NOT NULL)";
+static const char schema_sql[] =
+    "CREATE TABLE IF NOT EXISTS seen(at INTEGER PRIMARY KEY, wall INTEGER NOT NULL,"
+    " key BLOB NOT NULL UNIQUE, print INTEGER NOT NULL,"
+    " outcome BLOB NOT NULL)";
 
 static int keys_failed(int sqlite_rc)
 {

@@ -106,7 +106,9 @@ static int file_write(sqlite3_file *file, const void *src, int len, sqlite3_int6
     struct db_file *f = self(file);
 
     enter(f);
-    int rc = db_store_write(f->store, src, (size_t)len, (uint64_t)offset);
+    int rc = f->files ? db_dirty_note(f->files, f->store, src, (size_t)len, (uint64_t)offset) : 0;
+    if (rc == 0)
+        rc = db_store_write(f->store, src, (size_t)len, (uint64_t)offset);
     if (rc == 0 && f->files && f->store == &f->files->stores[DB_SLOT_WAL])
         wal_write_note(f->files, src, len);
     leave(f);

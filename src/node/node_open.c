@@ -103,7 +103,7 @@ static void open_db_run(struct env_job *job)
     struct db_config config = n->config.db;
 
     config.path = n->db_path;
-    n->open_rc = db_open(n->env, &config, &n->db, &n->open_why);
+    n->open_rc = db_open(n->env, &config, NULL, &n->db, &n->open_why);
     if (n->open_rc == 0) {
         db_facts(n->db, &n->db_facts);
         db_state(n->db, &n->apply.run_state);

@@ -47,7 +47,7 @@ int main(void)
     struct db *d;
     uint64_t index = 1;
 
-    if (db_library_init(false) || db_open(env, &config, &d, &why))
+    if (db_library_init(false) || db_open(env, &config, NULL, &d, &why))
         return fprintf(stderr, "%s\n", why.text), 1;
     for (int i = 0; i < BATCH; i++)
         buf_init(&b[i], 1 << 20);

@@ -253,7 +253,7 @@ struct node_db {
 static UNUSED void node_db_open(struct node_db *n)
 {
     struct err_text why = {{0}};
-    int rc = db_open(n->env, &n->config, &n->db, &why);
+    int rc = db_open(n->env, &n->config, NULL, &n->db, &why);
     if (rc)
         print_message("db_open: %s\n", why.text);
     assert_int_equal(rc, 0);

@@ -83,7 +83,7 @@ static UNUSED void reference_run(struct replica_log *l, const struct db_config *
 
 struct replica {
     const char *name, *path;
-    bool on_disk, restart, readers, no_sinks;
+    bool on_disk, restart, readers, no_sinks, cuts;
     uint32_t batch_max, cache, pages;
     uint64_t wal_limit, seed;
 };
@@ -131,6 +131,104 @@ static void replica_apply(const struct replica_log *l, const struct replica *v, 
     replica_compare(l, v, n, to - 1);
 }
 
+/* ---- cuts: what they gave, as an image would keep it ---- */
+
+struct shelf {
+    struct db_moment moment; /* index 0: nothing yet */
+    uint8_t state[256];
+    uint8_t *page[DB_SET_COUNT][4096];
+    uint32_t given; /* by the last cut */
+};
+
+static int shelf_put(void *ctx, unsigned set, uint32_t number, const void *bytes)
+{
+    struct shelf *s = ctx;
+    assert_true(number >= 1 && number < 4096);
+    if (!s->page[set][number])
+        s->page[set][number] = malloc(65536);
+    memcpy(s->page[set][number], bytes,
+           65536 < s->moment.page_bytes[set] ? 65536 : s->moment.page_bytes[set]);
+    s->given++;
+    return 0;
+}
+
+static int shelf_get(void *ctx, unsigned set, uint32_t number, void *dst)
+{
+    struct shelf *s = ctx;
+    assert_non_null(s->page[set][number]);
+    memcpy(dst, s->page[set][number], s->moment.page_bytes[set]);
+    return 0;
+}
+
+static UNUSED void shelf_fini(struct shelf *s)
+{
+    for (unsigned i = 0; i < DB_SET_COUNT; i++)
+        for (uint32_t n = 0; n < 4096; n++)
+            free(s->page[i][n]);
+    memset(s, 0, sizeof(*s));
+}
+
+/* Take the pages of a cut that was begun a while ago. */
+static UNUSED void shelf_cut_take(struct shelf *s, struct db_cut *c)
+{
+    const struct db_moment *m = db_cut_moment(c);
+    uint32_t known[DB_SET_COUNT] = {s->moment.page_count[0], s->moment.page_count[1]};
+
+    s->moment = *m;
+    assert_true(m->state.len <= sizeof(s->state));
+    memcpy(s->state, m->state.data, m->state.len);
+    s->moment.state.data = s->state;
+    s->given = 0;
+    assert_int_equal(db_cut_pages(c, known, shelf_put, s), 0);
+    db_cut_end(c, true);
+}
+
+static UNUSED void node_db_open_from(struct node_db *n, struct shelf *s)
+{
+    struct err_text why = {{0}};
+    struct db_source source = {.moment = s->moment, .page = shelf_get, .ctx = s};
+
+    if (s->moment.index == 0) {
+        node_db_open(n);
+        return;
+    }
+    int rc = db_open(n->env, &n->config, &source, &n->db, &why);
+    if (rc)
+        print_message("db_open: %s\n", why.text);
+    assert_int_equal(rc, 0);
+    n->next = s->moment.index + 1;
+}
+
+/* Now and then: begin a cut, give it up, take its pages (after more entries), start anew from the shelf. */
+static UNUSED uint32_t replica_cut(struct node_db *n, struct prng *p, struct shelf *s,
+                                   struct db_cut **cut, uint32_t at)
+{
+    struct err_text why;
+
+    switch (prng_below(p, 5)) {
+    case 0:
+    case 1:
+        if (!*cut)
+            assert_int_equal(db_cut_begin(n->db, cut, &why), 0);
+        return at;
+    case 2:
+        if (*cut && prng_below(p, 3) == 0)
+            db_cut_end(*cut, false);
+        else if (*cut)
+            shelf_cut_take(s, *cut);
+        *cut = NULL;
+        return at;
+    case 3:
+        if (*cut || s->moment.index == 0)
+            return at;
+        db_close(n->db);
+        node_db_open_from(n, s);
+        return (uint32_t)s->moment.index;
+    default:
+        return at;
+    }
+}
+
 static UNUSED void replica_run(const struct replica_log *l, const struct replica *v,
                                const struct db_config *like)
 {
@@ -141,6 +239,8 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
     struct record out;
     struct err_text why;
     bool restarted = !v->restart;
+    static struct shelf shelf;
+    struct db_cut *cut = NULL;
 
     c.path = v->path;
     c.on_disk = v->on_disk;
@@ -155,7 +255,7 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
         uint32_t step = 1 + (uint32_t)prng_below(&p, v->batch_max > 7 ? 60 : 10);
         uint32_t to = at + step < l->count ? at + step : l->count;
         replica_apply(l, v, &n, at, to);
-        at = to;
+        at = v->cuts ? replica_cut(&n, &p, &shelf, &cut, to) : to;
         if (v->readers && !reader)
             assert_int_equal(db_reader_open(n.db, &reader, &why), 0);
         if (reader)
@@ -167,6 +267,9 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
             at = 0;
         }
     }
+    if (cut)
+        db_cut_end(cut, false);
+    shelf_fini(&shelf);
     assert_int_equal(db_integrity_check(n.db, &why), 0);
     if (reader)
         db_reader_close(reader);
@@ -175,16 +278,20 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
 }
 
 static UNUSED const struct replica replicas[] = {
-    {"memory, batches of 7, cache of 3", "n1/db.sqlite", false, false, false, false, 7, 3, 10,
-     1 << 14, 2},
-    {"disk, batches of 1000, cache of 1000", "data/of/n2", true, false, true, false, 1000, 1000,
-     2000, 1 << 16, 3},
-    {"disk, batches of 2, no cache, restarted", "n3.db", true, true, false, false, 2, 0, 10,
+    {"memory, batches of 7, cache of 3", "n1/db.sqlite", false, false, false, false, false, 7, 3,
+     10, 1 << 14, 2},
+    {"disk, batches of 1000, cache of 1000", "data/of/n2", true, false, true, false, false, 1000,
+     1000, 2000, 1 << 16, 3},
+    {"disk, batches of 2, no cache, restarted", "n3.db", true, true, false, false, false, 2, 0, 10,
      1 << 15, 4},
-    {"memory, batches of 1000, nobody waits", "x", false, false, true, true, 1000, 3, 100, 1 << 20,
-     5},
-    {"memory, batches of 1, cache of 1000", "yy", false, true, false, false, 1, 1000, 10, 1 << 13,
-     6},
+    {"memory, batches of 1000, nobody waits", "x", false, false, true, true, false, 1000, 3, 100,
+     1 << 20, 5},
+    {"memory, batches of 1, cache of 1000", "yy", false, true, false, false, false, 1, 1000, 10,
+     1 << 13, 6},
+    {"memory, cut and started anew, batches of 7", "z1", false, false, false, false, true, 7, 100,
+     100, 1 << 14, 7},
+    {"disk, cut and started anew, batches of 1000", "z2", true, false, false, false, true, 1000, 3,
+     10, 1 << 13, 8},
 };
 
 #endif

@@ -193,7 +193,7 @@ static void test_failed_open_leaves_nothing(void **state)
             db_close(n.db);
             n.db = NULL;
             mem_fault_arm(k);
-            int rc = db_open(n.env, &n.config, &n.db, &why);
+            int rc = db_open(n.env, &n.config, NULL, &n.db, &why);
             opened = !mem_fault_fired();
             mem_fault_arm(0);
             assert_true(rc == 0 || rc == ERR_NOMEM);

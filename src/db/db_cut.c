@@ -1,0 +1,218 @@
+/* db_cut.c — the database as of one log index, given away and taken back.
+ *
+ *   db_cut_begin (APPLY, between batches): pins of both files, what else entries change
+ *   db_cut_pages (any lane): pages changed since the last cut that was kept
+ *   db_cut_end   (APPLY): pins released; not kept: those pages count as changed again
+ *
+ * What else entries change, in `state`: the counters that SQL can see, the digest, what the keys' file is
+ * summed up to, and the PRAGMAs that live in the writer's connection (architecture §5):
+ *
+ *   0     4       12      20        28      36          44           52           60       64
+ *   | 'D1'| digest| rowid | changes | total | key count | key bytes  | key wall   | PRAGMA bits |
+ */
+#include "db_int.h"
+#include <rq/util/endian.h>
+
+enum { STATE_BYTES = 64, STATE_MAGIC = 0x31444252 };
+
+static const char *const pragmas[] = {"foreign_keys", "recursive_triggers",
+                                      "ignore_check_constraints", "case_sensitive_like"};
+enum { PRAGMA_COUNT = sizeof(pragmas) / sizeof(pragmas[0]), PRAGMA_LIKE = PRAGMA_COUNT - 1 };
+
+struct db_cut {
+    struct db *db;
+    struct db_pin pin[DB_SET_COUNT];
+    struct db_moment moment;
+    uint8_t state[STATE_BYTES];
+};
+
+/* ---- PRAGMAs ----------------------------------------------------------------------------------------- */
+
+/* One integer from our own SQL, on the writer, whose own counters do not move by it. */
+static int ask(struct db *d, const char *sql, int *out)
+{
+    sqlite3_stmt *s = NULL;
+    enum db_guard_mode mode = d->guard.mode;
+
+    d->guard.mode = DB_GUARD_OFF;
+    int rc = sqlite3_prepare_v2(d->writer, sql, -1, &s, NULL);
+    if (rc == SQLITE_OK && sqlite3_step(s) == SQLITE_ROW)
+        *out = sqlite3_column_int(s, 0);
+    rc = sqlite3_finalize(s);
+    d->guard.mode = mode;
+    return rc == SQLITE_OK ? 0 : db_machine_code(rc);
+}
+
+static int pragmas_look(struct db *d, uint32_t *bits)
+{
+    *bits = 0;
+    for (unsigned i = 0; i < PRAGMA_COUNT; i++) {
+        char sql[64];
+        int on = 0;
+        (void)snprintf(sql, sizeof(sql), "PRAGMA %s", pragmas[i]);
+        int rc = ask(d, i == PRAGMA_LIKE ? "SELECT NOT ('a' LIKE 'A')" : sql, &on);
+        if (rc)
+            return rc;
+        *bits |= on ? 1U << i : 0;
+    }
+    return 0;
+}
+
+static int pragmas_set(struct db *d, uint32_t bits)
+{
+    enum db_guard_mode mode = d->guard.mode;
+    int rc = 0;
+
+    d->guard.mode = DB_GUARD_OFF;
+    for (unsigned i = 0; rc == 0 && i < PRAGMA_COUNT; i++) {
+        char sql[64];
+        (void)snprintf(sql, sizeof(sql), "PRAGMA %s=%s", pragmas[i], bits >> i & 1U ? "ON" : "OFF");
+        if (i != PRAGMA_LIKE || bits >> i & 1U)
+            rc = db_exec(d->writer, sql, NULL);
+    }
+    d->guard.mode = mode;
+    return rc;
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------ */
+
+static int state_put(struct db *d, uint8_t out[STATE_BYTES])
+{
+    struct db_sticky s;
+    uint32_t bits;
+    int rc = pragmas_look(d, &bits);
+
+    db_sticky_save(d, &s);
+    put_u32(out, STATE_MAGIC);
+    put_u64(out + 4, s.digest);
+    put_u64(out + 12, (uint64_t)s.rowid);
+    put_u64(out + 20, (uint64_t)s.changes);
+    put_u64(out + 28, (uint64_t)s.total);
+    put_u64(out + 36, d->keys.now.count);
+    put_u64(out + 44, d->keys.now.bytes);
+    put_u64(out + 52, (uint64_t)d->keys.now.wall_ns);
+    put_u32(out + 60, bits);
+    return rc;
+}
+
+static int state_get(struct db *d, const uint8_t in[STATE_BYTES])
+{
+    struct db_sticky s = {
+        .digest = get_u64(in + 4),
+        .rowid = (int64_t)get_u64(in + 12),
+        .changes = (int64_t)get_u64(in + 20),
+        .total = (int64_t)get_u64(in + 28),
+    };
+
+    d->keys.now.count = get_u64(in + 36);
+    d->keys.now.bytes = get_u64(in + 44);
+    d->keys.now.wall_ns = (int64_t)get_u64(in + 52);
+    int rc = pragmas_set(d, get_u32(in + 60));
+    return rc ? rc : db_sticky_restore(d, &s);
+}
+
+/* ---- giving away -------------------------------------------------------------------------------------------- */
+
+int db_cut_begin(struct db *d, struct db_cut **out, struct err_text *why)
+{
+    struct db_files *files[DB_SET_COUNT] = {&d->files, &d->keys.files};
+    struct db_cut *c = mem_zalloc(sizeof(*c));
+
+    if (!c)
+        return err_set(why, ERR_NOMEM, "no memory for a snapshot");
+    ASSERT(sqlite3_get_autocommit(d->writer) && !d->keys.in_transaction);
+    c->db = d;
+    db_now_query(0, 0);
+    int rc = state_put(d, c->state);
+    for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++)
+        rc = db_pin_take(&c->pin[i], files[i], &d->config, why);
+    db_now_idle();
+    if (rc) {
+        db_cut_end(c, false);
+        return rc;
+    }
+    c->moment = (struct db_moment){.index = d->applied_index,
+                                   .term = d->applied_term,
+                                   .state = slice_of(c->state, sizeof(c->state))};
+    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        c->moment.page_bytes[i] = c->pin[i].page_bytes;
+        c->moment.page_count[i] = c->pin[i].page_count;
+    }
+    *out = c;
+    return 0;
+}
+
+const struct db_moment *db_cut_moment(const struct db_cut *c)
+{
+    return &c->moment;
+}
+
+struct giving {
+    unsigned set;
+    int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes);
+    void *ctx;
+};
+
+static int give_page(void *ctx, uint32_t number, const void *bytes)
+{
+    struct giving *g = ctx;
+    return g->page(g->ctx, g->set, number, bytes);
+}
+
+int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
+                 int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes),
+                 void *ctx)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++) {
+        struct giving g = {i, page, ctx};
+        rc = db_pin_pages(&c->pin[i], known_count[i], give_page, &g);
+    }
+    return rc;
+}
+
+void db_cut_end(struct db_cut *c, bool kept)
+{
+    db_now_query(0, 0);
+    for (unsigned i = 0; i < DB_SET_COUNT; i++)
+        db_pin_release(&c->pin[i], kept);
+    db_now_idle();
+    mem_free(c);
+}
+
+/* ---- taking back --------------------------------------------------------------------------------------------- */
+
+struct taking {
+    const struct db_source *source;
+    unsigned set;
+};
+
+static int take_page(void *ctx, uint32_t number, void *dst)
+{
+    struct taking *t = ctx;
+    return t->source->page(t->source->ctx, t->set, number, dst);
+}
+
+int db_source_fill(struct db *d, const struct db_source *source)
+{
+    struct db_files *files[DB_SET_COUNT] = {&d->files, &d->keys.files};
+    const struct db_moment *m = &source->moment;
+    int rc = m->state.len == STATE_BYTES && get_u32(m->state.data) == STATE_MAGIC ? 0 : ERR_CORRUPT;
+
+    for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++) {
+        struct taking t = {source, i};
+        if (m->page_count[i] == 0)
+            continue;
+        rc = db_pages_fill(files[i], m->page_bytes[i], m->page_count[i], take_page, &t);
+        files[i]->dirty.all = false;
+    }
+    return rc;
+}
+
+int db_source_settle(struct db *d, const struct db_source *source)
+{
+    d->applied_index = source->moment.index;
+    d->applied_term = source->moment.term;
+    return state_get(d, source->moment.state.data);
+}

@@ -1,0 +1,222 @@
+/* db_pages.c — a database as pages: which ones changed since the last cut, what they hold at one moment, and
+ * putting them back. Stands on what SQLite stands on (db_store.c, db_shm.c) and on a pin, which is a read
+ * transaction: while it is open the WAL is not begun anew over frames it sees, and no checkpoint passes it
+ * (sqlite.org/walformat.html §2.3.1, §3.2).
+ *
+ *   WAL   | header 32 | frame 1: page number … 24 | page | frame 2 | … | frame F | later ones
+ *
+ * F is what the pin sees. A page's content then is in its last frame up to F, else in the main file; if the
+ * pin came when all frames were in the main file it holds no frame but the main file itself, and all is there. */
+#include "db_int.h"
+
+enum {
+    WAL_HEADER = 32,
+    WAL_FRAME = 24,
+    WAL_INDEX_HEADER =
+        136, /* two copies of the header, then what checkpoints and readers have reached */
+    PAGE_MAX = 65536,
+};
+
+static uint32_t be32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* ---- which changed ----------------------------------------------------------------------------------- */
+
+static int dirty_grow(struct db_dirty *d, uint32_t page)
+{
+    if (page < d->cap)
+        return 0;
+    uint32_t cap = page + page / 2 + 256;
+    uint8_t *grown = mem_zalloc(cap);
+    if (!grown)
+        return ERR_NOMEM;
+    if (d->cap)
+        memcpy(grown, d->page, d->cap);
+    mem_free(d->page);
+    d->page = grown;
+    d->cap = cap;
+    return 0;
+}
+
+int db_dirty_note(struct db_files *files, const struct db_store *store, const void *src, size_t len,
+                  uint64_t offset)
+{
+    if (store != &files->stores[DB_SLOT_WAL])
+        return 0;
+    if (offset == 0 && len == WAL_HEADER)
+        files->wal_page_bytes = be32((const uint8_t *)src + 8);
+    if (len != WAL_FRAME || offset < WAL_HEADER || files->wal_page_bytes == 0)
+        return 0;
+    if ((offset - WAL_HEADER) % (WAL_FRAME + (uint64_t)files->wal_page_bytes) != 0)
+        return 0;
+    uint32_t page = be32(src);
+    int rc = dirty_grow(&files->dirty, page);
+    if (rc == 0)
+        files->dirty.page[page] = 1;
+    return rc;
+}
+
+static void dirty_merge(struct db_dirty *into, struct db_dirty *from)
+{
+    into->all |= from->all;
+    for (uint32_t i = 0; i < from->cap; i++)
+        if (from->page[i] && dirty_grow(into, i) == 0)
+            into->page[i] = 1;
+        else if (from->page[i])
+            into->all = true; /* no memory to remember which */
+    mem_free(from->page);
+    *from = (struct db_dirty){0};
+}
+
+/* ---- the pin ------------------------------------------------------------------------------------------- */
+
+static int read_at(struct db_pin *p, enum db_slot slot, void *dst, size_t len, uint64_t offset)
+{
+    size_t got;
+
+    sqlite3_mutex_enter(p->files->mutex);
+    int rc = db_store_read(&p->files->stores[slot], dst, len, offset, &got);
+    sqlite3_mutex_leave(p->files->mutex);
+    if (rc == 0 && got < len)
+        memset((uint8_t *)dst + got, 0, len - got); /* SQLite's lock page, at the end */
+    return rc;
+}
+
+static void pin_look(struct db_pin *p)
+{
+    struct db_files *f = p->files;
+    uint32_t word[WAL_INDEX_HEADER / 4];
+    const uint16_t *half = (const uint16_t *)(const void *)&word[3];
+
+    sqlite3_mutex_enter(f->mutex);
+    ASSERT(f->shm[0]); /* there is one: the database is in WAL mode and was read */
+    memcpy(word, f->shm[0], sizeof(word));
+    sqlite3_mutex_leave(f->mutex);
+    uint32_t backfilled = word[24];
+    p->frames = word[4] > backfilled ? word[4] : 0;
+    p->page_bytes = half[1] == 1 ? PAGE_MAX : half[1];
+    p->page_count = word[5];
+}
+
+/* sqlite.org/fileformat2.html §1.3.2 */
+static int pin_look_main(struct db_pin *p)
+{
+    uint8_t field[2];
+    int rc = read_at(p, DB_SLOT_MAIN, field, sizeof(field), 16);
+
+    p->page_bytes = (uint32_t)field[0] << 8 | field[1];
+    if (p->page_bytes == 1)
+        p->page_bytes = PAGE_MAX;
+    ASSERT(rc || p->page_bytes >= 512);
+    if (rc == 0)
+        p->page_count = (uint32_t)(p->files->stores[DB_SLOT_MAIN].size / p->page_bytes);
+    return rc;
+}
+
+int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,
+                struct err_text *why)
+{
+    *p = (struct db_pin){.files = files};
+    int rc = db_conn_open(files, config, NULL, &p->conn, why);
+    if (rc == 0)
+        rc = db_exec(p->conn, "BEGIN;SELECT 1 FROM sqlite_schema", why);
+    if (rc) {
+        db_pin_release(p, true);
+        return rc;
+    }
+    pin_look(p);
+    if (p->page_count == 0) /* nothing was written through the WAL yet */
+        rc = pin_look_main(p);
+    if (rc) {
+        db_pin_release(p, true);
+        return rc;
+    }
+    p->dirty = files->dirty;
+    files->dirty = (struct db_dirty){0};
+    return 0;
+}
+
+void db_pin_release(struct db_pin *p, bool kept)
+{
+    if (kept)
+        mem_free(p->dirty.page);
+    else if (p->files)
+        dirty_merge(&p->files->dirty, &p->dirty);
+    (void)sqlite3_exec(p->conn, "ROLLBACK", NULL, NULL, NULL);
+    int rc = sqlite3_close(p->conn);
+    ASSERT(rc == SQLITE_OK);
+    *p = (struct db_pin){.files = NULL};
+}
+
+/* ---- what they hold --------------------------------------------------------------------------------------- */
+
+/* The last frame up to F of each page. */
+static int frames_map(struct db_pin *p, uint32_t *frame_of)
+{
+    uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
+
+    for (uint32_t i = 1; i <= p->frames; i++) {
+        uint8_t head[WAL_FRAME];
+        int rc = read_at(p, DB_SLOT_WAL, head, sizeof(head), WAL_HEADER + (i - 1) * step);
+        if (rc)
+            return rc;
+        uint32_t page = be32(head);
+        if (page >= 1 && page <= p->page_count)
+            frame_of[page] = i;
+    }
+    return 0;
+}
+
+static bool wanted(const struct db_pin *p, uint32_t number, uint32_t known_count)
+{
+    if (number == 0x40000000U / p->page_bytes + 1)
+        return false; /* SQLite's lock page */
+    return p->dirty.all || number > known_count || (number < p->dirty.cap && p->dirty.page[number]);
+}
+
+int db_pin_pages(struct db_pin *p, uint32_t known_count,
+                 int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx)
+{
+    uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
+    uint32_t *frame_of = mem_zalloc(((size_t)p->page_count + 1) * sizeof(*frame_of));
+    uint8_t *bytes = mem_alloc(p->page_bytes);
+    int rc = frame_of && bytes ? frames_map(p, frame_of) : ERR_NOMEM;
+
+    for (uint32_t n = 1; rc == 0 && n <= p->page_count; n++) {
+        if (!wanted(p, n, known_count))
+            continue;
+        rc = frame_of[n] ? read_at(p, DB_SLOT_WAL, bytes, p->page_bytes,
+                                   WAL_HEADER + (frame_of[n] - 1) * step + WAL_FRAME)
+                         : read_at(p, DB_SLOT_MAIN, bytes, p->page_bytes,
+                                   (uint64_t)(n - 1) * p->page_bytes);
+        if (rc == 0)
+            rc = page(ctx, n, bytes);
+    }
+    mem_free(frame_of);
+    mem_free(bytes);
+    return rc;
+}
+
+/* ---- putting them back ------------------------------------------------------------------------------------- */
+
+int db_pages_fill(struct db_files *files, uint32_t page_bytes, uint32_t page_count,
+                  int (*page)(void *ctx, uint32_t number, void *dst), void *ctx)
+{
+    struct db_store *store = &files->stores[DB_SLOT_MAIN];
+    uint8_t *bytes = mem_alloc(page_bytes);
+    int rc = bytes ? 0 : ERR_NOMEM;
+
+    ASSERT(!store->exists && page_count > 0);
+    if (rc == 0 && files->on_disk)
+        rc = env_file_open(files->env, files->path, ENV_FILE_CREATE, &store->file);
+    store->exists = true;
+    for (uint32_t n = 1; rc == 0 && n <= page_count; n++) {
+        rc = page(ctx, n, bytes);
+        if (rc == 0)
+            rc = db_store_write(store, bytes, page_bytes, (uint64_t)(n - 1) * page_bytes);
+    }
+    mem_free(bytes);
+    return rc;
+}
