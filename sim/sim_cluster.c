@@ -127,6 +127,8 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->reader_count = p->reader_count;
     c->reader_jobs = 2;
     c->part_bytes = p->part_bytes;
+    c->snapshot_entries = p->snapshot_entries;
+    c->snapshot_trailing = p->snapshot_trailing;
 }
 
 static void boot(struct env *e, void *ctx)

@@ -95,6 +95,8 @@ static void draw_node(struct sim_node_plan *n, struct prng *r, bool extreme)
     n->wall_offset_ns = (int64_t)prng_range(r, 0, 7200) * 1000000000 - INT64_C(3600000000000);
     n->drift_ppm = (int32_t)prng_range(r, 0, 1000) - 500;
     n->cpu_percent = (uint32_t)PICK(r, 50, 100, 100, 300);
+    n->snapshot_entries = PICK(r, 0, 10, 50, 200);
+    n->snapshot_trailing = PICK(r, 0, 10, 100);
 }
 
 static void draw_net(struct sim_plan *p, struct prng *r)

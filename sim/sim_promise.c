@@ -215,7 +215,7 @@ static void judge_vote(struct sim *s, const struct promise *p, const struct sim_
 static void judge_append(struct sim *s, const struct promise *p, const struct sim_shadow *x)
 {
     sim_evaluated(s, SIM_P2);
-    bool kept = x->rc == 0 && x->last_index >= p->index && x->terms[p->index] == p->index_term;
+    bool kept = sim_shadow_has(x, p->index, p->index_term);
     if (!kept)
         sim_violate(s, SIM_P2,
                     "%s acknowledged entry %llu of term %llu; after power loss its log would end "
@@ -237,7 +237,7 @@ static void judge_write(struct sim *s, const struct promise *p)
             continue;
         }
         const struct sim_shadow *x = sim_shadow_take(s, &s->servers[i]);
-        have += x->rc == 0 && x->last_index >= p->index && x->terms[p->index] == term;
+        have += sim_shadow_has(x, p->index, term);
     }
     if (have < need)
         sim_violate(s, SIM_P3,

@@ -53,6 +53,7 @@ struct mirror {      /* what a node's log was when last looked at */
     uint64_t term, commit; /* R6, within the incarnation */
     uint64_t term_ever;    /* R6, across incarnations: as promised by votes */
     uint64_t applied;
+    uint64_t snapshot; /* its log begins behind it */
     uint64_t acked, acked_term; /* P2, across incarnations: promised and not overwritten since */
     enum raft_role role;
     uint64_t role_term;
@@ -107,6 +108,13 @@ static void reserve(uint64_t **array, uint64_t *cap, uint64_t index)
     *cap = grown;
 }
 
+/* Term of an entry in a node's log; what lies before its log is in its image, and thus committed. */
+static uint64_t term_at(const struct sim *s, const struct raft *r, const struct raft_view *view,
+                        uint64_t index)
+{
+    return index < view->snapshot_index ? sim_raft_committed_term(s, index) : raft_term_at(r, index);
+}
+
 void sim_raft_restarted(struct sim *s, struct sim_server *v)
 {
     struct mirror *m = &s->watch->nodes[v->at];
@@ -114,6 +122,7 @@ void sim_raft_restarted(struct sim *s, struct sim_server *v)
     m->commit = 0;
     m->last = 0;
     m->applied = 0;
+    m->snapshot = 0;
     m->role = RAFT_FOLLOWER;
     m->calls = 0;
     m->seen = false;
@@ -149,7 +158,7 @@ static void check_new_leader(struct sim *s, struct sim_server *v, const struct r
     sim_evaluated(s, SIM_R4);
     for (uint64_t i = 1; i <= w->committed_last; i++) {
         /* Of later terms only: a leader that slept through the commit is deposed, not wrong. */
-        if (w->committed_when[i] < view->hard.term && raft_term_at(r, i) != w->committed[i]) {
+        if (w->committed_when[i] < view->hard.term && term_at(s, r, view, i) != w->committed[i]) {
             sim_violate(s, SIM_R4, "%s leads term %llu without committed entry %llu of term %llu",
                         v->name, (unsigned long long)view->hard.term, (unsigned long long)i,
                         (unsigned long long)w->committed[i]);
@@ -198,7 +207,7 @@ static void check_log(struct sim *s, struct sim_server *v, const struct raft *r,
         return;
     reserve(&m->terms, &m->cap, view->last_index + 1);
     uint64_t same = m->last < view->last_index ? m->last : view->last_index;
-    while (same > 0 && m->terms[same] != raft_term_at(r, same))
+    while (same > 0 && m->terms[same] != term_at(s, r, view, same))
         same--;
     bool own =
         m->role == RAFT_LEADER && view->role == RAFT_LEADER && m->role_term == view->hard.term;
@@ -212,8 +221,8 @@ static void check_log(struct sim *s, struct sim_server *v, const struct raft *r,
         m->acked_term = same ? m->terms[same] : 0;
     }
     for (uint64_t i = same + 1; i <= view->last_index; i++) {
-        uint64_t term = raft_term_at(r, i);
-        check_entry(s, v, i, term, i > 1 ? raft_term_at(r, i - 1) : 0);
+        uint64_t term = term_at(s, r, view, i);
+        check_entry(s, v, i, term, i > 1 ? term_at(s, r, view, i - 1) : 0);
         m->terms[i] = term;
     }
     m->last = view->last_index;
@@ -221,14 +230,15 @@ static void check_log(struct sim *s, struct sim_server *v, const struct raft *r,
 
 /* A new incarnation: what an earlier one acknowledged is there, or the node has refused to start. The
  * shadow power cut cannot say this of a node whose durable bits were damaged. */
-static void check_acked(struct sim *s, struct sim_server *v, const struct raft *r)
+static void check_acked(struct sim *s, struct sim_server *v, const struct raft *r,
+                        const struct raft_view *view)
 {
     const struct mirror *m = &s->watch->nodes[v->at];
 
     if (m->acked == 0)
         return;
     sim_evaluated(s, SIM_P2);
-    if (raft_term_at(r, m->acked) != m->acked_term)
+    if (term_at(s, r, view, m->acked) != m->acked_term)
         sim_violate(s, SIM_P2,
                     "%s came back without entry %llu of term %llu, which it had acknowledged",
                     v->name, (unsigned long long)m->acked, (unsigned long long)m->acked_term);
@@ -269,8 +279,7 @@ static void check_commit_rule(struct sim *s, struct sim_server *v, const struct 
                 continue;
             }
             const struct sim_shadow *x = sim_shadow_take(s, o);
-            have += x->rc == 0 && x->last_index >= view->commit_index &&
-                    x->terms[view->commit_index] == term;
+            have += sim_shadow_has(x, view->commit_index, term);
         }
     }
     if (have < voters / 2 + 1)
@@ -293,10 +302,20 @@ static void note_committed(struct sim *s, struct sim_server *v, const struct raf
     if (upto > w->committed_last)
         w->committed_last = upto;
     sim_evaluated(s, SIM_R5);
-    if (upto && raft_term_at(r, upto) != w->committed[upto])
+    if (upto && raft_term_at(r, upto) != 0 && raft_term_at(r, upto) != w->committed[upto])
         sim_violate(s, SIM_R5, "%s commits entry %llu of term %llu, elsewhere it is of term %llu",
                     v->name, (unsigned long long)upto, (unsigned long long)raft_term_at(r, upto),
                     (unsigned long long)w->committed[upto]);
+}
+
+/* Let go of the log's beginning; or (its commit index was not there yet) the log was replaced by an image. */
+static void note_snapshot(struct sim *s, struct mirror *m, const struct raft_view *view)
+{
+    if (view->snapshot_index > m->snapshot && m->commit) {
+        s->result->compactions++;
+        s->result->installs += view->snapshot_index > m->commit;
+    }
+    m->snapshot = view->snapshot_index;
 }
 
 static void check_commit(struct sim *s, struct sim_server *v, const struct raft *r,
@@ -304,6 +323,7 @@ static void check_commit(struct sim *s, struct sim_server *v, const struct raft 
 {
     struct mirror *m = &s->watch->nodes[v->at];
 
+    note_snapshot(s, m, view);
     sim_evaluated(s, SIM_R10);
     if (view->applied_index > view->commit_index || view->commit_index > view->last_index)
         sim_violate(s, SIM_R10, "%s: applied %llu, commit %llu, last %llu", v->name,
@@ -378,7 +398,7 @@ static void look_at(struct sim *s, struct sim_server *v)
     if (m->looks++ % 64 == 0)
         node_check(v->node);
     if (!m->seen)
-        check_acked(s, v, r);
+        check_acked(s, v, r, &view);
     m->seen = true;
     check_log(s, v, r, &view);
     check_commit(s, v, r, &view);

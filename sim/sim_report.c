@@ -74,6 +74,8 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->sent_again += r->sent_again;
     t->elections += r->elections;
     t->commits += r->commits;
+    t->compactions += r->compactions;
+    t->installs += r->installs;
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];
     for (int i = 0; i < SIM_DEED_COUNT; i++)
@@ -100,6 +102,8 @@ enum {
     LEAST_R9 = 10, /* only when a log is cut */
     LEAST_P1 = 200,
     LEAST_N1 = 100,
+    LEAST_COMPACTIONS = 2000,
+    LEAST_INSTALLS = 10,
     LEAST_FAMILY_PER_10_SEEDS = 5,
     LEAST_ROT_PER_10_SEEDS = 1,
 };
@@ -191,6 +195,9 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         uint64_t least = least_evaluations((enum sim_oracle)i, profile);
         enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));
     }
+    enough &= print_limit(out, "log let go", t->compactions, scaled(sums, LEAST_COMPACTIONS));
+    if (profile != SIM_QUIET)
+        enough &= print_limit(out, "image installed", t->installs, scaled(sums, LEAST_INSTALLS));
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
         uint64_t least = i == SIM_FAMILY_ROT ? LEAST_ROT_PER_10_SEEDS : LEAST_FAMILY_PER_10_SEEDS;

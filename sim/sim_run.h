@@ -42,7 +42,7 @@ struct sim_result {
     uint64_t evaluations[SIM_ORACLE_COUNT];
     uint64_t faults[WORLD_FAULT_COUNT];
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
-    uint64_t elections, commits;
+    uint64_t elections, commits, compactions, installs;
     struct world_hash hash;
 };
 
@@ -177,12 +177,15 @@ void sim_shadows_create(struct sim *s);
 void sim_shadows_destroy(struct sim *s);
 /* What recovery would find on this server's disk if the power went now and all that is pending were lost. */
 struct sim_shadow {
-    int rc; /* of rlog_open */
+    int rc; /* of image_open and rlog_open */
     struct raft_hard hard;
-    uint64_t last_index;
+    uint64_t image_index; /* 0: none */
+    uint64_t first_index, last_index; /* of the log */
     uint64_t terms_cap;
     uint64_t *terms; /* by index, malloc'ed: sim_shadow_fini */
 };
+/* Would recovery have this entry, in the log or in the image? */
+bool sim_shadow_has(const struct sim_shadow *x, uint64_t index, uint64_t term);
 /* Lent until the server's disk changes. */
 const struct sim_shadow *sim_shadow_take(struct sim *s, struct sim_server *v);
 void sim_shadow_forget(struct sim *s, struct sim_server *v); /* its disk changed by other hands */

@@ -1,6 +1,7 @@
 /* sim_shadow.c — what recovery would find on a server's disk if the power went now and all that is pending
- * were lost: the shipped rlog_open, on a clone (cheap: pages are shared). */
+ * were lost: the shipped image_open and rlog_open, on a clone (cheap: pages are shared). */
 #include "sim_run.h"
+#include <rq/image.h>
 #include <rq/rlog.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,13 +38,22 @@ static void recovery_run(void *ctx)
     struct rlog_config config = {.dir = "data/raft", .segment_bytes = 65536};
     struct rlog_recovered found;
     struct rlog *log = NULL;
+    struct image *image = NULL;
     struct err_text why;
 
+    r->out->rc = image_open(r->env, "data/image", &image, &why);
+    if (r->out->rc)
+        return;
+    r->out->image_index = image_now(image)->index;
+    image_close(image);
     r->out->rc = rlog_open(r->env, &config, 1, recovery_visit, r->out, &found, &log, &why);
     if (r->out->rc)
         return;
     r->out->hard = found.hard;
+    r->out->first_index = found.first_index;
     r->out->last_index = found.last_index;
+    if (found.first_index > r->out->image_index + 1)
+        r->out->rc = ERR_CORRUPT; /* a hole between the two */
     rlog_close(log);
 }
 
@@ -56,6 +66,15 @@ static void shadow_recover(struct sim_disk *clone, uint64_t seed, struct sim_sha
     if (!env_sim_run(e, recovery_run, &r))
         out->rc = ERR_IO;
     env_sim_destroy(e);
+}
+
+bool sim_shadow_has(const struct sim_shadow *x, uint64_t index, uint64_t term)
+{
+    if (x->rc)
+        return false;
+    if (index <= x->image_index)
+        return true; /* what is in an image is committed: it is the entry of that index */
+    return index >= x->first_index && index <= x->last_index && x->terms[index] == term;
 }
 
 /* A clone after a power cut that kept nothing of what is pending. */

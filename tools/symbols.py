@@ -21,7 +21,7 @@ import subprocess
 import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-CORE = "util env raft json sql http wire auth guard rlog db peer node api".split()
+CORE = "util env raft json sql http wire auth guard rlog image db peer node api".split()
 
 NOT_OURS = re.compile(r"""^(
     __asan_.* | __ubsan_.* | __tsan_.* | __lsan_.* | __sanitizer_.* | __odr_asan.* | __sancov_.* | __start___sancov.*

@@ -108,7 +108,7 @@ struct db_facts {
     struct db_pragmas ro, rw;
     int64_t page_size, max_page_count, cache_size, hard_heap_limit, soft_heap_limit;
 };
-/* After opening, before the first entry. run() of APPLY. */
+/* Between calls of db_apply. run() of APPLY. */
 void db_facts(struct db *d, struct db_facts *out);
 
 /* ---- apply ---------------------------------------------------------------------------------------- */

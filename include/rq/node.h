@@ -51,6 +51,8 @@ struct node_config {
     uint32_t reader_jobs;          /* of them at work at the same time; 0: reader_count */
     size_t part_bytes;             /* 0: LIMIT_PART_BYTES */
     uint64_t entry_cache_bytes;    /* 0: LIMIT_ENTRY_CACHE_BYTES */
+    uint64_t snapshot_entries;     /* -raft-snap: entries between two snapshots; 0: 8192 */
+    uint64_t snapshot_trailing;    /* entries kept before the snapshot, for followers a little behind */
 };
 
 /* Starts opening: lock the directory, recover the log, listen, replay. 0 and *out, then opened(rc)
@@ -122,6 +124,11 @@ int node_stepdown(struct node *n, const struct node_order *o, void (*done)(void 
  * done() when the transfer has ended. */
 int node_transfer(struct node *n, struct slice name, void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
 
+/* Bring the image of the database up to date now and let go of the log before it, but for `trailing` entries
+ * (POST /snapshot). 0: done() exactly once. ERR_EXISTS: it is up to date; ERR_BUSY: somebody else asked just
+ * now; ERR_NOT_READY. */
+int node_snapshot(struct node *n, uint64_t trailing, void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+
 struct node_member_view {
     char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
     bool voter, leader, self;
@@ -141,6 +148,8 @@ struct node_status {
     uint32_t member_count;
     struct node_member_view members[RAFT_NODES_MAX]; /* by name */
     uint64_t cluster_id, store_id;
+    uint64_t snapshot_index, snapshot_term; /* of the image; 0: none */
+    uint64_t snapshots, installs;           /* since the start */
     struct db_state db; /* as of the last finished batch */
     struct db_facts db_facts;
     struct {

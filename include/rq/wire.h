@@ -37,6 +37,8 @@ enum wire_kind {
     WIRE_INDEX_RES, /* struct wire_index */
     WIRE_FORWARD_PART, /* bytes that stand before the body of the WIRE_FORWARD_RES that will come; not empty */
     WIRE_FORWARD_PULL, /* after a WIRE_FORWARD_RES with `more`: go on, or stop (struct wire_forward_pull) */
+    WIRE_IMAGE_REQ, /* give me the next chunk of your image: u32 number of the chunk, 0 begins */
+    WIRE_IMAGE_RES, /* struct wire_image_res */
     WIRE_KIND_MAX_
 };
 
@@ -211,6 +213,17 @@ struct wire_forward_pull {
 };
 int wire_forward_pull_put(struct buf *out, const struct wire_forward_pull *p);
 int wire_forward_pull_get(struct slice body, struct wire_forward_pull *p) MUST_USE;
+
+/* A chunk of an image (rq/image.h), on its way to a node that lacks the log. */
+struct wire_image_res {
+    int32_t rc;
+    uint32_t seq;       /* the chunk asked for */
+    struct slice chunk; /* lent */
+};
+int wire_image_req_put(struct buf *out, uint32_t seq);
+int wire_image_req_get(struct slice body, uint32_t *seq) MUST_USE;
+int wire_image_res_put(struct buf *out, const struct wire_image_res *r);
+int wire_image_res_get(struct slice body, struct wire_image_res *r) MUST_USE;
 
 /* ---- log payloads ------------------------------------------------------------------------------- */
 

@@ -2,6 +2,8 @@
  * after the last batch where only a lane knows. What this program does not have is absent. */
 #include "api_tree.h"
 
+#include <stdio.h>
+
 static const char *role_text(enum raft_role role)
 {
     switch (role) {
@@ -77,6 +79,18 @@ static void raft_contact(cJSON *raft, int64_t age_ns)
         api_tree_duration(raft, "last_contact", age_ns);
 }
 
+/* One image, named like rqlite's snapshots: term and index. */
+static void status_snapshots(cJSON *out, const struct node_status *s)
+{
+    cJSON *snapshots = cJSON_AddArrayToObject(out, "snapshots");
+    char id[64];
+    if (s->snapshot_index == 0)
+        return;
+    (void)snprintf(id, sizeof id, "%llu-%llu", (unsigned long long)s->snapshot_term,
+                   (unsigned long long)s->snapshot_index);
+    cJSON_AddItemToArray(snapshots, cJSON_CreateString(id));
+}
+
 static void status_raft(cJSON *store, const struct api *a, const struct node_status *s)
 {
     cJSON *raft = api_tree_object(store, "raft");
@@ -88,8 +102,8 @@ static void status_raft(cJSON *store, const struct api *a, const struct node_sta
     raft_contact(raft, s->leader_contact_ns);
     api_tree_u64(raft, "last_log_index", s->last_log_index);
     api_tree_u64(raft, "last_log_term", s->last_log_term);
-    api_tree_u64(raft, "last_snapshot_index", 0);
-    api_tree_u64(raft, "last_snapshot_term", 0);
+    api_tree_u64(raft, "last_snapshot_index", s->snapshot_index);
+    api_tree_u64(raft, "last_snapshot_term", s->snapshot_term);
     raft_configuration(raft, s);
     api_tree_u64(raft, "latest_configuration_index", s->conf_index);
     api_tree_u64(raft, "log_first_index", s->log.first_index);
@@ -280,12 +294,12 @@ static void store_second(cJSON *store, const struct api *a, const struct node_st
     api_tree_duration(store, "reap_timeout", f->reap_timeout_ns);
     cJSON_AddNullToObject(api_tree_object(store, "snapshot_cas"), "owner");
     api_tree_duration(store, "snapshot_interval", f->snapshot_interval_ns);
-    cJSON_AddArrayToObject(api_tree_object(store, "snapshot_store"), "snapshots");
+    status_snapshots(api_tree_object(store, "snapshot_store"), s);
     api_tree_u64(store, "snapshot_threshold", f->snapshot_threshold);
     status_sqlite(store, a, s);
     api_tree_hex(store, "store_id", s->store_id);
     api_tree_u64(store, "strong_read_term", s->strong_read_term);
-    api_tree_u64(store, "trailing_logs", f->snapshot_threshold * 5 / 4);
+    api_tree_u64(store, "trailing_logs", api_trailing_logs(f));
 }
 
 void api_status_store(cJSON *root, const struct api *a, const struct node_status *s)

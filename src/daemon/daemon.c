@@ -255,6 +255,8 @@ static void daemon_open_node(struct daemon *d)
         .apply_timeout_ms = ms_of(f->raft_apply_timeout),
         .reader_count = reader_count(f->db_max_ro_conns),
         .reader_jobs = d->reader_jobs,
+        .snapshot_entries = f->raft_snap,
+        .snapshot_trailing = f->raft_snap / 4 * 5,
     };
     env_log(d->env, "store", "opening store with node ID %s, listening on %s", f->node_id,
             f->raft_adv_addr);

@@ -328,7 +328,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
     } rows[] = {
         {"compress-snap-transport", f->compress_snap_transport},
         {"auto-optimize-int", f->auto_optimize_int != d->auto_optimize_int},
-        {"raft-snap", f->raft_snap != d->raft_snap},
         {"raft-snap-int", f->raft_snap_int != d->raft_snap_int},
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
         {"raft-shutdown-stepdown", f->raft_shutdown_stepdown != d->raft_shutdown_stepdown},

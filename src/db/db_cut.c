@@ -7,13 +7,13 @@
  * What else entries change, in `state`: the counters that SQL can see, the digest, what the keys' file is
  * summed up to, and the PRAGMAs that live in the writer's connection (architecture §5):
  *
- *   0     4       12      20        28      36          44           52           60       64
- *   | 'D1'| digest| rowid | changes | total | key count | key bytes  | key wall   | PRAGMA bits |
+ *   0      4        12      20        28      36          44          52         60            64              72
+ *   | 'RBD2' | digest | rowid | changes | total | key count | key bytes | key wall | PRAGMA bits | changed index |
  */
 #include "db_int.h"
 #include <rq/util/endian.h>
 
-enum { STATE_BYTES = 64, STATE_MAGIC = 0x31444252 };
+enum { STATE_BYTES = 72, STATE_MAGIC = 0x32444252 };
 
 static const char *const pragmas[] = {"foreign_keys", "recursive_triggers",
                                       "ignore_check_constraints", "case_sensitive_like"};
@@ -92,6 +92,7 @@ static int state_put(struct db *d, uint8_t out[STATE_BYTES])
     put_u64(out + 44, d->keys.now.bytes);
     put_u64(out + 52, (uint64_t)d->keys.now.wall_ns);
     put_u32(out + 60, bits);
+    put_u64(out + 64, s.changed_index);
     return rc;
 }
 
@@ -102,6 +103,7 @@ static int state_get(struct db *d, const uint8_t in[STATE_BYTES])
         .rowid = (int64_t)get_u64(in + 12),
         .changes = (int64_t)get_u64(in + 20),
         .total = (int64_t)get_u64(in + 28),
+        .changed_index = get_u64(in + 64),
     };
 
     d->keys.now.count = get_u64(in + 36);

@@ -42,7 +42,7 @@ void db_facts(struct db *d, struct db_facts *out)
 {
     struct db_reader *r = NULL;
 
-    ASSERT(d->applied_index == 0);
+    ASSERT(sqlite3_get_autocommit(d->writer));
     memset(out, 0, sizeof(*out));
     enum db_guard_mode mode = d->guard.mode;
     d->guard.mode = DB_GUARD_OFF;

@@ -1,6 +1,7 @@
 /* db_int — the room's inside. Private to src/db.
  *
  *   db_library.c  once per process: allocator, two VFSes, identity
+ *   db_dirty.c    which pages changed
  *   db_store.c    bytes of one file: memory or env file           ┐
  *   db_shm.c      WAL index and locks between our connections      ├ what SQLite stands on
  *   db_vfs.c      sqlite3_vfs and sqlite3_io_methods over both    ┘
@@ -49,7 +50,7 @@ int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t off
 int db_store_truncate(struct db_store *s, uint64_t size);
 void db_store_drop(struct db_store *s); /* memory freed, file closed; exists = false */
 
-/* ---- which pages changed (db_pages.c) --------------------------------------------------------------- */
+/* ---- which pages changed (db_dirty.c) --------------------------------------------------------------- */
 
 struct db_dirty {
     bool all;
@@ -105,6 +106,7 @@ void db_shm_free(struct db_files *files);
 /* A write of SQLite's: note the page it changes. The files' mutex is held. 0, ERR_NOMEM. */
 int db_dirty_note(struct db_files *files, const struct db_store *store, const void *src, size_t len,
                   uint64_t offset);
+void db_dirty_merge(struct db_dirty *into, struct db_dirty *from); /* from is emptied */
 /* Fill the main file, which is not there yet. 0; page's own; ERR_*. */
 int db_pages_fill(struct db_files *files, uint32_t page_bytes, uint32_t page_count,
                   int (*page)(void *ctx, uint32_t number, void *dst), void *ctx);

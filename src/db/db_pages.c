@@ -1,5 +1,4 @@
-/* db_pages.c — a database as pages: which ones changed since the last cut, what they hold at one moment, and
- * putting them back. Stands on what SQLite stands on (db_store.c, db_shm.c) and on a pin, which is a read
+/* db_pages.c — a database as pages: what they hold at one moment, and putting them back. Stands on what SQLite stands on (db_store.c, db_shm.c) and on a pin, which is a read
  * transaction: while it is open the WAL is not begun anew over frames it sees, and no checkpoint passes it
  * (sqlite.org/walformat.html §2.3.1, §3.2).
  *
@@ -20,54 +19,6 @@ enum {
 static uint32_t be32(const uint8_t *p)
 {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
-
-/* ---- which changed ----------------------------------------------------------------------------------- */
-
-static int dirty_grow(struct db_dirty *d, uint32_t page)
-{
-    if (page < d->cap)
-        return 0;
-    uint32_t cap = page + page / 2 + 256;
-    uint8_t *grown = mem_zalloc(cap);
-    if (!grown)
-        return ERR_NOMEM;
-    if (d->cap)
-        memcpy(grown, d->page, d->cap);
-    mem_free(d->page);
-    d->page = grown;
-    d->cap = cap;
-    return 0;
-}
-
-int db_dirty_note(struct db_files *files, const struct db_store *store, const void *src, size_t len,
-                  uint64_t offset)
-{
-    if (store != &files->stores[DB_SLOT_WAL])
-        return 0;
-    if (offset == 0 && len == WAL_HEADER)
-        files->wal_page_bytes = be32((const uint8_t *)src + 8);
-    if (len != WAL_FRAME || offset < WAL_HEADER || files->wal_page_bytes == 0)
-        return 0;
-    if ((offset - WAL_HEADER) % (WAL_FRAME + (uint64_t)files->wal_page_bytes) != 0)
-        return 0;
-    uint32_t page = be32(src);
-    int rc = dirty_grow(&files->dirty, page);
-    if (rc == 0)
-        files->dirty.page[page] = 1;
-    return rc;
-}
-
-static void dirty_merge(struct db_dirty *into, struct db_dirty *from)
-{
-    into->all |= from->all;
-    for (uint32_t i = 0; i < from->cap; i++)
-        if (from->page[i] && dirty_grow(into, i) == 0)
-            into->page[i] = 1;
-        else if (from->page[i])
-            into->all = true; /* no memory to remember which */
-    mem_free(from->page);
-    *from = (struct db_dirty){0};
 }
 
 /* ---- the pin ------------------------------------------------------------------------------------------- */
@@ -143,7 +94,7 @@ void db_pin_release(struct db_pin *p, bool kept)
     if (kept)
         mem_free(p->dirty.page);
     else if (p->files)
-        dirty_merge(&p->files->dirty, &p->dirty);
+        db_dirty_merge(&p->files->dirty, &p->dirty);
     (void)sqlite3_exec(p->conn, "ROLLBACK", NULL, NULL, NULL);
     int rc = sqlite3_close(p->conn);
     ASSERT(rc == SQLITE_OK);

@@ -1,9 +1,8 @@
-/* image.c — the door: open, close, read a page, look for damage.
+/* image.c — the door: open, close, look for damage.
  *
  * Open:  names ─► records ─► sealed journal? ─► (all of this only reads)
  *        ─► sync what will be relied on ─► apply the journal, or mend the records ─► checksum tables */
 #include "image_int.h"
-#include <stdio.h>
 
 /* ---- open ---------------------------------------------------------------------------------------------- */
 
@@ -170,26 +169,6 @@ const struct image_moment *image_now(const struct image *im)
 }
 
 /* ---- pages ------------------------------------------------------------------------------------------------ */
-
-int image_page_read(struct image *im, enum image_set set, uint32_t number, void *dst,
-                    struct err_text *why)
-{
-    uint32_t bytes = im->now.moment.set[set].page_bytes;
-    uint64_t offset = (uint64_t)(number - 1) * bytes;
-    char name[IMAGE_NAME_MAX];
-    size_t got = 0;
-
-    ASSERT(number >= 1 && number <= im->now.moment.set[set].page_count);
-    if (image_is_applying(im))
-        return ERR_BUSY;
-    image_set_name(name, im->now.generation, set, false);
-    if (env_file_read(im->set[set].pages, dst, bytes, offset, &got))
-        return err_set(why, ERR_IO, "%s/%s: cannot be read", im->dir, name);
-    if (got != bytes || crc32c(0, dst, bytes) != im->set[set].sums[number - 1])
-        return err_set(why, ERR_CORRUPT, "%s/%s: offset %llu: page %u is damaged", im->dir, name,
-                       (unsigned long long)offset, number);
-    return 0;
-}
 
 int image_scrub(struct image *im, enum image_set *set, uint32_t *number, uint32_t count,
                 struct err_text *why)

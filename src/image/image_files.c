@@ -129,6 +129,26 @@ uint32_t image_sum_of_zeros(uint32_t page_bytes)
     return crc;
 }
 
+int image_page_read(struct image *im, enum image_set set, uint32_t number, void *dst,
+                    struct err_text *why)
+{
+    uint32_t bytes = im->now.moment.set[set].page_bytes;
+    uint64_t offset = (uint64_t)(number - 1) * bytes;
+    char name[IMAGE_NAME_MAX];
+    size_t got = 0;
+
+    ASSERT(number >= 1 && number <= im->now.moment.set[set].page_count);
+    if (image_is_applying(im))
+        return ERR_BUSY;
+    image_set_name(name, im->now.generation, set, false);
+    if (env_file_read(im->set[set].pages, dst, bytes, offset, &got))
+        return err_set(why, ERR_IO, "%s/%s: cannot be read", im->dir, name);
+    if (got != bytes || crc32c(0, dst, bytes) != im->set[set].sums[number - 1])
+        return err_set(why, ERR_CORRUPT, "%s/%s: offset %llu: page %u is damaged", im->dir, name,
+                       (unsigned long long)offset, number);
+    return 0;
+}
+
 /* ---- records -------------------------------------------------------------------------------------------- */
 
 /* Its full size is there before the first record, so that a full disk cannot stop a cut at its end. */

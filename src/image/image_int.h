@@ -1,9 +1,9 @@
 /* image_int.h — inside the image: what is in memory, and who calls whom.
  *
- *   image.c          open, close, look, read, scrub
+ *   image.c          open, close, look, scrub
  *   image_send.c  image_receive.c
  *   image_cut.c      begin, page, seal, apply; redo is apply at open
- *   image_files.c    files of a generation, records, journal bytes
+ *   image_files.c    files of a generation, pages read, records, journal bytes
  *   image_format.c
  *
  * Files call downwards in this list only. */

@@ -54,6 +54,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
     if (c->reader_count <= c->reader_jobs)
         c->reader_count = c->reader_jobs + 1;
     DEFAULT_TO(c->part_bytes, LIMIT_PART_BYTES);
+    DEFAULT_TO(c->snapshot_entries, 8192);
     if (c->heartbeat_timeout_ms < 5 || !c->codec)
         return err_set(why, ERR_INVALID, "the heartbeat timeout must be at least 5ms");
     return rc;
@@ -104,6 +105,9 @@ static void init_state(struct node *n)
     list_init(&n->serving);
     node_log_init(n);
     node_apply_init(n);
+    node_image_init(n);
+    node_cut_init(n);
+    node_fetch_init(n);
     env_timer_init(&n->change_timer, n->env, change_timer_fired, n);
     n->id = wire_member_id(slice_str(n->name));
     do
@@ -112,6 +116,13 @@ static void init_state(struct node *n)
     do
         n->cluster_id = env_random_u64(n->env); /* of the cluster we may found */
     while (n->cluster_id == 0);
+}
+
+/* A lane's job is done: who waits for quiet lanes? */
+static void lane_idle(struct node *n)
+{
+    node_install_progress(n);
+    node_stop_progress(n);
 }
 
 int node_create(struct env *e, const struct node_config *config,
@@ -124,7 +135,8 @@ int node_create(struct env *e, const struct node_config *config,
         return ERR_NOMEM;
     n->env = e;
     n->up.step = node_step;
-    n->up.lane_idle = node_stop_progress;
+    n->up.lane_idle = lane_idle;
+    n->up.log_reset = node_install_logged;
     n->up.read_end = node_read_end;
     n->up.dispatch = node_request_dispatch;
     n->up.forward_end = node_forward_end;
@@ -158,6 +170,8 @@ void node_destroy(struct node *n)
     node_links_fini(n);
     node_relay_fini(n);
     node_apply_fini(n);
+    node_fetch_fini(n);
+    node_image_fini(n);
     node_log_fini(n);
     node_cache_fini(&n->cache);
     ASSERT(n->waits.live_count == 0);
@@ -268,6 +282,10 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->role = v->role;
     out->voter = v->am_voter;
     out->term = v->hard.term;
+    out->snapshot_index = n->image.index;
+    out->snapshot_term = n->image.term;
+    out->snapshots = n->image.cuts;
+    out->installs = n->image.installs;
     out->commit_index = v->commit_index;
     out->applied_index = n->apply.applied;
     out->last_log_index = v->last_index;

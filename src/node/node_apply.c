@@ -88,6 +88,7 @@ static void apply_done(struct env_job *job)
     int rc = n->up.step(n, &in);
     ASSERT(rc == 0);
     node_index_applied(n);
+    node_cut_look(n);
     n->up.lane_idle(n);
 }
 
@@ -157,7 +158,7 @@ void node_apply_kick(struct node *n)
     uint64_t index = a->applied + 1;
     size_t bytes = 0;
 
-    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN)
+    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN || n->install.active)
         return;
     apply_reserve(a);
     a->count = 0;

@@ -99,6 +99,7 @@ static void on_lost(void *ctx, peer_conn c, bool said_bye)
     if (k)
         *k = n->conns[--n->conn_count];
     node_relay_lost(n, c);
+    node_fetch_lost(n, c);
     node_ask_lost(n, c);
 }
 
@@ -197,11 +198,9 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
     memset(&m, 0, sizeof(m));
     ASSERT(n->incoming_count == 0);
     int rc = wire_raft_get(body, &m, incoming_visit, n);
-    bool snapshot = m.kind == RAFT_MSG_SNAPSHOT_REQ || m.kind == RAFT_MSG_SNAPSHOT_RES;
-    if (rc == 0 && snapshot) {
-        env_log(n->env, "raft", "snapshots are not supported yet: ignoring %s",
-                raft_msg_name(m.kind));
-    } else if (rc == 0 && m.from == from->id && m.to == n->id) {
+    bool frozen =
+        n->install.frozen && m.kind == RAFT_MSG_APPEND_REQ; /* the log is being replaced */
+    if (rc == 0 && !frozen && m.from == from->id && m.to == n->id) {
         n->incoming_first = m.log_index + 1;
         m.entries = n->incoming_meta;
         struct raft_in in = {.kind = RAFT_IN_MSG, .u.msg = &m};
@@ -258,6 +257,10 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
     case WIRE_RAFT:
         if (may_speak_raft(n, from))
             raft_frame(n, from, f->body);
+        return;
+    case WIRE_IMAGE_REQ:
+    case WIRE_IMAGE_RES:
+        node_fetch_frame(n, c, f);
         return;
     case WIRE_FORWARD_REQ:
     case WIRE_REMOVE_REQ:

@@ -6,6 +6,8 @@
  *   node_stop.c  node_open.c             the way down, the way up
  *   node_pump.c                          the only caller of raft_step; obeys its orders, in field order
  *   node_frame.c                         what comes from other nodes, by kind
+ *   node_fetch.c                         images from the leader, and to those who lack the log (lane READ)
+ *   node_install.c                       a received image takes the place of the old  (READ, APPLY, LOG)
  *   node_serve.c                         their clients' requests, judged and run
  *   node_relay.c                         their answers, frame by frame
  *   node_request.c                       which way a request goes
@@ -17,6 +19,8 @@
  *   node_index.c                         which index a read must see, and waiting for it
  *   node_retry.c                         attempts to reach the leader, and the next one
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
+ *   node_cut.c                           the image brought up to date             (lanes APPLY, READ)
+ *   node_image.c                         its tasks, one at a time
  *   node_log.c                           what must become durable                 (lane LOG)
  *   node_send.c                          raft's messages out; promises held until stored
  *   node_load.c                          entries read back                        (lane LOG)
@@ -29,6 +33,7 @@
 
 #include <rq/env.h>
 #include <rq/guard.h>
+#include <rq/image.h>
 #include <rq/limits.h>
 #include <rq/node.h>
 #include <rq/peer.h>
@@ -278,14 +283,16 @@ struct node_log { /* node_log.c: what must become durable, and the job that does
     struct env_job job;
     bool busy, full;
     struct env_timer retry; /* after ERR_NOSPC */
-    bool hard_pending, range_pending;
+    bool hard_pending, range_pending, reset_pending, compact_pending;
+    uint64_t reset_index, reset_term, compact_index, compact_term;
     struct raft_hard hard;
     uint64_t range_first;   /* the disk must become equal to the cache from here to its end */
     uint64_t order_pending; /* newest order that has durable work */
     uint64_t order_stored;  /* STORED was told up to here */
     uint64_t started_ns;    /* of the running job */
     /* the running job's */
-    bool run_hard, run_range;
+    bool run_hard, run_range, run_reset, run_compact;
+    uint64_t run_reset_index, run_reset_term, run_compact_index, run_compact_term;
     struct raft_hard run_hard_value;
     uint64_t run_first, run_order, run_mark;
     uint32_t run_count, run_cap;
@@ -296,6 +303,63 @@ struct node_log { /* node_log.c: what must become durable, and the job that does
     struct rlog_stat run_stat; /* the job's */
     struct rlog_stat stat;     /* the loop's copy */
     uint64_t mark_told;
+};
+
+/* ---- the image (node_image.c, node_cut.c, node_fetch.c, node_install.c) ---------------------------------- */
+
+struct node_image_task { /* whoever needs the image: run in a lane, then done on the LOOP */
+    struct list link;
+    struct node *node;
+    enum env_lane lane;
+    bool queued; /* until done() is entered */
+    void (*run)(struct node_image_task *t);
+    void (*done)(struct node_image_task *t);
+    int rc; /* ERR_IO never reaches done(): the node stops */
+    struct err_text why;
+};
+
+struct node_image {
+    struct image *image;
+    struct list tasks;
+    struct node_image_task *running;
+    struct env_job job;
+    struct buf state;           /* beside the pages: being made */
+    uint64_t index, term;       /* of the image, as the LOOP knows it; 0: none */
+    uint64_t cuts, installs;
+};
+
+struct node_cut {
+    struct node_image_task task;
+    bool active, sealed, applied;
+    struct db_cut *cut;   /* the moment held; NULL: none */
+    uint64_t index, term; /* of the last one begun */
+    struct env_timer retry;
+    /* POST /snapshot: who waits for one that is begun after the question */
+    void (*asked)(void *ctx, int rc, const char *why); /* NULL: nobody */
+    void *asked_ctx;
+    bool asked_begun;
+    uint64_t asked_trailing;
+};
+
+struct node_fetch { /* the one image on its way here */
+    struct node_image_task task;
+    bool active, complete;
+    peer_conn conn; /* 0: lost */
+    uint32_t stream, seq;
+    struct image_receive *receive;
+    struct buf chunk;
+    struct env_timer timer;
+};
+
+struct node_install {
+    struct node_image_task task;
+    bool active; /* nothing is applied, read or cut */
+    bool begun;
+    bool frozen; /* the log is being forgotten: no entries are taken */
+    struct image_receive *receive;
+    uint64_t index, term, conf_index;
+    struct wire_conf conf;
+    struct db_state state;
 };
 
 struct node_held { /* a message that may leave only after an order is stored */
@@ -411,6 +475,7 @@ struct node_up {
     void (*read_end)(struct node_wait *w);    /* node_read_end: it has a reader and nobody waits */
     void (*dispatch)(
         struct node_wait *w); /* node_request_dispatch: something it waited for is there */
+    void (*log_reset)(struct node *n);     /* node_install_logged: what node_log_reset asked for is done */
 };
 
 struct node {
@@ -453,6 +518,12 @@ struct node {
     struct node_counters counters;
     uint64_t strong_read_term;
     struct node_clock clock;
+    struct node_image image;
+    struct node_cut cut;
+    struct node_fetch fetch;
+    struct node_install install;
+    struct list lends; /* images on their way to others */
+    uint32_t lend_count;
     struct node_held *held;
     uint32_t held_head, held_count, held_cap;
     struct node_link links[RAFT_NODES_MAX];
@@ -499,6 +570,7 @@ struct node {
     struct err_text open_why;
     struct raft_term_run *open_runs;
     uint32_t open_run_count, open_run_cap;
+    uint64_t open_image_term; /* of the log's entry at the image's index; 0: it has none */
     void (*opened)(void *ctx, int rc, const char *why);
     void *opened_ctx;
 
@@ -525,6 +597,9 @@ void node_log_init(struct node *n);
 void node_log_fini(struct node *n);
 void node_log_hard(struct node *n, const struct raft_hard *hard, uint64_t order);
 void node_log_range(struct node *n, uint64_t first, uint64_t order);
+/* Behind everything ordered before: the log is empty and begins behind index; then up.log_reset. */
+void node_log_reset(struct node *n, uint64_t index, uint64_t term);
+void node_log_compact(struct node *n, uint64_t index, uint64_t term);
 void node_log_kick(struct node *n);
 bool node_log_idle(const struct node *n);
 void node_load_start(struct node_load *l, struct node *n, uint64_t first, uint32_t count_max,
@@ -536,6 +611,34 @@ void node_links_fini(struct node *n);
 void node_send(struct node *n, const struct raft_msg *m);
 void node_hold(struct node *n, const struct raft_msg *m, uint64_t order);
 void node_release_held(struct node *n);
+peer_conn node_conn_to(struct node *n, raft_id to); /* 0: none */
+/* node_image.c */
+void node_image_init(struct node *n);
+void node_image_fini(struct node *n);
+void node_image_submit(struct node *n, struct node_image_task *t, enum env_lane lane,
+                       void (*run)(struct node_image_task *t),
+                       void (*done)(struct node_image_task *t));
+int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire_conf *conf,
+                         struct slice db_state);
+int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
+                         struct slice *db_state); /* 0, ERR_CORRUPT */
+int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
+/* node_cut.c */
+void node_cut_init(struct node *n);
+void node_cut_look(struct node *n); /* entries were applied */
+void node_cut_cancel(struct node *n); /* on the way down */
+/* node_install.c */
+void node_install_start(struct node *n, struct image_receive *receive); /* takes it */
+void node_install_progress(struct node *n);
+void node_install_logged(struct node *n);
+/* node_fetch.c */
+void node_fetch_init(struct node *n);
+void node_fetch_fini(struct node *n);
+void node_fetch_want(struct node *n, raft_id from, uint64_t index);
+void node_fetch_frame(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_fetch_lost(struct node *n, peer_conn c);
+void node_fetch_stop(struct node *n);
+void node_fetch_close(struct node *n);
 /* node_apply.c */
 void node_apply_init(struct node *n);
 void node_apply_fini(struct node *n);

@@ -21,8 +21,12 @@ static void log_run(struct env_job *job)
         l->rc = rlog_hard_save(n->rlog, &l->run_hard_value);
     if (!l->rc && l->run_range)
         l->rc = rlog_append(n->rlog, l->run_first, l->run_entries, l->run_count);
+    if (!l->rc && l->run_reset)
+        l->rc = rlog_reset(n->rlog, l->run_reset_index, l->run_reset_term);
     if (!l->rc && l->run_mark)
         l->rc = rlog_mark(n->rlog, l->run_mark);
+    if (!l->rc && l->run_compact)
+        l->rc = rlog_compact(n->rlog, l->run_compact_index, l->run_compact_term);
     rlog_stat(n->rlog, &l->run_stat);
     l->run_ns = env_now_ns(n->env) - began_ns;
 }
@@ -42,9 +46,11 @@ static void log_no_space(struct node *n)
     if (!l->full)
         env_log(n->env, "store", "no space left for the log in %s: refusing writes", n->dir);
     l->full = true;
-    if (!l->range_pending || l->run_first < l->range_first)
+    if (l->run_range && (!l->range_pending || l->run_first < l->range_first))
         l->range_first = l->run_first;
-    l->range_pending = true;
+    l->range_pending |= l->run_range;
+    l->reset_pending |= l->run_reset;
+    l->compact_pending |= l->run_compact;
     env_timer_arm(&l->retry, LOG_RETRY_MS * ENV_MS_NS);
 }
 
@@ -67,11 +73,14 @@ static void log_done(struct env_job *job)
         env_halt(n->env, "the Raft log cannot be written: a write or sync failed, and what was "
                          "written since the last good sync cannot be trusted");
     l->full = false;
-    ASSERT(l->run_order >= l->order_stored);
-    if (l->run_order > l->order_stored && n->raft) {
-        l->order_stored = l->run_order;
+    uint64_t order = l->run_order; /* what follows may begin the next job */
+    if (l->run_reset)
+        n->up.log_reset(n);
+    ASSERT(order >= l->order_stored);
+    if (order > l->order_stored && n->raft) {
+        l->order_stored = order;
         node_release_held(n);
-        struct raft_in in = {.kind = RAFT_IN_STORED, .u.stored_order = l->run_order};
+        struct raft_in in = {.kind = RAFT_IN_STORED, .u.stored_order = order};
         int rc = n->up.step(n, &in);
         ASSERT(rc == 0);
     }
@@ -118,6 +127,41 @@ void node_log_range(struct node *n, uint64_t first, uint64_t order)
     l->order_pending = order;
 }
 
+void node_log_reset(struct node *n, uint64_t index, uint64_t term)
+{
+    n->log.reset_pending = true;
+    n->log.reset_index = index;
+    n->log.reset_term = term;
+    node_log_kick(n);
+}
+
+void node_log_compact(struct node *n, uint64_t index, uint64_t term)
+{
+    n->log.compact_pending = true;
+    n->log.compact_index = index;
+    n->log.compact_term = term;
+    node_log_kick(n);
+}
+
+/* What is asked of the log besides entries; the job takes it. */
+static void log_take_rest(struct node_log *l)
+{
+    l->run_hard = l->hard_pending;
+    l->run_hard_value = l->hard;
+    l->run_reset = l->reset_pending;
+    l->run_reset_index = l->reset_index;
+    l->run_reset_term = l->reset_term;
+    l->run_compact = l->compact_pending;
+    l->run_compact_index = l->compact_index;
+    l->run_compact_term = l->compact_term;
+    l->hard_pending = l->reset_pending = l->compact_pending = false;
+}
+
+static bool log_has_work(const struct node_log *l)
+{
+    return l->hard_pending || l->range_pending || l->reset_pending || l->compact_pending;
+}
+
 static void log_reserve(struct node_log *l, uint32_t count)
 {
     if (count <= l->run_cap)
@@ -153,11 +197,9 @@ void node_log_kick(struct node *n)
 {
     struct node_log *l = &n->log;
 
-    if (n->phase != NODE_OPEN || l->busy || !(l->hard_pending || l->range_pending) ||
-        env_timer_armed(&l->retry))
+    if (n->phase != NODE_OPEN || l->busy || !log_has_work(l) || env_timer_armed(&l->retry))
         return;
-    l->run_hard = l->hard_pending;
-    l->run_hard_value = l->hard;
+    log_take_rest(l);
     l->run_range = l->range_pending;
     l->run_count = 0;
     if (l->run_range)
@@ -169,7 +211,6 @@ void node_log_kick(struct node *n)
         l->run_mark = n->view.commit_index;
         l->mark_told = l->run_mark;
     }
-    l->hard_pending = false;
     l->range_pending = false;
     l->busy = true;
     l->started_ns = env_now_ns(n->env);

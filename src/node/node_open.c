@@ -1,16 +1,24 @@
 /* node_open.c — from a directory to a running node.
  *
- *   LOG lane: lock ─► rlog_open (collect terms, configurations) ─► found a cluster? (bootstrap)
- *   APPLY lane: db_open, empty
+ *   LOG lane: lock ─► image_open ─► rlog_open (collect terms, configurations) ─► do the two fit? ─► found a
+ *             cluster? (bootstrap)
+ *   APPLY lane: db_open, from the image; empty if there is none
  *   LOOP: raft_create ─► listen ─► members ─► pump; the log is replayed as its commit becomes known
  *
- * The log is the truth: the database starts empty and nothing but the log says what it contains. */
+ * The database begins with what the image holds, up to index S, and nothing but the log behind S says what
+ * else it contains. An image newer than the log is one that was received just before a crash: the log is then
+ * forgotten, as it was going to be. */
 #include "node_int.h"
 
 static int visit_entry(void *ctx, uint64_t index, const struct wire_entry *e)
 {
     struct node *n = ctx;
 
+    if (index <= n->image.index) { /* the image has it */
+        if (index == n->image.index)
+            n->open_image_term = e->term;
+        return 0;
+    }
     if (n->open_run_count == 0 || n->open_runs[n->open_run_count - 1].term != e->term) {
         if (n->open_run_count == n->open_run_cap) {
             uint32_t cap = n->open_run_cap ? n->open_run_cap * 2 : 64;
@@ -66,6 +74,52 @@ static int bootstrap(struct node *n)
     return rc;
 }
 
+static int open_image(struct node *n)
+{
+    char path[DB_PATH_MAX + 32];
+    struct wire_conf conf;
+    struct slice db_state;
+    uint64_t conf_index;
+
+    (void)snprintf(path, sizeof(path), "%s/image", n->dir);
+    int rc = image_open(n->env, path, &n->image.image, &n->open_why);
+    if (rc || image_now(n->image.image)->index == 0)
+        return rc;
+    const struct image_moment *m = image_now(n->image.image);
+    if (node_image_state_get(m->state, &conf_index, &conf, &db_state))
+        return err_set(&n->open_why, ERR_CORRUPT, "%s: the state beside the pages is malformed",
+                       path);
+    n->image.index = m->index;
+    n->image.term = m->term;
+    node_confs_push(&n->confs, conf_index, &conf);
+    return 0;
+}
+
+/* The log must go on where the image ends. */
+static int fit_log(struct node *n)
+{
+    struct rlog_recovered *found = &n->found;
+    uint64_t index = n->image.index, term = n->image.term;
+
+    if (found->compacted_index > index)
+        return err_set(&n->open_why, ERR_CORRUPT,
+                       "%s: the log begins behind entry %llu, but the image ends at %llu", n->dir,
+                       (unsigned long long)found->compacted_index, (unsigned long long)index);
+    bool agrees = found->compacted_index == index ? found->compacted_term == term
+                                                  : n->open_image_term == term;
+    if (!agrees) {
+        int rc = rlog_reset(n->rlog, index, term);
+        if (rc)
+            return err_set(&n->open_why, rc, "%s/raft: cannot be reset", n->dir);
+        found->last_index = index;
+        n->open_run_count = 0;
+        node_confs_truncate(&n->confs, index + 1);
+    }
+    found->compacted_index = index;
+    found->compacted_term = term;
+    return 0;
+}
+
 static int open_log(struct node *n)
 {
     char path[DB_PATH_MAX + 32];
@@ -79,8 +133,13 @@ static int open_log(struct node *n)
     rc = env_lock_take(n->env, path, &n->lock);
     if (rc)
         return err_set(&n->open_why, rc, "%s is in use by another process", n->dir);
+    rc = open_image(n);
+    if (rc)
+        return rc;
     (void)snprintf(path, sizeof(path), "%s/raft", n->dir);
     rc = rlog_open(n->env, &config, n->store_id, visit_entry, n, &n->found, &n->rlog, &n->open_why);
+    if (rc == 0)
+        rc = fit_log(n);
     if (rc)
         return rc;
     n->store_id = n->found.identity.store_id;
@@ -100,10 +159,8 @@ static void open_log_run(struct env_job *job)
 static void open_db_run(struct env_job *job)
 {
     struct node *n = LIST_ENTRY(job, struct node, open_job);
-    struct db_config config = n->config.db;
 
-    config.path = n->db_path;
-    n->open_rc = db_open(n->env, &config, NULL, &n->db, &n->open_why);
+    n->open_rc = node_image_db_open(n, &n->open_why);
     if (n->open_rc == 0) {
         db_facts(n->db, &n->db_facts);
         db_state(n->db, &n->apply.run_state);
@@ -134,12 +191,17 @@ static int create_raft(struct node *n)
         .runs = n->open_runs,
         .run_count = n->open_run_count,
         .confs = confs,
-        .conf_count = n->confs.count,
+        .applied_index = n->image.index,
     };
 
     for (uint32_t i = 0; i < n->confs.count; i++) {
-        confs[i].index = n->confs.at[i].index;
-        wire_conf_to_raft(&n->confs.at[i].conf, &confs[i].conf);
+        struct raft_conf_at *at = &confs[restore.conf_count];
+        at->index = n->confs.at[i].index;
+        wire_conf_to_raft(&n->confs.at[i].conf, &at->conf);
+        if (at->index <= n->image.index)
+            restore.snapshot_conf = at->conf;
+        else
+            restore.conf_count++;
     }
     return raft_create(&config, &restore, node_now_ms(n), &n->raft, &n->open_why);
 }
@@ -149,7 +211,8 @@ static int start_running(struct node *n)
     int rc = create_raft(n);
     if (rc)
         return rc;
-    n->apply.state = n->apply.run_state; /* of the empty database */
+    n->apply.state = n->apply.run_state;
+    n->apply.applied = n->apply.target = n->image.index;
     node_cache_init(&n->cache, n->found.last_index + 1, n->config.entry_cache_bytes);
     n->joining = n->cluster_id == 0;
     node_self_tell(n);

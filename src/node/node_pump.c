@@ -102,9 +102,9 @@ static void obey(struct node *n, const struct raft_out *out)
     obey_roles(n, was_leader, out);
     for (uint32_t i = 0; i < out->reads.count; i++) /* 6 */
         node_index_confirmed(n, &out->reads.reads[i]);
-    /* 7, 8: the log is never cut before its end is applied everywhere, so raft asks for no snapshot
-     */
-    ASSERT(out->snapshot_count == 0 && !out->install_wanted);
+    /* 7: who needs a snapshot is told by raft's own message, and asks for it */
+    if (out->install_wanted) /* 8 */
+        node_fetch_want(n, out->install_from, out->install_index);
     uint64_t now_ms = node_now_ms(n);
     env_timer_arm(&n->tick, out->wake_ms > now_ms ? (out->wake_ms - now_ms) * ENV_MS_NS : 0);
     node_log_kick(n);

@@ -235,7 +235,7 @@ static void read_done(struct env_job *job)
 
 void node_read_kick(struct node *n)
 {
-    while (!list_empty(&n->read_queue) && n->phase == NODE_OPEN &&
+    while (!list_empty(&n->read_queue) && n->phase == NODE_OPEN && !n->install.active &&
            n->reads_running < n->config.reader_jobs) {
         struct node_wait *w = LIST_ENTRY(list_pop_front(&n->read_queue), struct node_wait, link);
         bool begins = !w->reader;

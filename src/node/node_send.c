@@ -35,7 +35,7 @@ static struct node_link *link_find(struct node *n, raft_id id)
 
 /* The connection we dialled; else one it dialled (a newcomer knows nobody's address before its first
  * entries, and must answer all the same). */
-static peer_conn conn_to(struct node *n, raft_id to)
+peer_conn node_conn_to(struct node *n, raft_id to)
 {
     peer_conn c = peer_conn_of(n->peers, to);
 
@@ -49,7 +49,7 @@ static peer_conn conn_to(struct node *n, raft_id to)
  * network. */
 static void send_encoded(struct node *n, const struct raft_msg *m, const struct wire_entry *entries)
 {
-    peer_conn c = conn_to(n, m->to);
+    peer_conn c = node_conn_to(n, m->to);
     struct buf *out = c ? peer_out(n->peers, c) : NULL;
 
     if (!out)

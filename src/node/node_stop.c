@@ -7,7 +7,7 @@
 static bool lanes_idle(const struct node *n)
 {
     if (n->open_busy || n->log.busy || n->apply.busy || n->apply.load.busy || n->adopt_id ||
-        n->readers_busy)
+        n->readers_busy || n->image.running)
         return false;
     for (uint32_t i = 0; i < n->link_count; i++)
         if (n->links[i].load.busy)
@@ -38,9 +38,15 @@ static void close_db_run(struct env_job *job)
 {
     struct node *n = LIST_ENTRY(job, struct node, open_job);
 
+    if (n->cut.cut)
+        db_cut_end(n->cut.cut, false);
+    n->cut.cut = NULL;
     if (n->db)
         db_close(n->db);
     n->db = NULL;
+    node_fetch_close(n);
+    image_close(n->image.image);
+    n->image.image = NULL;
 }
 
 static void close_db_done(struct env_job *job)
@@ -103,6 +109,8 @@ static void stop_now(struct node *n)
     env_timer_disarm(&n->tick);
     env_timer_disarm(&n->change_timer);
     node_transfer_cancel(n);
+    node_cut_cancel(n);
+    node_fetch_stop(n);
     node_serve_cancel_all(n);
     env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);

@@ -4,6 +4,7 @@
  * Called by peer (greeting) and node. Each pair of functions reads as the picture of its format:
  * the fields in order, little-endian; T is a text (u16 length, bytes), B is u32 length, bytes.
  *
+ *   image    u32 number of the chunk; its answer: u16 rc, u32 number, B chunk
  *   hello    u64 cluster, u64 store, u64 id, u64 expected id, u64 expected store,
  *            T name, T raft address, T api url, T version, T sqlite
  *   join     u64 store, u8 flags (1 voter), T name, T address
@@ -300,5 +301,37 @@ int wire_forward_pull_get(struct slice body, struct wire_forward_pull *p)
     struct wire_reader r = wire_reader_of(body);
 
     p->stop = wire_take_flags(&r, FLAG_STOP) != 0;
+    return wire_reader_end(&r);
+}
+
+int wire_image_req_put(struct buf *out, uint32_t seq)
+{
+    wire_give_u32(out, seq);
+    return out->failed;
+}
+
+int wire_image_req_get(struct slice body, uint32_t *seq)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    *seq = wire_take_u32(&r);
+    return wire_reader_end(&r);
+}
+
+int wire_image_res_put(struct buf *out, const struct wire_image_res *res)
+{
+    wire_give_u16(out, wire_rc_put(res->rc));
+    wire_give_u32(out, res->seq);
+    give_bytes(out, res->chunk);
+    return out->failed;
+}
+
+int wire_image_res_get(struct slice body, struct wire_image_res *res)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    res->rc = take_rc(&r);
+    res->seq = wire_take_u32(&r);
+    res->chunk = take_bytes(&r);
     return wire_reader_end(&r);
 }

@@ -288,8 +288,8 @@ static void test_methods_of_storage(void **state)
     (void)state;
     expect("GET", "/snapshot", "", 405, "");
     expect("GET", "/reap", "", 405, "");
-    expect("POST", "/snapshot", "", 501, "not supported by this version yet\n");
-    expect("POST", "/reap", "", 501, "not supported by this version yet\n");
+    expect("POST", "/snapshot", "", 204, "");
+    expect("POST", "/reap", "", 200, "{\"snapshots_reaped\":0,\"wals_checkpointed\":0}\n");
     expect("POST", "/snapshot/", "", 404, "");
     expect("POST", "/licenses", "", 405, "");
     expect("GET", "/licenses/", "", 404, "");

@@ -109,7 +109,7 @@ static void open_run(struct env_job *j)
     struct err_text why;
 
     (void)j;
-    assert_int_equal(db_open(t.node.env, &config, &t.node.db, &why), 0);
+    assert_int_equal(db_open(t.node.env, &config, NULL, &t.node.db, &why), 0);
 }
 
 static void close_run(struct env_job *j)

@@ -1,0 +1,260 @@
+/* node_cut.c — bringing the image up to date, so that the log can be let go.
+ *
+ *   enough entries since the last ─► begin (APPLY: hold the moment) ─► write (READ: what changed into the
+ *   image's journal, sealed) ─► end (APPLY: let the moment go) ─► apply (READ, in pieces) ─► compact
+ *
+ * Writes go on all the while. The log is let go of only when the image is durable, and only up to `trailing`
+ * entries before it, so that a follower a little behind needs no image. A cut that fails for lack of space is
+ * given up: nothing changed, and it is tried again when as many entries have come once more. */
+#include "node_int.h"
+
+enum { CUT_PIECE_BYTES = 4 * 1024 * 1024 };
+
+static struct node_cut *cut_of(struct node_image_task *t)
+{
+    return LIST_ENTRY(t, struct node_cut, task);
+}
+
+static void begin(struct node_cut *c);
+
+static void asked_answer(struct node_cut *c, int rc, const char *why)
+{
+    void (*asked)(void *ctx, int rc, const char *why) = c->asked;
+
+    c->asked = NULL;
+    if (asked)
+        asked(c->asked_ctx, rc, why);
+}
+
+static void cut_over(struct node_cut *c)
+{
+    struct node *n = c->task.node;
+
+    c->active = false;
+    if (c->asked && c->asked_begun)
+        asked_answer(c, c->applied ? 0 : ERR_IO,
+                     c->applied ? "" : "the snapshot failed, see the log");
+    else if (c->asked && n->phase == NODE_OPEN && !n->install.active)
+        begin(c);
+    if (c->applied) /* as many entries may have come meanwhile; after a failure others must come first */
+        node_cut_look(n);
+    n->up.lane_idle(n);
+}
+
+/* ---- compact ------------------------------------------------------------------------------------------- */
+
+/* The image holds everything up to index. */
+static void cut_compact(struct node *n, uint64_t image_index)
+{
+    uint64_t keep = n->cut.asked ? n->cut.asked_trailing : n->config.snapshot_trailing;
+    uint64_t index = image_index > keep ? image_index - keep : 0;
+
+    if (index <= n->view.snapshot_index)
+        return;
+    uint64_t term = raft_term_at(n->raft, index);
+    ASSERT(term != 0);
+    struct raft_in in = {.kind = RAFT_IN_SNAPSHOT,
+                         .u.snapshot = {.index = index, .term = term, .installed = false}};
+    int rc = n->up.step(n, &in);
+    ASSERT(rc == 0);
+    node_log_compact(n, index, term);
+}
+
+static void apply_piece(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+
+    t->rc = image_cut_apply(t->node->image.image, CUT_PIECE_BYTES, &c->applied);
+    if (t->rc)
+        (void)err_set(&t->why, t->rc, "the image cannot be brought up to date: %s",
+                      err_text_of(t->rc));
+}
+
+static void applied_piece(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    struct node *n = t->node;
+
+    if (n->phase != NODE_OPEN) {
+        cut_over(c); /* the next start completes it */
+        return;
+    }
+    if (t->rc == ERR_CORRUPT)
+        env_halt(n->env, "the journal of the image is damaged");
+    if (t->rc == ERR_NOSPC) {
+        env_timer_arm(&c->retry, ENV_S_NS);
+        return;
+    }
+    if (!c->applied) {
+        node_image_submit(n, t, ENV_LANE_READ, apply_piece, applied_piece);
+        return;
+    }
+    n->image.index = c->index;
+    n->image.term = c->term;
+    n->image.cuts++;
+    cut_compact(n, c->index);
+    cut_over(c);
+}
+
+static void apply_again(struct env_timer *timer)
+{
+    struct node_cut *c = timer->ctx;
+
+    if (c->task.node->phase == NODE_OPEN)
+        node_image_submit(c->task.node, &c->task, ENV_LANE_READ, apply_piece, applied_piece);
+}
+
+/* ---- write ------------------------------------------------------------------------------------------------- */
+
+static void end_run(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+
+    db_cut_end(c->cut, c->sealed);
+    c->cut = NULL;
+}
+
+static void end_done(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+
+    if (c->sealed && t->node->phase == NODE_OPEN)
+        node_image_submit(t->node, t, ENV_LANE_READ, apply_piece, applied_piece);
+    else
+        cut_over(c);
+}
+
+static int write_page(void *ctx, unsigned set, uint32_t number, const void *bytes)
+{
+    struct node *n = ctx;
+    return image_cut_page(n->image.image, (enum image_set)set, number, bytes);
+}
+
+static void write_run(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    struct image *im = t->node->image.image;
+    const struct db_moment *m = db_cut_moment(c->cut);
+    const struct image_moment *now = image_now(im);
+    uint32_t known[DB_SET_COUNT] = {now->set[0].page_count, now->set[1].page_count};
+    struct image_moment next = {
+        .index = m->index, .term = m->term, .state = buf_slice(&t->node->image.state)};
+
+    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        next.set[i].page_bytes = m->page_bytes[i];
+        next.set[i].page_count = m->page_count[i];
+    }
+    t->rc = image_cut_begin(im, &next);
+    if (t->rc == 0) {
+        t->rc = db_cut_pages(c->cut, known, write_page, t->node);
+        if (t->rc == 0)
+            t->rc = image_cut_seal(im);
+        if (t->rc && t->rc != ERR_IO)
+            image_cut_drop(im);
+    }
+    c->sealed = t->rc == 0;
+    if (t->rc)
+        (void)err_set(&t->why, t->rc, "a snapshot at index %llu failed: %s",
+                      (unsigned long long)m->index, err_text_of(t->rc));
+}
+
+static void written(struct node_image_task *t)
+{
+    if (t->rc)
+        env_log(t->node->env, "snapshot", "%s", t->why.text);
+    node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
+}
+
+/* ---- begin -------------------------------------------------------------------------------------------------- */
+
+static void begin_run(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+
+    t->rc = db_cut_begin(t->node->db, &c->cut, &t->why);
+}
+
+/* The newest configuration at or before index: it is committed, as everything applied is. */
+static bool state_make(struct node *n, uint64_t index, struct slice db_state)
+{
+    const struct node_confs *confs = &n->confs;
+
+    for (uint32_t i = confs->count; i > 0; i--)
+        if (confs->at[i - 1].index <= index)
+            return node_image_state_put(&n->image.state, confs->at[i - 1].index,
+                                        &confs->at[i - 1].conf, db_state) == 0;
+    return false;
+}
+
+static void begun(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    struct node *n = t->node;
+
+    c->sealed = c->applied = false;
+    if (t->rc) {
+        env_log(n->env, "snapshot", "%s", t->why.text);
+        cut_over(c);
+        return;
+    }
+    const struct db_moment *m = db_cut_moment(c->cut);
+    c->index = m->index;
+    c->term = m->term;
+    bool useful =
+        n->phase == NODE_OPEN && m->index > n->image.index && state_make(n, m->index, m->state);
+    if (useful)
+        node_image_submit(n, t, ENV_LANE_READ, write_run, written);
+    else
+        node_image_submit(n, t, ENV_LANE_APPLY, end_run, end_done);
+}
+
+static void begin(struct node_cut *c)
+{
+    c->active = true;
+    c->asked_begun = c->asked != NULL;
+    node_image_submit(c->task.node, &c->task, ENV_LANE_APPLY, begin_run, begun);
+}
+
+int node_snapshot(struct node *n, uint64_t trailing,
+                  void (*done)(void *ctx, int rc, const char *why), void *ctx)
+{
+    struct node_cut *c = &n->cut;
+
+    if (n->phase != NODE_OPEN || n->install.active)
+        return ERR_NOT_READY;
+    if (c->asked)
+        return ERR_BUSY;
+    if (n->apply.applied == n->image.index && !c->active)
+        return ERR_EXISTS;
+    c->asked = done;
+    c->asked_ctx = ctx;
+    c->asked_begun = false;
+    c->asked_trailing = trailing;
+    if (!c->active)
+        begin(c);
+    return 0;
+}
+
+void node_cut_cancel(struct node *n)
+{
+    env_timer_disarm(&n->cut.retry);
+    asked_answer(&n->cut, ERR_CANCELED, "the node is stopping");
+}
+
+void node_cut_look(struct node *n)
+{
+    struct node_cut *c = &n->cut;
+    uint64_t since =
+        c->index > n->image.index ? c->index : n->image.index; /* also of one given up */
+
+    if (c->active || n->install.active || n->phase != NODE_OPEN ||
+        n->apply.applied < since + n->config.snapshot_entries)
+        return;
+    begin(c);
+}
+
+void node_cut_init(struct node *n)
+{
+    n->cut.task.node = n;
+    env_timer_init(&n->cut.retry, n->env, apply_again, &n->cut);
+}

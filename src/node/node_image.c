@@ -1,0 +1,138 @@
+/* node_image.c — the image's tasks, one at a time whatever lane each needs; and the state that stands beside
+ * its pages: which configuration it holds, then what db gave.
+ *
+ *   | 'RQS1' | conf index | conf bytes | conf … | db state … |
+ *     u32      u64          u32
+ */
+#include "node_int.h"
+#include <rq/util/endian.h>
+
+enum { STATE_MAGIC = 0x31535152, STATE_HEAD = 16 };
+
+static void image_kick(struct node *n);
+
+static void task_run(struct env_job *job)
+{
+    struct node_image *i = LIST_ENTRY(job, struct node_image, job);
+    i->running->run(i->running);
+}
+
+static void task_done(struct env_job *job)
+{
+    struct node_image *i = LIST_ENTRY(job, struct node_image, job);
+    struct node_image_task *t = i->running;
+    struct node *n = t->node;
+
+    i->running = NULL;
+    t->queued = false;
+    if (t->rc == ERR_IO) {
+        env_log(n->env, "snapshot", "%s", t->why.text);
+        env_halt(n->env, "the image of the database cannot be written or read: the machine failed");
+    }
+    t->done(t);
+    image_kick(n);
+    n->up.lane_idle(n);
+}
+
+static void image_kick(struct node *n)
+{
+    struct node_image *i = &n->image;
+    struct list *l = i->running || n->phase != NODE_OPEN ? NULL : list_pop_front(&i->tasks);
+
+    if (!l)
+        return;
+    i->running = LIST_ENTRY(l, struct node_image_task, link);
+    i->job.run = task_run;
+    i->job.done = task_done;
+    env_job_submit(n->env, i->running->lane, &i->job);
+}
+
+void node_image_submit(struct node *n, struct node_image_task *t, enum env_lane lane,
+                       void (*run)(struct node_image_task *t),
+                       void (*done)(struct node_image_task *t))
+{
+    ASSERT(!t->queued);
+    t->node = n;
+    t->lane = lane;
+    t->run = run;
+    t->done = done;
+    t->queued = true;
+    t->rc = 0;
+    t->why.text[0] = '\0';
+    list_push_back(&n->image.tasks, &t->link);
+    image_kick(n);
+}
+
+void node_image_init(struct node *n)
+{
+    list_init(&n->image.tasks);
+    buf_init(&n->image.state, IMAGE_STATE_MAX);
+}
+
+void node_image_fini(struct node *n)
+{
+    ASSERT(!n->image.running);
+    buf_fini(&n->image.state);
+}
+
+/* ---- state ------------------------------------------------------------------------------------------ */
+
+int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire_conf *conf,
+                         struct slice db_state)
+{
+    uint8_t head[STATE_HEAD];
+
+    buf_reset(out, IMAGE_STATE_MAX);
+    (void)buf_append(out, head, sizeof(head));
+    (void)wire_conf_put(out, conf);
+    if (out->failed)
+        return out->failed;
+    put_u32(out->data + out->start, STATE_MAGIC);
+    put_u64(out->data + out->start + 4, conf_index);
+    put_u32(out->data + out->start + 12, (uint32_t)(buf_len(out) - sizeof(head)));
+    return buf_append_slice(out, db_state);
+}
+
+int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
+                         struct slice *db_state)
+{
+    if (state.len < STATE_HEAD || get_u32(state.data) != STATE_MAGIC)
+        return ERR_CORRUPT;
+    size_t len = get_u32(state.data + 12);
+    if (len > state.len - STATE_HEAD)
+        return ERR_CORRUPT;
+    *conf_index = get_u64(state.data + 4);
+    *db_state = slice_of(state.data + STATE_HEAD + len, state.len - STATE_HEAD - len);
+    return wire_conf_get(slice_of(state.data + STATE_HEAD, len), conf) ? ERR_CORRUPT : 0;
+}
+
+/* ---- the database from it ------------------------------------------------------------------------------ */
+
+static int source_page(void *ctx, unsigned set, uint32_t number, void *dst)
+{
+    struct node *n = ctx;
+    return image_page_read(n->image.image, (enum image_set)set, number, dst, &n->open_why);
+}
+
+int node_image_db_open(struct node *n, struct err_text *why)
+{
+    const struct image_moment *m = image_now(n->image.image);
+    struct db_config config = n->config.db;
+    struct db_source source = {.page = source_page, .ctx = n};
+    struct wire_conf conf;
+    uint64_t conf_index;
+
+    config.path = n->db_path;
+    if (m->index == 0)
+        return db_open(n->env, &config, NULL, &n->db, why);
+    source.moment.index = m->index;
+    source.moment.term = m->term;
+    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        source.moment.page_bytes[i] = m->set[i].page_bytes;
+        source.moment.page_count[i] = m->set[i].page_count;
+    }
+    int rc = node_image_state_get(m->state, &conf_index, &conf, &source.moment.state);
+    if (rc)
+        return err_set(why, rc, "%s/image: the state beside the pages is malformed", n->dir);
+    return db_open(n->env, &config, &source, &n->db, why);
+}

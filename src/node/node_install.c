@@ -1,0 +1,175 @@
+/* node_install.c — a received image takes the place of image, database and log.
+ *
+ *   hold applying, reads and cuts ─► READ: close readers ─► APPLY: image switches, database opened from it
+ *   ─► LOG: forget the log, unless it agrees with the image at its last index ─► raft is told
+ *
+ * A crash anywhere in between is found by the next start (node_open.c): image newer than the log. While the
+ * log is being forgotten, entries that come are dropped: raft's leader sends them again. */
+#include "node_int.h"
+
+static void install_over(struct node *n)
+{
+    n->install.active = n->install.frozen = false;
+    node_apply_kick(n);
+    node_read_kick(n);
+    n->up.lane_idle(n);
+}
+
+/* ---- raft and the log's copies in memory --------------------------------------------------------------- */
+
+static void tell_raft(struct node *n)
+{
+    struct node_install *x = &n->install;
+    struct raft_conf conf;
+    struct raft_in in = {.kind = RAFT_IN_SNAPSHOT,
+                         .u.snapshot = {.index = x->index, .term = x->term, .installed = true}};
+
+    wire_conf_to_raft(&x->conf, &conf);
+    in.u.snapshot.conf = &conf;
+    n->apply.applied = x->index;
+    n->apply.target = n->apply.target > x->index ? n->apply.target : x->index;
+    n->apply.state = x->state;
+    n->image.index = x->index;
+    n->image.term = x->term;
+    n->image.installs++;
+    int rc = n->up.step(n, &in);
+    if (rc)
+        env_halt(n->env, "the image that was received contradicts the log");
+    if (n->on_applied)
+        n->on_applied(n->on_applied_ctx, x->index, x->state.digest);
+    node_index_applied(n);
+    env_log(n->env, "snapshot", "installed the image of index %llu", (unsigned long long)x->index);
+    install_over(n);
+}
+
+void node_install_logged(struct node *n)
+{
+    struct node_install *x = &n->install;
+
+    ASSERT(x->active && x->frozen);
+    node_cache_truncate(&n->cache, n->cache.first);
+    n->cache.first = x->index + 1;
+    n->confs.count = 0;
+    node_confs_push(&n->confs, x->conf_index, &x->conf);
+    tell_raft(n);
+}
+
+/* Paper, fig. 13: what follows an entry that the log has in common with the image stays. */
+static bool log_agrees(const struct node *n)
+{
+    const struct node_install *x = &n->install;
+
+    return x->index >= n->view.snapshot_index && x->index <= n->view.last_index &&
+           raft_term_at(n->raft, x->index) == x->term;
+}
+
+static void switched(struct node_image_task *t)
+{
+    struct node *n = t->node;
+
+    if (t->rc == ERR_NOSPC) {
+        env_log(n->env, "snapshot", "no space for the image that was received");
+        install_over(n);
+        return;
+    }
+    if (t->rc) {
+        env_log(n->env, "snapshot", "%s", t->why.text);
+        env_halt(n->env, "the database cannot be opened from the image that was received");
+    }
+    if (n->phase != NODE_OPEN)
+        return;
+    if (log_agrees(n)) {
+        tell_raft(n);
+        return;
+    }
+    n->install.frozen = true;
+    node_log_reset(n, n->install.index, n->install.term);
+}
+
+/* ---- in the lanes ---------------------------------------------------------------------------------------- */
+
+static void switch_run(struct node_image_task *t)
+{
+    struct node *n = t->node;
+
+    t->rc = image_receive_install(n->install.receive);
+    if (t->rc == ERR_NOSPC)
+        return; /* nothing has changed; the database is still open */
+    n->install.receive = NULL;
+    if (t->rc) {
+        (void)err_set(&t->why, t->rc, "the image cannot be installed: %s", err_text_of(t->rc));
+        return;
+    }
+    db_close(n->db);
+    n->db = NULL;
+    t->rc = node_image_db_open(n, &t->why);
+    if (t->rc == 0)
+        db_state(n->db, &n->install.state);
+}
+
+static void readers_closed(struct node_image_task *t)
+{
+    node_image_submit(t->node, t, ENV_LANE_APPLY, switch_run, switched);
+}
+
+static void readers_close(struct node_image_task *t)
+{
+    struct node *n = t->node;
+
+    for (uint32_t i = 0; i < n->config.reader_count; i++) {
+        if (n->readers[i].reader)
+            db_reader_close(n->readers[i].reader);
+        n->readers[i].reader = NULL;
+    }
+}
+
+/* ---- beginning ---------------------------------------------------------------------------------------------- */
+
+static void drop_run(struct node_image_task *t)
+{
+    image_receive_end(t->node->install.receive);
+    t->node->install.receive = NULL;
+}
+
+static void dropped(struct node_image_task *t)
+{
+    install_over(t->node);
+}
+
+/* Everybody who works with the old database has stopped? */
+void node_install_progress(struct node *n)
+{
+    struct node_install *x = &n->install;
+
+    if (!x->active || x->task.queued || x->begun || n->phase != NODE_OPEN || n->apply.busy ||
+        n->apply.load.busy || n->readers_busy || n->cut.active)
+        return;
+    x->begun = true;
+    if (x->index <= n->apply.applied || n->view.role == RAFT_LEADER)
+        node_image_submit(n, &x->task, ENV_LANE_READ, drop_run, dropped);
+    else
+        node_image_submit(n, &x->task, ENV_LANE_READ, readers_close, readers_closed);
+}
+
+void node_install_start(struct node *n, struct image_receive *receive)
+{
+    struct node_install *x = &n->install;
+    const struct image_moment *m = image_receive_moment(receive);
+    struct slice db_state;
+
+    ASSERT(!x->active && !x->task.queued);
+    x->active = true;
+    x->begun = false;
+    x->receive = receive;
+    x->index = m->index;
+    x->term = m->term;
+    /* What is malformed is dropped as one that came too late. */
+    if (node_image_state_get(m->state, &x->conf_index, &x->conf, &db_state)) {
+        env_log(n->env, "snapshot", "the state beside a received image is malformed");
+        x->index = 0;
+    }
+    for (struct list *l; (l = list_pop_front(&n->parked));)
+        node_wait_fail(LIST_ENTRY(l, struct node_wait, link), ERR_CANCELED,
+                       "the database was replaced while its rows were read");
+    node_install_progress(n);
+}
