@@ -82,7 +82,7 @@ static void draw_node(struct sim_node_plan *n, struct prng *r, bool extreme)
     n->cache_pages = (uint32_t)PICK(r, 10, 100, 2000);
     n->segment_bytes = (uint32_t)PICK(r, 16384, 65536, 262144);
     n->reader_count = (uint32_t)PICK(r, 3, 100);
-    n->part_bytes = (uint32_t)PICK(r, 1, 100, 2000, 0);
+    n->part_bytes = (uint32_t)PICK(r, 100, 500, 4000, 0);
     n->append_count_max = 1024;
     n->window_msgs = 16;
     n->entry_cache_bytes = 0;

@@ -27,7 +27,8 @@ ROWS_SQL = ("WITH RECURSIVE n(i) AS (SELECT ?+1 UNION ALL SELECT i+1 FROM n LIMI
 
 def sanitized(binary):
     with open(binary, "rb") as f:
-        return b"__asan_init" in f.read()
+        program = f.read()
+    return b"__asan_init" in program or b"__tsan_init" in program
 
 
 def resident_mb(node):
