@@ -149,7 +149,6 @@ struct node_status {
     struct node_member_view members[RAFT_NODES_MAX]; /* by name */
     uint64_t cluster_id, store_id;
     uint64_t snapshot_index, snapshot_term; /* of the image; 0: none */
-    uint64_t snapshots, installs;           /* since the start */
     struct db_state db; /* as of the last finished batch */
     struct db_facts db_facts;
     struct {
@@ -187,6 +186,8 @@ struct node_counters {
     uint64_t leader_changes;    /* seen: another leader, or none */
     uint64_t applies, apply_last_ns; /* jobs of the database, and how long the last one took */
     uint64_t reader_waits, reader_wait_ns; /* reads that waited for a connection */
+    uint64_t snapshots, snapshots_asked;   /* cuts of the image; of them, asked for by node_snapshot */
+    uint64_t installs;                     /* images received that took the place of the old one */
     struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
     struct peer_counters peers;
 };

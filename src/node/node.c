@@ -284,8 +284,6 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->term = v->hard.term;
     out->snapshot_index = n->image.index;
     out->snapshot_term = n->image.term;
-    out->snapshots = n->image.cuts;
-    out->installs = n->image.installs;
     out->commit_index = v->commit_index;
     out->applied_index = n->apply.applied;
     out->last_log_index = v->last_index;

@@ -91,7 +91,8 @@ static void applied_piece(struct node_image_task *t)
     }
     n->image.index = c->index;
     n->image.term = c->term;
-    n->image.cuts++;
+    n->counters.snapshots++;
+    n->counters.snapshots_asked += c->asked_begun;
     cut_compact(n, c->index);
     cut_over(c);
 }

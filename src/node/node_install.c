@@ -31,7 +31,7 @@ static void tell_raft(struct node *n)
     n->apply.state = x->state;
     n->image.index = x->index;
     n->image.term = x->term;
-    n->image.installs++;
+    n->counters.installs++;
     int rc = n->up.step(n, &in);
     if (rc)
         env_halt(n->env, "the image that was received contradicts the log");

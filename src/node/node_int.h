@@ -325,7 +325,6 @@ struct node_image {
     struct env_job job;
     struct buf state;           /* beside the pages: being made */
     uint64_t index, term;       /* of the image, as the LOOP knows it; 0: none */
-    uint64_t cuts, installs;
 };
 
 struct node_cut {
