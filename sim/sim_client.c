@@ -160,9 +160,12 @@ static void deed_end(struct sim_client *c, enum sim_op_end end)
     world_note(c->sim->world, "end", d->number, (uint64_t)end);
     remember(c);
     learn(c);
-    if (c->in_history)
-        sim_history_end(c->sim->histories[d->key], c->history_at, end, d->return_ns, d->value,
+    if (c->in_history) {
+        bool nothing = d->kind == SIM_DEED_UNCHANGED && !d->swapped;
+        sim_history_end(c->sim->histories[d->key], c->history_at,
+                        end == SIM_END_OK && nothing ? SIM_END_FAIL : end, d->return_ns, d->value,
                         d->swapped);
+    }
     if (end == SIM_END_INFO)
         c->process += SIM_CLIENTS_MAX; /* the old process stays busy for ever */
 }
@@ -209,9 +212,11 @@ static void on_timeout(struct env_timer *t)
 /* ---- a new one ----------------------------------------------------------------------------------------------------- */
 
 static const uint8_t weights[SIM_DEED_COUNT] = {
-    [SIM_DEED_WRITE] = 22,    [SIM_DEED_SWAP] = 8,    [SIM_DEED_MIXED] = 7, [SIM_DEED_ABORTED] = 3,
-    [SIM_DEED_QUEUED] = 6,    [SIM_DEED_AWAITED] = 4, [SIM_DEED_READ] = 42, [SIM_DEED_FRESH] = 3,
-    [SIM_DEED_CAUGHT_UP] = 4, [SIM_DEED_LARGE] = 3,
+    [SIM_DEED_WRITE] = 16,    [SIM_DEED_SWAP] = 6,   [SIM_DEED_MIXED] = 6,
+    [SIM_DEED_ABORTED] = 3,   [SIM_DEED_KEYED] = 8,  [SIM_DEED_CONDITION] = 0,
+    [SIM_DEED_UNCHANGED] = 0, [SIM_DEED_QUEUED] = 6, [SIM_DEED_AWAITED] = 4,
+    [SIM_DEED_READ] = 36,     [SIM_DEED_FRESH] = 3,  [SIM_DEED_CAUGHT_UP] = 4,
+    [SIM_DEED_LARGE] = 2,
 };
 
 bool sim_deed_happens(enum sim_deed_kind kind)
@@ -251,14 +256,15 @@ static void deed_draw(struct sim_client *c)
     d->key = (uint32_t)prng_below(&c->rng, c->sim->plan.key_count);
     d->level = level_draw(c, d->kind);
     d->expected = g->last_seen[d->key];
-    if (sim_deed_swaps(d->kind) && d->expected == 0)
-        d->kind = SIM_DEED_WRITE; /* no row yet: nothing to compare */
+    if ((sim_deed_swaps(d->kind) && d->expected == 0) || /* no row yet: nothing to compare */
+        (d->kind == SIM_DEED_UNCHANGED && g->last_index == 0))
+        d->kind = SIM_DEED_WRITE;
     if (d->kind == SIM_DEED_LARGE && c->sim->plan.world.net.cut == SIM_CUT_BYTE)
         d->kind = SIM_DEED_READ;
     bool writes = sim_deed_writes(d->kind);
     d->value = writes ? ++g->next_value : 0;
     d->number = writes ? ++g->next_number : UINT64_C(1000000000) + ++g->next_mark;
-    d->wait_index = d->kind == SIM_DEED_CAUGHT_UP ? g->last_index : 0;
+    d->wait_index = g->last_index;
     c->large_rows = prng_chance_ppm(&c->rng, 100000) ? LARGE_ROWS_MAX : LARGE_ROWS_MAX / 20;
 }
 

@@ -7,6 +7,12 @@
 
 #define ULL unsigned long long
 
+static bool unmet(const struct sim_deed *d, const struct sim_answer *a)
+{
+    return (d->kind == SIM_DEED_CONDITION || d->kind == SIM_DEED_UNCHANGED) && a->status == 412 &&
+           strstr(a->body, "\"error\":\"condition not met\"");
+}
+
 static enum sim_op_end outcome_of(const struct sim_answer *a)
 {
     static const char *const refused[] = {
@@ -80,7 +86,7 @@ static bool write_fits(struct sim_deed *d, const char *body)
         d->swapped = hit && first && hit < first;
         return first && shows_rows(first, 1);
     }
-    d->swapped = d->kind == SIM_DEED_CONDITION;
+    d->swapped = true;
     if (d->kind == SIM_DEED_MIXED && !mixed_fits(d, body))
         return false;
     return d->kind != SIM_DEED_ABORTED && d->raft_index && d->position && shows_rows(body, 2);
@@ -128,6 +134,11 @@ enum sim_op_end sim_heard(struct sim *s, struct sim_deed *d, uint32_t large_rows
     bool large = d->kind == SIM_DEED_LARGE;
 
     d->incarnation = a->incarnation;
+    if (unmet(d, a))
+        return SIM_END_OK;
+    if (d->kind == SIM_DEED_KEYED && a->status == 422)
+        sim_violate(s, SIM_C7, "keyed %llu, sent again, is taken for another request: %.200s",
+                    (ULL)d->number, a->body);
     if (end != SIM_END_OK)
         return end;
     sim_evaluated(s, large ? SIM_C11 : SIM_C8);

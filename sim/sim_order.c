@@ -93,10 +93,29 @@ static bool ledger_replay(struct sight *s)
 
 /* ---- C2, C7, C9: each write there, once, if its answer says so --------------------------------------------- */
 
+static bool has_condition(const struct sim_deed *d)
+{
+    return d->kind == SIM_DEED_CONDITION || d->kind == SIM_DEED_UNCHANGED;
+}
+
 /* An UPDATE adds its row whether it swapped or not; a condition that is not met adds none. */
 static bool adds_row(const struct sim_deed *d)
 {
-    return d->kind != SIM_DEED_CONDITION || d->swapped;
+    return !has_condition(d) || d->swapped;
+}
+
+/* The row before: no entry behind the index that was named made it. */
+static bool unchanged_judge(struct sight *s, const struct sim_deed *d)
+{
+    uint64_t row = s->row_of[d->number];
+    const struct sim_deed *before = row > 1 ? s->by_number[s->o->ledger[row - 2]] : NULL;
+
+    if (!before || before->end != SIM_END_OK || before->raft_index <= d->wait_index)
+        return true;
+    return REFUSE(s, SIM_C9,
+                  "unchanged %llu, to be written if nothing has changed since index %llu, is row "
+                  "%llu behind a write of index %llu",
+                  (ULL)d->number, (ULL)d->wait_index, (ULL)row, (ULL)before->raft_index);
 }
 
 static bool write_judge(struct sight *s, const struct sim_deed *d)
@@ -105,7 +124,7 @@ static bool write_judge(struct sight *s, const struct sim_deed *d)
     uint64_t row = s->row_of[d->number];
     bool ok = d->end == SIM_END_OK;
     enum sim_oracle of = d->kind == SIM_DEED_KEYED && d->attempts > 1 ? SIM_C7
-                         : d->kind == SIM_DEED_CONDITION              ? SIM_C9
+                         : has_condition(d)                           ? SIM_C9
                          : d->kind == SIM_DEED_QUEUED                 ? SIM_C6
                                                                       : SIM_C2;
     /* A number given by a queue is a promise only as long as the node lives. */
@@ -132,7 +151,7 @@ static bool write_judge(struct sight *s, const struct sim_deed *d)
             sim_deed_name(d->kind), (ULL)d->number, d->key, (long long)d->value,
             d->swapped ? "found" : "did not find", (long long)d->expected, (ULL)row,
             (long long)s->values[row - 1][d->key]);
-    return true;
+    return d->kind != SIM_DEED_UNCHANGED || times == 0 || unchanged_judge(s, d);
 }
 
 static bool writes_judge(struct sight *s)

@@ -20,6 +20,7 @@
     X(ABORTED, "aborted") /* WRITE, then a statement that fails: nothing of it stays */            \
     X(KEYED, "keyed")     /* WRITE with an idempotency key, sent again until its fate is known */  \
     X(CONDITION, "condition") /* SWAP by if=, is= */                                               \
+    X(UNCHANGED, "unchanged") /* WRITE by if_index= */                                             \
     X(QUEUED, "queued")       /* a row of the ledger through a queue */                            \
     X(AWAITED, "awaited")     /* the same, with wait */                                            \
     X(READ, "read")           /* of one key, at a level */                                         \
@@ -56,7 +57,7 @@ struct sim_deed {
     uint64_t incarnation; /* of it */
     uint32_t key, attempts;
     int64_t value, expected; /* reads that are OK: what was seen */
-    bool swapped;            /* SWAP, CONDITION that are OK */
+    bool swapped;            /* SWAP, CONDITION, UNCHANGED that are OK: it took effect */
     /* As told by the answer; 0: not told. */
     uint64_t position, raft_index, sequence;
     /* For judging. */

@@ -159,9 +159,6 @@ static uint64_t *ledger_read(const char *answer, size_t *count)
     return rows;
 }
 
-/* Until keys are recognised at apply, a queue gives a batch up whose outcome it does not know. */
-enum { QUEUES_REPEAT = false };
-
 static void judge_order(struct sim *s, const char *answer)
 {
     struct sim_deeds *all = sim_clients_deeds(s);
@@ -173,8 +170,7 @@ static void judge_order(struct sim *s, const char *answer)
     for (size_t i = 0; i < all->count; i++) {
         struct sim_deed *d = &all->at[i];
         const struct sim_server *v = &s->servers[d->server];
-        d->survived =
-            QUEUES_REPEAT && host_up(v->host) && host_incarnation(v->host) == d->incarnation;
+        d->survived = host_up(v->host) && host_incarnation(v->host) == d->incarnation;
     }
     uint64_t *rows = ledger_read(answer, &o.rows);
     o.ledger = rows;
