@@ -53,7 +53,7 @@ static void start(struct env *e, void *ctx)
     struct sim_asker *k = ctx;
     (void)e;
     sim_talk_drop(&k->talk);
-    sim_talk_ask(&k->talk, k->server, slice_of(k->question, k->question_len));
+    sim_talk_ask(&k->talk, k->server, slice_of(k->question, k->question_len), 1);
 }
 
 static void stop(struct env *e, void *ctx)

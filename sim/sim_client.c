@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPTS_MAX = 6 };
+enum { ATTEMPTS_MAX = 6, BURST_MAX = 3 };
 
 struct sim_client {
     struct sim *sim;
@@ -24,7 +24,8 @@ struct sim_client {
     struct sim_server *server;
     /* operation under way */
     bool busy;
-    struct sim_deed deed;
+    struct sim_deed deeds[BURST_MAX]; /* asked in one breath; heard of them are answered */
+    uint32_t asked, heard;
     struct sim_question question;
     uint32_t large_rows;
     bool in_doubt; /* an earlier attempt may have had its effect */
@@ -44,6 +45,11 @@ struct clients_shared {
 };
 
 /* ---- who led meanwhile (C4) --------------------------------------------------------------------------------- */
+
+static struct sim_deed *current(struct sim_client *c)
+{
+    return &c->deeds[c->heard];
+}
 
 static bool leads_now(const struct sim_server *v, uint64_t *applied)
 {
@@ -76,13 +82,13 @@ static uint64_t leader_index(struct sim_client *c)
         const struct sim_server *v = &c->sim->servers[i];
         bool same = c->nodes[i].incarnation == host_incarnation(v->host);
         uint64_t applied = same ? c->nodes[i].applied : 0;
-        if ((c->nodes[i].led || v->led_ns >= c->deed.invoke_ns || leads_now(v, &now_applied)) &&
+        if ((c->nodes[i].led || v->led_ns >= current(c)->invoke_ns || leads_now(v, &now_applied)) &&
             applied < least)
             least = applied;
     }
     if (least == UINT64_MAX)
         sim_violate(c->sim, SIM_C4, "weak read %llu was answered, but nobody led meanwhile",
-                    (unsigned long long)c->deed.number);
+                    (unsigned long long)current(c)->number);
     return least;
 }
 
@@ -120,13 +126,13 @@ static void remember(struct sim_client *c)
         all->cap = all->cap ? 2 * all->cap : 1024;
         all->at = realloc(all->at, all->cap * sizeof(*all->at));
     }
-    all->at[all->count++] = c->deed;
+    all->at[all->count++] = *current(c);
 }
 
 static void learn(struct sim_client *c)
 {
     struct clients_shared *g = c->sim->shared;
-    const struct sim_deed *d = &c->deed;
+    const struct sim_deed *d = current(c);
 
     if (d->end != SIM_END_OK)
         return;
@@ -139,10 +145,9 @@ static void learn(struct sim_client *c)
 static void deed_end(struct sim_client *c, enum sim_op_end end)
 {
     struct sim_result *r = c->sim->result;
-    struct sim_deed *d = &c->deed;
+    struct sim_deed *d = current(c);
 
-    ASSERT(c->busy);
-    c->busy = false;
+    ASSERT(c->busy && c->heard < c->asked);
     d->end = end;
     d->return_ns = world_now_ns(c->sim->world);
     r->ok += end == SIM_END_OK;
@@ -150,6 +155,7 @@ static void deed_end(struct sim_client *c, enum sim_op_end end)
     r->info += end == SIM_END_INFO;
     r->deeds_ok[d->kind] += end == SIM_END_OK;
     r->aborted += d->kind == SIM_DEED_ABORTED && end == SIM_END_FAIL;
+    r->in_bursts += c->asked > 1 && end == SIM_END_OK;
     r->sent_again += d->attempts > 1 && end == SIM_END_OK;
     if (!sim_deed_writes(d->kind))
         r->reads_ok[d->level] += end == SIM_END_OK;
@@ -168,18 +174,25 @@ static void deed_end(struct sim_client *c, enum sim_op_end end)
     }
     if (end == SIM_END_INFO)
         c->process += SIM_CLIENTS_MAX; /* the old process stays busy for ever */
+    c->busy = ++c->heard < c->asked;
 }
 
 /* One attempt is over. */
 static void attempt_end(struct sim_client *c, enum sim_op_end end)
 {
-    env_timer_disarm(&c->timeout);
+    const struct sim_deed *d = current(c);
+
     c->in_doubt = c->in_doubt || end == SIM_END_INFO;
-    bool again = c->deed.kind == SIM_DEED_KEYED && c->in_doubt && end != SIM_END_OK;
-    if (again && c->deed.attempts < ATTEMPTS_MAX && !c->sim->stop_clients)
+    bool again = d->kind == SIM_DEED_KEYED && c->in_doubt && end != SIM_END_OK;
+    if (again && d->attempts < ATTEMPTS_MAX && !c->sim->stop_clients) {
         c->server = NULL;
-    else
+    } else {
         deed_end(c, end == SIM_END_OK ? end : c->in_doubt ? SIM_END_INFO : end);
+        c->in_doubt = false;
+        if (c->busy)
+            return; /* more answers are due */
+    }
+    env_timer_disarm(&c->timeout);
     think_again(c);
 }
 
@@ -191,14 +204,17 @@ static void on_answered(void *ctx, const struct sim_answer *a)
 
     if (world_tracing(c->sim->world))
         world_trace(c->sim->world, "answer c%u %s %llu: %d %.200s", c->number,
-                    sim_deed_name(c->deed.kind), (unsigned long long)c->deed.number, a->status,
-                    a->body);
-    attempt_end(c, sim_heard(c->sim, &c->deed, c->large_rows, a));
+                    sim_deed_name(current(c)->kind), (unsigned long long)current(c)->number,
+                    a->status, a->body);
+    attempt_end(c, sim_heard(c->sim, current(c), c->large_rows, a));
 }
 
 static void on_broken(void *ctx, bool sent)
 {
-    attempt_end(ctx, sent ? SIM_END_INFO : SIM_END_FAIL);
+    struct sim_client *c = ctx;
+
+    for (uint32_t open = c->asked - c->heard; open > 0; open--)
+        attempt_end(c, sent ? SIM_END_INFO : SIM_END_FAIL);
 }
 
 static void on_timeout(struct env_timer *t)
@@ -246,10 +262,9 @@ static enum sim_level level_draw(struct sim_client *c, enum sim_deed_kind kind)
     return c->sim->plan.hunt_leaders && prng_chance_ppm(&c->rng, 500000) ? SIM_LINEARIZABLE : level;
 }
 
-static void deed_draw(struct sim_client *c)
+static void deed_draw(struct sim_client *c, struct sim_deed *d)
 {
     struct clients_shared *g = c->sim->shared;
-    struct sim_deed *d = &c->deed;
 
     memset(d, 0, sizeof(*d));
     d->kind = kind_draw(c);
@@ -270,7 +285,7 @@ static void deed_draw(struct sim_client *c)
 
 static void history_begin(struct sim_client *c)
 {
-    const struct sim_deed *d = &c->deed;
+    const struct sim_deed *d = &c->deeds[0];
     bool writes = sim_deed_writes(d->kind);
     struct sim_op op = {
         .kind = !writes                   ? SIM_OP_READ
@@ -284,18 +299,36 @@ static void history_begin(struct sim_client *c)
 
     c->in_history = writes ? !sim_deed_queues(d->kind)
                            : d->kind == SIM_DEED_READ &&
-                                 (d->level == SIM_LINEARIZABLE || d->level == SIM_STRONG);
+                                 (d->level == SIM_LINEARIZABLE || d->level == SIM_STRONG) &&
+                                 c->asked == 1;
     if (c->in_history)
         c->history_at = sim_history_begin(c->sim->histories[d->key], &op);
 }
 
-static void deed_begin(struct sim_client *c)
+/* Small reads may be asked for in one breath: the answers come in the order of the questions, whichever of
+ * them takes longer. */
+static void deeds_begin(struct sim_client *c)
 {
-    deed_draw(c);
+    const uint32_t burst = prng_chance_ppm(&c->rng, 150000) ? BURST_MAX : 1;
+
+    c->question.len = 0;
+    c->asked = c->heard = 0;
     c->busy = true;
     c->in_doubt = false;
-    c->deed.invoke_ns = world_now_ns(c->sim->world);
-    sim_question_put(&c->question, &c->deed, &c->sim->plan, c->large_rows, &c->rng);
+    while (c->asked < burst) {
+        struct sim_deed *d = &c->deeds[c->asked++];
+        size_t len = c->question.len;
+        deed_draw(c, d);
+        d->invoke_ns = world_now_ns(c->sim->world);
+        sim_question_put(&c->question, d, &c->sim->plan, c->large_rows, &c->rng);
+        if (!sim_deed_writes(d->kind) && d->kind != SIM_DEED_LARGE)
+            continue;
+        if (c->asked > 1) { /* not in company */
+            c->asked--;
+            c->question.len = len;
+        }
+        break;
+    }
     nodes_look(c);
     history_begin(c);
 }
@@ -311,14 +344,16 @@ static void on_think(struct env_timer *t)
         return;
     }
     if (!c->busy)
-        deed_begin(c);
+        deeds_begin(c);
     if (!c->server || prng_chance_ppm(&c->rng, 200000))
         c->server = &s->servers[prng_below(&c->rng, s->plan.node_count)];
-    c->deed.attempts++;
-    c->deed.server = c->server->at;
-    world_note(s->world, "begin", c->deed.number, c->server->at);
+    for (uint32_t i = 0; i < c->asked; i++) {
+        c->deeds[i].attempts++;
+        c->deeds[i].server = c->server->at;
+        world_note(s->world, "begin", c->deeds[i].number, c->server->at);
+    }
     env_timer_arm(&c->timeout, s->plan.client_timeout_ns);
-    sim_talk_ask(&c->talk, c->server, slice_of(c->question.text, c->question.len));
+    sim_talk_ask(&c->talk, c->server, slice_of(c->question.text, c->question.len), c->asked);
 }
 
 /* ---- from beginning to end ------------------------------------------------------------------------------------------- */

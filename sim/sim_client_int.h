@@ -9,14 +9,14 @@
 
 #include "sim_talk.h"
 
-enum { QUESTION_MAX = 2048, LARGE_ROWS_MAX = 1500 };
+enum { QUESTION_MAX = 4096, LARGE_ROWS_MAX = 1500 };
 
-struct sim_question {
+struct sim_question { /* or some, one behind the other */
     char text[QUESTION_MAX];
     size_t len;
 };
 
-/* The bytes that ask for d. large_rows: of LARGE. Form (method, endpoint, place of parameters) is drawn. */
+/* Append the bytes that ask for d. large_rows: of LARGE. Form (method, endpoint, place of parameters) is drawn. */
 void sim_question_put(struct sim_question *q, const struct sim_deed *d, const struct sim_plan *plan,
                       uint32_t large_rows, struct prng *rng);
 

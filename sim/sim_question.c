@@ -34,11 +34,12 @@ static void PRINTF_LIKE(2, 3) words_add(struct words *w, const char *fmt, ...)
 static void put(struct sim_question *q, const char *method, const char *target, const char *header,
                 const char *body)
 {
-    int n = snprintf(q->text, sizeof(q->text),
+    size_t room = sizeof(q->text) - q->len;
+    int n = snprintf(q->text + q->len, room,
                      "%s %s HTTP/1.1\r\nHost: sim\r\n%sContent-Length: %zu\r\n\r\n%s", method,
                      target, header, strlen(body), body);
-    ASSERT(n > 0 && (size_t)n < sizeof(q->text));
-    q->len = (size_t)n;
+    ASSERT(n > 0 && (size_t)n < room);
+    q->len += (size_t)n;
 }
 
 /* ---- writes ------------------------------------------------------------------------------------------------ */

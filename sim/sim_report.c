@@ -72,6 +72,7 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->info += r->info;
     t->aborted += r->aborted;
     t->sent_again += r->sent_again;
+    t->in_bursts += r->in_bursts;
     t->elections += r->elections;
     t->commits += r->commits;
     t->compactions += r->compactions;
@@ -186,6 +187,8 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         uint64_t least = sim_deed_happens((enum sim_deed_kind)i) ? LEAST_REQUESTS : 0;
         enough &= print_limit(out, what, count, scaled(sums, least));
     }
+    enough &=
+        print_limit(out, "requests in one breath", t->in_bursts, scaled(sums, LEAST_REQUESTS));
     for (int i = 0; i < SIM_LEVEL_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "reads %s", level_names[i]);
         enough &= print_limit(out, what, t->reads_ok[i], scaled(sums, LEAST_READS));

@@ -38,6 +38,7 @@ struct sim_result {
     uint64_t reads_ok[SIM_LEVEL_COUNT];
     uint64_t deeds_ok[SIM_DEED_COUNT];
     uint64_t aborted;    /* ABORTED that were, with its error */
+    uint64_t in_bursts;  /* questions answered that were asked in one breath with others */
     uint64_t sent_again; /* KEYED that succeeded at a later attempt */
     uint64_t evaluations[SIM_ORACLE_COUNT];
     uint64_t faults[WORLD_FAULT_COUNT];

@@ -22,7 +22,7 @@ void sim_talk_drop(struct sim_talk *t)
     struct talk_conn *k = t->conn;
 
     t->conn = NULL;
-    t->busy = false;
+    t->due = 0;
     if (!k)
         return;
     k->talk = NULL;
@@ -31,17 +31,17 @@ void sim_talk_drop(struct sim_talk *t)
 
 void sim_talk_break(struct sim_talk *t)
 {
-    bool busy = t->busy;
+    bool open = t->due > 0;
 
     sim_talk_drop(t);
-    if (busy)
+    if (open)
         t->broken(t->ctx, t->sent);
 }
 
 static void conn_send(struct sim_talk *t)
 {
     t->sent = true;
-    if (env_stream_write(t->conn->stream, &t->question, 1, 1 << 20))
+    if (env_stream_write(t->conn->stream, &t->questions, 1, 1 << 20))
         sim_talk_break(t);
 }
 
@@ -58,7 +58,7 @@ static void on_opened(void *ctx, int rc)
     k->opened = true;
     k->incarnation = host_incarnation(k->server->host);
     env_stream_read_start(k->stream);
-    if (k->talk->busy && !k->talk->sent)
+    if (k->talk->due && !k->talk->sent)
         conn_send(k->talk);
 }
 
@@ -67,7 +67,7 @@ static void on_message(struct talk_conn *k, const struct http_message *m)
     struct sim_talk *t = k->talk;
     bool close = !m->keep_alive;
 
-    if (!t->busy || !t->sent) {
+    if (!t->due || !t->sent) {
         sim_violate(t->sim, SIM_C8, "an answer without a question: status %d", m->status);
         return;
     }
@@ -80,10 +80,12 @@ static void on_message(struct talk_conn *k, const struct http_message *m)
                            .len = m->body.len,
                            .replayed = http_header_find(m, "Idempotency-Replayed") != NULL,
                            .incarnation = k->incarnation};
-    t->busy = false;
+    bool more = --t->due > 0;
     if (close) /* first: what follows an answer may be the next question */
         sim_talk_drop(t);
     t->answered(t->ctx, &a);
+    if (close && more)
+        t->broken(t->ctx, true);
     free(body);
 }
 
@@ -147,14 +149,14 @@ static void conn_open(struct sim_talk *t, struct sim_server *v)
     t->conn = k;
 }
 
-void sim_talk_ask(struct sim_talk *t, struct sim_server *v, struct slice question)
+void sim_talk_ask(struct sim_talk *t, struct sim_server *v, struct slice questions, uint32_t count)
 {
-    ASSERT(!t->busy);
+    ASSERT(!t->due && count);
     if (t->conn && t->conn->server != v)
         sim_talk_drop(t);
-    t->question = question;
+    t->questions = questions;
     t->sent = false;
-    t->busy = true;
+    t->due = count;
     if (!t->conn)
         conn_open(t, v);
     else if (t->conn->opened)
