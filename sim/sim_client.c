@@ -98,16 +98,16 @@ static uint64_t leader_index(struct sim_client *c)
  * Clocks drift; raft's counts milliseconds. */
 static void check_fresh(struct sim_client *c)
 {
-    const struct sim_server *v = &c->sim->servers[c->deed.server];
+    const struct sim_server *v = &c->sim->servers[current(c)->server];
     uint64_t bound_ns = c->sim->plan.heartbeat_timeout_ms * ENV_MS_NS;
     uint64_t within_ns = bound_ns + bound_ns / 50 + 5 * ENV_MS_NS;
 
     sim_evaluated(c->sim, SIM_C12);
-    if (v->led_ns < c->deed.invoke_ns && v->heard_ns + within_ns < c->deed.invoke_ns)
+    if (v->led_ns < current(c)->invoke_ns && v->heard_ns + within_ns < current(c)->invoke_ns)
         sim_violate(c->sim, SIM_C12,
                     "%s answered read %llu, but had heard no leader for %llu ms when it was asked",
-                    v->name, (unsigned long long)c->deed.number,
-                    (unsigned long long)((c->deed.invoke_ns - v->heard_ns) / ENV_MS_NS));
+                    v->name, (unsigned long long)current(c)->number,
+                    (unsigned long long)((current(c)->invoke_ns - v->heard_ns) / ENV_MS_NS));
 }
 
 /* ---- the end of a deed ---------------------------------------------------------------------------------------- */
@@ -229,8 +229,8 @@ static void on_timeout(struct env_timer *t)
 
 static const uint8_t weights[SIM_DEED_COUNT] = {
     [SIM_DEED_WRITE] = 16,    [SIM_DEED_SWAP] = 6,   [SIM_DEED_MIXED] = 6,
-    [SIM_DEED_ABORTED] = 3,   [SIM_DEED_KEYED] = 8,  [SIM_DEED_CONDITION] = 0,
-    [SIM_DEED_UNCHANGED] = 0, [SIM_DEED_QUEUED] = 6, [SIM_DEED_AWAITED] = 4,
+    [SIM_DEED_ABORTED] = 3,   [SIM_DEED_KEYED] = 8,  [SIM_DEED_CONDITION] = 5,
+    [SIM_DEED_UNCHANGED] = 3, [SIM_DEED_QUEUED] = 6, [SIM_DEED_AWAITED] = 4,
     [SIM_DEED_READ] = 36,     [SIM_DEED_FRESH] = 3,  [SIM_DEED_CAUGHT_UP] = 4,
     [SIM_DEED_LARGE] = 2,
 };

@@ -76,8 +76,10 @@ static void write_put(struct sim_question *q, const struct sim_deed *d, const st
                   d->kind == SIM_DEED_SWAP || d->kind == SIM_DEED_MIXED ? "request" : "execute",
                   plan->answer_ms);
     if (d->kind == SIM_DEED_CONDITION)
-        words_add(&target, "&if=SELECT+v+FROM+kv+WHERE+k=%u&is=%lld", d->key,
-                  (long long)d->expected);
+        words_add(&target, "&if=%%22SELECT+v+FROM+kv+WHERE+k%%3D%u%%22&is=%%5B%%5B%lld%%5D%%5D",
+                  d->key, (long long)d->expected);
+    if (d->kind == SIM_DEED_UNCHANGED)
+        words_add(&target, "&if_index=%llu", (ULL)d->wait_index);
     if (d->kind == SIM_DEED_KEYED)
         words_add(&header, "Idempotency-Key: op-%llu\r\n", (ULL)d->number);
     body_put(&body, d);

@@ -95,7 +95,7 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
 enum {
     LEAST_READS = 10000,
     LEAST_REQUESTS = 2000,  /* of each kind */
-    LEAST_SENT_AGAIN = 300, /* keyed, after a doubt: C7 */
+    LEAST_SENT_AGAIN = 150, /* keyed, after a doubt: C7 */
     LEAST_RARE = 1000,      /* C9–C11: of one kind of request only */
     LEAST_EVALUATIONS = 10000,
     LEAST_R1 = 1000, /* and R4, S4, L1: looked at once or a few times in a seed */

@@ -34,6 +34,20 @@ static bool serves(struct sim *s, struct sim_server *v)
     return false;
 }
 
+/* What its queue took is written: a marker behind it is answered. */
+static bool queue_drains(struct sim *s, struct sim_server *v)
+{
+    uint64_t until = world_now_ns(s->world) + SERVE_LIMIT_S * ENV_S_NS;
+    int status = 0;
+
+    while (status != 200 && world_now_ns(s->world) < until && !s->result->violated) {
+        free(sim_ask(s, v, "POST", "/db/execute?queue&wait&timeout=30s", "[]", 40 * ENV_S_NS,
+                     &status));
+        (void)sim_go(s, 100 * ENV_MS_NS, NULL);
+    }
+    return status == 200;
+}
+
 static bool converged(struct sim *s)
 {
     uint64_t applied = 0;
@@ -63,6 +77,9 @@ static void judge_liveness(struct sim *s)
         if (!serves(s, v) && !s->result->violated && alive(v))
             sim_violate(s, SIM_L1, "%s answers no write within %d s after everything was healed",
                         v->name, SERVE_LIMIT_S);
+        if (!s->result->violated && alive(v) && !queue_drains(s, v) && !s->result->violated)
+            sim_violate(s, SIM_L1, "the queue of %s is not through within %d s", v->name,
+                        SERVE_LIMIT_S);
     }
     sim_evaluated(s, SIM_L1);
     if (!sim_go(s, SERVE_LIMIT_S * ENV_S_NS, converged))
