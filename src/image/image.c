@@ -51,8 +51,6 @@ static int files_open(struct image *im, struct err_text *why)
         rc = image_file_open(im, names[i], ENV_FILE_CREATE, files[i]);
     for (unsigned i = 0; rc == 0 && i < 2; i++)
         rc = image_record_prepare(im, i);
-    if (rc == 0)
-        rc = env_dir_sync(im->env, im->dir);
     return rc ? err_set(why, rc, "%s: cannot be opened: %s", im->dir, err_text_of(rc)) : 0;
 }
 
@@ -96,8 +94,9 @@ static int records_settle(struct image *im, const struct image_records *found)
     bool equal = found->good[0] && found->good[1] && found->head[0].number == found->head[1].number;
     int rc = 0;
 
-    if (im->now.number == 0)
-        return 0;
+    if (im->now.number ==
+        0) /* what a crash left of a first record must not come back beside the next */
+        return found->empty[0] ? 0 : image_record_clear(im, 0);
     if (!equal) /* equal: b was begun after a was durable */
         rc = image_record_write(im, 0);
     return rc ? rc : image_record_write(im, 1);

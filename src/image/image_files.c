@@ -151,7 +151,8 @@ int image_page_read(struct image *im, enum image_set set, uint32_t number, void 
 
 /* ---- records -------------------------------------------------------------------------------------------- */
 
-/* Its full size is there before the first record, so that a full disk cannot stop a cut at its end. */
+/* Its full size is there, and synced, before the first record, so that a full disk cannot stop a cut at its
+ * end. Names are synced when something rests on them: before the first journal, before an install. */
 int image_record_prepare(struct image *im, unsigned copy)
 {
     static const uint8_t zeros[IMAGE_SECTOR + IMAGE_STATE_MAX];
@@ -216,6 +217,14 @@ int image_record_write(struct image *im, unsigned copy)
     int rc = env_file_write(im->record[copy], sector, sizeof(sector), 0);
     if (rc == 0 && state.len)
         rc = env_file_write(im->record[copy], state.data, state.len, IMAGE_SECTOR);
+    return rc ? rc : env_file_sync(im->record[copy]);
+}
+
+int image_record_clear(struct image *im, unsigned copy)
+{
+    static const uint8_t zeros[IMAGE_SECTOR];
+    int rc = env_file_write(im->record[copy], zeros, sizeof(zeros), 0);
+
     return rc ? rc : env_file_sync(im->record[copy]);
 }
 

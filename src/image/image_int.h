@@ -94,6 +94,7 @@ int image_records_look(struct image *im, struct image_records *found,
                        struct err_text *why) MUST_USE;
 /* Write im->now to one copy and sync it. */
 int image_record_write(struct image *im, unsigned copy) MUST_USE;
+int image_record_clear(struct image *im, unsigned copy) MUST_USE; /* as if never written; synced */
 /* im->now becomes h with this state (taken over). */
 void image_now_set(struct image *im, const struct image_head *h, uint8_t *state);
 
