@@ -54,7 +54,8 @@ static void conn_timer_fire(struct env_timer *t)
         return;
     if (now < c->deadline_ns)
         env_timer_arm(&c->timer, c->deadline_ns - now);
-    else if (env_stream_pending(c->stream) < c->unsent_then) /* slow, but it goes on */
+    else if (env_stream_pending(c->stream) < c->unsent_then && !c->api->stopping)
+        /* slow, but it goes on; a stop waits once: the kernel's buffer alone may have taken some */
         conn_deadline_output(c, c->state == API_CONN_FINISHING ? FINISH_MS : LIMIT_HTTP_IDLE_MS);
     else
         api_conn_close(c);
@@ -133,6 +134,8 @@ void api_conn_retire(struct api_conn *c)
     c->close_after = true;
     if (c->state == API_CONN_OPEN && !c->busy && !c->pumping)
         conn_finish(c);
+    else if (c->state == API_CONN_OPEN && c->busy && c->request.part_due)
+        conn_deadline_output(c, FINISH_MS); /* a large result is read on, or given up */
 }
 
 static void conn_closed(void *ctx)
