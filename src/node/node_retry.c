@@ -29,6 +29,7 @@ void node_retry(struct node_wait *w, int rc, const char *text)
         return;
     }
     w->attempts_left--;
+    buf_reset(&w->out, 0); /* what came before this attempt broke off */
     n->counters.retried_executions += w->kind == WIRE_EXECUTE;
     n->counters.retried_queries += w->kind == WIRE_QUERY;
     n->counters.retried_requests += w->kind == WIRE_REQUEST;

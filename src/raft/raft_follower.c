@@ -180,11 +180,11 @@ static int snapshot_installed(struct raft *r, uint64_t index, uint64_t term,
 {
     bool agrees = trail_term_at(&r->trail, index) == term;
 
-    if (!agrees && r->role == RAFT_LEADER)
-        return ERR_INVALID; /* what is committed is in a leader's log */
+    if (!agrees && (r->role == RAFT_LEADER || index <= r->commit_index))
+        return ERR_INVALID; /* what is committed is in a leader's log, and in that of who knows it */
     if (agrees) {
         r->disk.durable_index = max_u64(r->disk.durable_index, index);
-        r->commit_index = index;
+        r->commit_index = max_u64(r->commit_index, index);
         conf_commit(r);
         trail_drop(&r->trail, index);
     } else {
@@ -206,7 +206,8 @@ int follower_snapshot(struct raft *r, uint64_t index, uint64_t term, const struc
         return snapshot_taken(r, index, term);
     if (!conf_is_sane(conf) || term == 0 || term > r->hard.term)
         return ERR_INVALID;
-    if (index > r->commit_index) {
+    /* Also one behind the commit index: entries of its range may be committed and not yet durable here. */
+    if (index > r->apply_index) {
         int rc = snapshot_installed(r, index, term, conf);
         if (rc)
             return rc;
