@@ -734,16 +734,17 @@ static inline void world_snapshot(struct world *w, raft_id id, uint64_t index)
 }
 
 /* The offered snapshot arrives whole and is durable: state, and the log cut to it or kept behind it. */
-static inline void world_install(struct world *w, raft_id id)
+/* stored_first: the LOG lane does one thing after the other; else what is on its way to the disk stays there. */
+static inline void world_install(struct world *w, raft_id id, bool stored_first)
 {
     struct world_node *n = &w->nodes[id];
     const struct world_node *from = &w->nodes[n->install_from];
     struct raft_in in = {.kind = RAFT_IN_SNAPSHOT};
     uint64_t index = from->snapshot_index;
 
-    while (n->batch_count) /* the LOG lane does one thing after the other */
+    while (stored_first && n->batch_count)
         world_stored(w, id, true);
-    if (n->untold_order)
+    if (stored_first && n->untold_order)
         world_tell_stored(w, n);
     n->install_from = 0;
     if (index <= n->apply_ordered || index == 0)
@@ -792,7 +793,7 @@ static inline void world_settle(struct world *w)
                 idle = false;
             }
             if (n->install_from)
-                world_install(w, id);
+                world_install(w, id, true);
         }
         if (idle)
             return;

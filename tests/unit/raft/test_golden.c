@@ -11,7 +11,7 @@
  *   drop …  dup …                       likewise
  *   stored ID [quiet]                   oldest batch reaches the disk (quiet: raft is not told)
  *   applied ID | propose ID N [BYTES] | read ID | conf ID CHANGE TARGET | transfer ID TO
- *   suspect ID WHOM | snapshot ID INDEX | install ID | sent ID TO ok|failed
+ *   suspect ID WHOM | snapshot ID INDEX | install ID [now] | sent ID TO ok|failed
  *   crash ID | restart ID [APPLIED] | cut A>B | heal | settle | dump | net
  *   silent COMMAND…                     the same without its trace */
 #include <setjmp.h>
@@ -293,7 +293,7 @@ static void command(struct world *w, const struct words *s)
     else if (VERB("snapshot"))
         world_snapshot(w, number_at(s, 1), number_at(s, 2));
     else if (VERB("install"))
-        world_install(w, number_at(s, 1));
+        world_install(w, number_at(s, 1), s->count < 3);
     else if (VERB("crash"))
         world_node_down(node_at(w, s, 1));
     else if (VERB("restart"))

@@ -121,7 +121,7 @@ static void do_snapshots(struct world *w, struct prng *p, raft_id id)
     if (!n->up)
         return;
     if (n->install_from && w->nodes[n->install_from].snapshot_index > 0)
-        world_install(w, id);
+        world_install(w, id, true);
     if (n->snapshot_to_count == 0)
         return;
     in.u.snapshot_sent.to = n->snapshot_to[--n->snapshot_to_count];
