@@ -5,14 +5,15 @@
  *                                       └── again, elsewhere, with the same key (KEYED)
  *
  * A client goes on after an unknown end as a new process. Every deed is remembered for sim_order.h; those of
- * one key that must be linearizable also for sim_history.h. */
+ * one key that must be linearizable also for sim_history.h. An agent is a client that asks only what it is
+ * told to, when and where. */
 #include "sim_client_int.h"
 #include <rq/util/assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { ATTEMPTS_MAX = 6, BURST_MAX = 3 };
+enum { ATTEMPTS_MAX = 6, BURST_MAX = 3, PROCESS_STRIDE = SIM_CLIENTS_MAX + SIM_AGENTS + 1 };
 
 struct sim_client {
     struct sim *sim;
@@ -22,6 +23,8 @@ struct sim_client {
     struct env_timer think, timeout;
     struct sim_talk talk;
     struct sim_server *server;
+    bool is_agent;
+    const struct sim_errand *errand; /* malloc'ed; NULL: none that is not begun */
     /* operation under way */
     bool busy;
     struct sim_deed deeds[BURST_MAX]; /* asked in one breath; heard of them are answered */
@@ -173,8 +176,10 @@ static void deed_end(struct sim_client *c, enum sim_op_end end)
                         d->swapped);
     }
     if (end == SIM_END_INFO)
-        c->process += SIM_CLIENTS_MAX; /* the old process stays busy for ever */
+        c->process += PROCESS_STRIDE; /* the old process stays busy for ever */
     c->busy = ++c->heard < c->asked;
+    if (c->is_agent)
+        c->sim->agent_done(c->sim, d);
 }
 
 /* One attempt is over. */
@@ -270,6 +275,11 @@ static void deed_draw(struct sim_client *c, struct sim_deed *d)
     d->kind = kind_draw(c);
     d->key = (uint32_t)prng_below(&c->rng, c->sim->plan.key_count);
     d->level = level_draw(c, d->kind);
+    if (c->errand) {
+        d->kind = c->errand->kind;
+        d->key = c->errand->key;
+        d->level = c->errand->level;
+    }
     d->expected = g->last_seen[d->key];
     if ((sim_deed_swaps(d->kind) && d->expected == 0) || /* no row yet: nothing to compare */
         (d->kind == SIM_DEED_UNCHANGED && g->last_index == 0))
@@ -309,7 +319,7 @@ static void history_begin(struct sim_client *c)
  * them takes longer. */
 static void deeds_begin(struct sim_client *c)
 {
-    const uint32_t burst = prng_chance_ppm(&c->rng, 150000) ? BURST_MAX : 1;
+    const uint32_t burst = !c->is_agent && prng_chance_ppm(&c->rng, 150000) ? BURST_MAX : 1;
 
     c->question.len = 0;
     c->asked = c->heard = 0;
@@ -333,11 +343,30 @@ static void deeds_begin(struct sim_client *c)
     history_begin(c);
 }
 
+/* An agent soon has time again. */
+static uint64_t timeout_ns(const struct sim_client *c)
+{
+    const struct sim_plan *p = &c->sim->plan;
+    uint64_t short_ns = 3 * p->heartbeat_timeout_ms * ENV_MS_NS;
+    return c->is_agent && short_ns < p->client_timeout_ns ? short_ns : p->client_timeout_ns;
+}
+
+static struct sim_server *errand_begun(struct sim_client *c)
+{
+    struct sim_server *v = c->errand->server;
+
+    free((void *)c->errand);
+    c->errand = NULL;
+    return v;
+}
+
 static void on_think(struct env_timer *t)
 {
     struct sim_client *c = t->ctx;
     struct sim *s = c->sim;
 
+    if (c->is_agent && (!c->errand || s->stop_clients))
+        return;
     if (s->stop_clients) {
         if (c->busy)
             deed_end(c, SIM_END_INFO);
@@ -345,14 +374,16 @@ static void on_think(struct env_timer *t)
     }
     if (!c->busy)
         deeds_begin(c);
-    if (!c->server || prng_chance_ppm(&c->rng, 200000))
+    if (c->errand)
+        c->server = errand_begun(c);
+    else if (!c->server || prng_chance_ppm(&c->rng, 200000))
         c->server = &s->servers[prng_below(&c->rng, s->plan.node_count)];
     for (uint32_t i = 0; i < c->asked; i++) {
         c->deeds[i].attempts++;
         c->deeds[i].server = c->server->at;
         world_note(s->world, "begin", c->deeds[i].number, c->server->at);
     }
-    env_timer_arm(&c->timeout, s->plan.client_timeout_ns);
+    env_timer_arm(&c->timeout, timeout_ns(c));
     sim_talk_ask(&c->talk, c->server, slice_of(c->question.text, c->question.len), c->asked);
 }
 
@@ -365,7 +396,8 @@ static void boot(struct env *e, void *ctx)
     c->talk.env = e;
     env_timer_init(&c->think, e, on_think, c);
     env_timer_init(&c->timeout, e, on_timeout, c);
-    think_again(c);
+    if (!c->is_agent)
+        think_again(c);
 }
 
 static struct sim_client *client_create(struct sim *s, uint32_t number)
@@ -374,6 +406,7 @@ static struct sim_client *client_create(struct sim *s, uint32_t number)
     char name[16];
 
     c->sim = s;
+    c->is_agent = number > SIM_CLIENTS_MAX;
     c->number = number;
     c->process = number;
     c->talk.sim = s;
@@ -392,6 +425,30 @@ void sim_clients_create(struct sim *s)
     s->shared = calloc(1, sizeof(*s->shared));
     for (uint32_t i = 0; i < s->plan.client_count; i++)
         s->clients[i] = client_create(s, i + 1);
+    for (uint32_t i = 0; i < SIM_AGENTS; i++)
+        s->agents[i] = client_create(s, SIM_CLIENTS_MAX + i + 1);
+}
+
+static void errand_run(struct env *e, void *ctx)
+{
+    struct sim_client *c = ctx;
+    (void)e;
+    on_think(&c->think);
+}
+
+bool sim_agent_send(struct sim *s, const struct sim_errand *errand)
+{
+    for (uint32_t i = 0; i < SIM_AGENTS; i++) {
+        struct sim_client *c = s->agents[i];
+        if (c->busy || c->errand)
+            continue;
+        struct sim_errand *copy = malloc(sizeof(*copy));
+        *copy = *errand;
+        c->errand = copy;
+        host_post(c->host, 0, errand_run, c);
+        return true;
+    }
+    return false;
 }
 
 struct sim_deeds *sim_clients_deeds(struct sim *s)
@@ -403,6 +460,10 @@ void sim_clients_destroy(struct sim *s)
 {
     for (uint32_t i = 0; i < s->plan.client_count; i++)
         free(s->clients[i]);
+    for (uint32_t i = 0; i < SIM_AGENTS && s->agents[i]; i++) {
+        free((void *)s->agents[i]->errand);
+        free(s->agents[i]);
+    }
     if (s->shared)
         free(s->shared->deeds.at);
     free(s->shared);

@@ -162,6 +162,28 @@ void sim_server_start(struct sim_server *v)
     host_start(v->host, boot, v);
 }
 
+/* ---- by request --------------------------------------------------------------------------------------- */
+
+static void transfer_done(void *ctx, int rc, const char *why)
+{
+    (void)ctx;
+    (void)rc;
+    (void)why;
+}
+
+static void transfer(struct env *e, void *ctx)
+{
+    struct sim_server *v = ctx;
+    (void)e;
+    if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
+        return; /* it stopped leading meanwhile */
+}
+
+void sim_server_transfer(struct sim_server *v)
+{
+    host_post(v->host, 0, transfer, v);
+}
+
 /* ---- SIGTERM ------------------------------------------------------------------------------------------- */
 
 static void node_stopped(void *ctx)

@@ -44,6 +44,7 @@ static void strike(void *ctx)
     if (!host_up(d->voter->host) || s->faults_over)
         return;
     world_trace(s->world, "duel: %s voted for %s", d->voter->name, d->second->name);
+    s->result->families[SIM_FAMILY_DUEL]++;
     host_crash(d->voter->host,
                HOST_CRASH_PROCESS); /* so that the first learns it and dials again */
     if (host_up(d->second->host))
@@ -52,19 +53,18 @@ static void strike(void *ctx)
     world_after(s->world, prng_range(&d->rng, 1, RESTART_MAX_MS) * ENV_MS_NS, voter_restart, s);
 }
 
-bool sim_duel_begin(struct sim *s, struct prng *rng)
+void sim_duel_begin(struct sim *s, struct prng *rng)
 {
     struct sim_server *leader = sim_leader(s);
 
     if (!leader || waiting(s) || s->plan.node_count < 3)
-        return false;
+        return;
     s->duel->until_ns = world_now_ns(s->world) + 4 * s->plan.heartbeat_timeout_ms * ENV_MS_NS;
     s->duel->term = 0;
     s->duel->leader = leader;
     host_crash(leader->host, prng_chance_ppm(rng, 500000) ? HOST_CRASH_POWER : HOST_CRASH_PROCESS);
     /* Of three nodes it is the one who votes. */
     world_after(s->world, prng_range(rng, 1, RESTART_MAX_MS) * ENV_MS_NS, leader_restart, s);
-    return true;
 }
 
 void sim_duel_campaigned(struct sim *s, struct sim_server *v, uint64_t term)

@@ -91,23 +91,6 @@ void sim_nemesis_ended(struct sim *s, struct sim_server *v, const char *reason)
     after(s, v, s->nemesis->off ? 100 * ENV_MS_NS : draw_ms(s, 20, 3000), restart);
 }
 
-/* ---- by request ------------------------------------------------------------------------------------------------ */
-
-static void transfer_done(void *ctx, int rc, const char *why)
-{
-    (void)ctx;
-    (void)rc;
-    (void)why;
-}
-
-static void transfer(struct env *e, void *ctx)
-{
-    struct sim_server *v = ctx;
-    (void)e;
-    if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
-        return; /* it stopped leading meanwhile */
-}
-
 /* ---- one injection of each family --------------------------------------------------------------------------- */
 
 static bool inject_crash(struct sim *s, enum host_crash kind)
@@ -181,7 +164,7 @@ static bool inject_hunt(struct sim *s)
         after(s, leader, draw_ms(s, 50, 4 * s->plan.heartbeat_timeout_ms), resume);
         return true;
     case 1:
-        host_post(leader->host, 0, transfer, leader);
+        sim_server_transfer(leader);
         after(s, leader, prng_below(r, 4) * ENV_MS_NS, isolate_later);
         return true;
     default:
@@ -362,7 +345,7 @@ static bool inject_transfer(struct sim *s)
 {
     struct sim_server *v = sim_leader(s);
     if (v)
-        host_post(v->host, 0, transfer, v);
+        sim_server_transfer(v);
     return v != NULL;
 }
 
@@ -419,7 +402,13 @@ static bool inject(struct sim *s, enum sim_family f)
     case SIM_FAMILY_TRANSFER:
         return inject_transfer(s);
     case SIM_FAMILY_DUEL:
-        return sim_duel_begin(s, &s->nemesis->rng);
+        sim_duel_begin(s, &s->nemesis->rng);
+        return false; /* counted when its moment has come */
+    case SIM_FAMILY_OVERTAKE:
+    case SIM_FAMILY_DEPOSE:
+    case SIM_FAMILY_HEIR:
+        sim_ambush_begin(s, f);
+        return false; /* likewise */
     case SIM_FAMILY_COUNT:
         break;
     }

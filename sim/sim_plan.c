@@ -6,9 +6,9 @@
 static const char *const profile_names[SIM_PROFILE_COUNT] = {"crash_only", "net_only", "disk_only",
                                                              "swarm", "quiet"};
 static const char *const family_names[SIM_FAMILY_COUNT] = {
-    "crash", "power",      "crash_call", "pause",     "partition", "reset",
-    "loss",  "black_hole", "sync_eio",   "write_eio", "nospc",     "stall",
-    "rot",   "wall_jump",  "stop",       "transfer",  "duel"};
+    "crash",      "power",    "crash_call", "pause",    "partition", "reset", "loss",
+    "black_hole", "sync_eio", "write_eio",  "nospc",    "stall",     "rot",   "wall_jump",
+    "stop",       "transfer", "duel",       "overtake", "depose",    "heir"};
 
 const char *sim_profile_name(enum sim_profile p)
 {
@@ -56,6 +56,8 @@ static void draw_families(struct sim_plan *p, struct prng *r)
         for (int i = SIM_FAMILY_PAUSE; i <= SIM_FAMILY_BLACK_HOLE; i++)
             f[i] = f[i] || prng_chance_ppm(r, 500000);
         f[SIM_FAMILY_TRANSFER] = prng_chance_ppm(r, 300000);
+        for (int i = SIM_FAMILY_OVERTAKE; i <= SIM_FAMILY_HEIR; i++)
+            f[i] = prng_chance_ppm(r, 300000);
         break;
     case SIM_DISK_ONLY:
         f[SIM_FAMILY_CRASH] = true;

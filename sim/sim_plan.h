@@ -18,7 +18,7 @@ enum sim_profile {
 const char *sim_profile_name(enum sim_profile p);
 bool sim_profile_parse(const char *text, enum sim_profile *out);
 
-enum { SIM_NODES_MAX = 7, SIM_CLIENTS_MAX = 8, SIM_KEYS_MAX = 8 };
+enum { SIM_NODES_MAX = 7, SIM_CLIENTS_MAX = 8, SIM_AGENTS = 4, SIM_KEYS_MAX = 8 };
 
 /* Families of faults; each on or off per seed. */
 enum sim_family {
@@ -38,7 +38,11 @@ enum sim_family {
     SIM_FAMILY_WALL_JUMP,
     SIM_FAMILY_STOP,     /* SIGTERM, and back again */
     SIM_FAMILY_TRANSFER, /* leadership handed over on request */
+    /* Those that lie in wait for a moment of Raft; counted when it came. */
     SIM_FAMILY_DUEL, /* two candidates of one term, and who voted for one restarts between them */
+    SIM_FAMILY_OVERTAKE, /* a longer log of an older term, and few left to vote */
+    SIM_FAMILY_DEPOSE,   /* a leader is cut off while another takes over, and is asked */
+    SIM_FAMILY_HEIR,     /* a leader that knows of no commit of the one before it is asked */
     SIM_FAMILY_COUNT
 };
 const char *sim_family_name(enum sim_family f);

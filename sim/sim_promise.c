@@ -84,6 +84,7 @@ static void raft_message_leaves(struct sim *s, struct sim_server *v, const struc
     }
     if (m.kind == RAFT_MSG_APPEND_RES && m.granted && m.log_index > 0) {
         sim_raft_acked(s, v, m.log_index, raft_term_at(node_raft(v->node), m.log_index));
+        s->acked(s, v, m.log_index);
         made = promise_note(s, PROMISE_APPEND, v);
         if (made) {
             made->index = m.log_index;

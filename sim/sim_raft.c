@@ -53,14 +53,15 @@ struct mirror {      /* what a node's log was when last looked at */
     uint64_t term, commit; /* R6, within the incarnation */
     uint64_t term_ever;    /* R6, across incarnations: as promised by votes */
     uint64_t applied;
-    uint64_t snapshot; /* its log begins behind it */
+    uint64_t snapshot;          /* its log begins behind it */
     uint64_t acked, acked_term; /* P2, across incarnations: promised and not overwritten since */
     enum raft_role role;
     uint64_t role_term;
     uint64_t heard_ms, heard_at_ns, looked_ns; /* L2: as LEADER; heard_ms by its own clock */
     bool seen;                                 /* this incarnation */
     uint64_t looks;
-    uint64_t calls; /* env calls it had made: unchanged, it did not run */
+    bool leads_commit; /* as leader it moved its commit index just now */
+    uint64_t calls;    /* env calls it had made: unchanged, it did not run */
 };
 
 struct sim_raft_watch {
@@ -112,7 +113,8 @@ static void reserve(uint64_t **array, uint64_t *cap, uint64_t index)
 static uint64_t term_at(const struct sim *s, const struct raft *r, const struct raft_view *view,
                         uint64_t index)
 {
-    return index < view->snapshot_index ? sim_raft_committed_term(s, index) : raft_term_at(r, index);
+    return index < view->snapshot_index ? sim_raft_committed_term(s, index)
+                                        : raft_term_at(r, index);
 }
 
 void sim_raft_restarted(struct sim *s, struct sim_server *v)
@@ -337,6 +339,7 @@ static void check_commit(struct sim *s, struct sim_server *v, const struct raft 
     if (view->commit_index > m->commit) {
         if (view->role == RAFT_LEADER)
             check_commit_rule(s, v, r, view);
+        m->leads_commit = view->role == RAFT_LEADER;
         note_committed(s, v, r, view->commit_index, view->hard.term);
     }
     m->term = view->hard.term;
@@ -394,6 +397,7 @@ static void look_at(struct sim *s, struct sim_server *v)
     if (!r || !(v->open || v->stopping) || calls == m->calls)
         return;
     m->calls = calls;
+    m->leads_commit = false;
     raft_look(r, &view);
     if (m->looks++ % 64 == 0)
         node_check(v->node);
@@ -402,7 +406,9 @@ static void look_at(struct sim *s, struct sim_server *v)
     m->seen = true;
     check_log(s, v, r, &view);
     check_commit(s, v, r, &view);
-    if (view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term))
+    bool leads =
+        view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term);
+    if (leads)
         check_new_leader(s, v, r, &view);
     if (view.role == RAFT_LEADER) {
         v->led_ns = world_now_ns(s->world);
@@ -418,6 +424,10 @@ static void look_at(struct sim *s, struct sim_server *v)
     m->role_term = view.hard.term;
     if (campaigns)
         s->campaigned(s, v, view.hard.term);
+    if (leads)
+        s->led(s, v, view.hard.term);
+    if (m->leads_commit)
+        s->committed(s, v, view.hard.term);
 }
 
 void sim_raft_look(struct sim *s)

@@ -74,11 +74,29 @@ static void finish(struct sim *s)
     world_destroy(s->world);
     sim_clients_destroy(s);
     sim_asker_destroy(s);
+    sim_ambush_destroy(s);
     sim_duel_destroy(s);
     sim_nemesis_destroy(s);
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
         sim_history_destroy(s->histories[i]);
     free(s);
+}
+
+static void campaigned(struct sim *s, struct sim_server *v, uint64_t term)
+{
+    sim_duel_campaigned(s, v, term);
+    sim_ambush_campaigned(s, v, term);
+}
+
+static void hooks_set(struct sim *s)
+{
+    s->ended = sim_nemesis_ended;
+    s->campaigned = campaigned;
+    s->voted = sim_duel_voted;
+    s->acked = sim_ambush_acked;
+    s->led = sim_ambush_led;
+    s->committed = sim_ambush_committed;
+    s->agent_done = sim_ambush_agent_done;
 }
 
 void sim_run(const struct sim_plan *plan, struct sim_result *out)
@@ -95,9 +113,8 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     sim_raft_watch_create(s);
     sim_nemesis_create(s);
     sim_duel_create(s);
-    s->ended = sim_nemesis_ended;
-    s->campaigned = sim_duel_campaigned;
-    s->voted = sim_duel_voted;
+    sim_ambush_create(s);
+    hooks_set(s);
     sim_cluster_create(s);
     sim_asker_create(s);
     sim_promises_create(s);

@@ -5,7 +5,7 @@
  *
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
- *      sim_duel.c                  one thing to break, with an eye on Raft: a vote between two candidates
+ *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
  *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
  *      sim_order.c sim_history.c   was it possible: pure judges
@@ -16,8 +16,8 @@
  *      sim_shadow.c                what recovery would find
  *      sim_core.c                  violations; the state they share is struct sim
  *
- * What goes up: sim.ended tells the nemesis of an incarnation's end, sim.campaigned and sim.voted a duel
- * of what it waits for; sim_run.c fills them in. */
+ * What goes up: sim.ended tells the nemesis of an incarnation's end, the others tell duels and ambushes of
+ * what they wait for; sim_run.c fills them in. */
 #ifndef SIM_RUN_H
 #define SIM_RUN_H
 
@@ -83,6 +83,7 @@ struct sim_promises;   /* sim_promise.c */
 struct sim_client;     /* sim_client.c */
 struct sim_nemesis;    /* sim_nemesis.c */
 struct sim_duel;       /* sim_duel.c */
+struct sim_ambush;     /* sim_ambush.c */
 struct clients_shared; /* sim_client.c */
 struct sim_asker;      /* sim_ask.c */
 
@@ -98,11 +99,13 @@ struct sim {
     struct sim_server servers[SIM_NODES_MAX];
     struct stop_watch stop_watches[SIM_NODES_MAX];
     struct sim_client *clients[SIM_CLIENTS_MAX];
-    struct shadow_cache *shadows; /* of each server */
+    struct sim_client *agents[SIM_AGENTS]; /* ask only when told to */
+    struct shadow_cache *shadows;          /* of each server */
     struct sim_raft_watch *watch;
     struct sim_promises *promises;
     struct sim_nemesis *nemesis;
     struct sim_duel *duel;
+    struct sim_ambush *ambush;
     struct clients_shared *shared;
     struct sim_asker *asker;
     struct sim_history *histories[SIM_KEYS_MAX];
@@ -111,6 +114,10 @@ struct sim {
     void (*campaigned)(struct sim *s, struct sim_server *v, uint64_t term);
     /* The vote leaves just now: on the voter's own stack. */
     void (*voted)(struct sim *s, struct sim_server *voter, uint64_t candidate, uint64_t term);
+    void (*acked)(struct sim *s, struct sim_server *v, uint64_t index); /* likewise */
+    void (*led)(struct sim *s, struct sim_server *v, uint64_t term);    /* it begins to */
+    void (*committed)(struct sim *s, struct sim_server *leader, uint64_t term);
+    void (*agent_done)(struct sim *s, const struct sim_deed *d);
     bool faults_over;
     bool stop_clients;
 };
@@ -133,6 +140,7 @@ bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s));
 void sim_cluster_create(struct sim *s);
 void sim_server_start(struct sim_server *v);
 void sim_server_stop(struct sim_server *v);                            /* as SIGTERM does it */
+void sim_server_transfer(struct sim_server *v);                        /* hand over, if it leads */
 struct sim_server *sim_server_of(struct sim *s, const struct host *h); /* NULL: a client's host */
 struct sim_server *
 sim_leader(struct sim *s); /* the one with the highest term that believes so; NULL */
@@ -147,6 +155,14 @@ struct sim_deeds {
 };
 struct sim_deeds *sim_clients_deeds(struct sim *s);
 bool sim_deed_happens(enum sim_deed_kind kind); /* does any client ever do it */
+struct sim_errand {
+    enum sim_deed_kind kind; /* WRITE or READ */
+    enum sim_level level;
+    uint32_t key;
+    struct sim_server *server;
+};
+/* An idle agent asks at once; its deed counts like any client's. false: all are busy. */
+bool sim_agent_send(struct sim *s, const struct sim_errand *errand);
 
 /* sim_ask.c */
 void sim_asker_create(struct sim *s);
@@ -167,11 +183,20 @@ void sim_nemesis_ended(struct sim *s, struct sim_server *v, const char *reason);
 /* sim_duel.c */
 void sim_duel_create(struct sim *s);
 void sim_duel_destroy(struct sim *s);
-bool sim_duel_begin(struct sim *s,
-                    struct prng *rng); /* the leader dies; false: there is none, or a duel is on */
+void sim_duel_begin(struct sim *s, struct prng *rng); /* the leader dies; unless a duel is on */
 void sim_duel_campaigned(struct sim *s, struct sim_server *v,
                          uint64_t term); /* as sim.campaigned */
 void sim_duel_voted(struct sim *s, struct sim_server *voter, uint64_t candidate, uint64_t term);
+
+/* sim_ambush.c */
+void sim_ambush_create(struct sim *s);
+void sim_ambush_destroy(struct sim *s);
+void sim_ambush_begin(struct sim *s, enum sim_family f); /* nothing, while another is on */
+void sim_ambush_campaigned(struct sim *s, struct sim_server *v, uint64_t term);
+void sim_ambush_led(struct sim *s, struct sim_server *v, uint64_t term);
+void sim_ambush_committed(struct sim *s, struct sim_server *leader, uint64_t term);
+void sim_ambush_acked(struct sim *s, struct sim_server *v, uint64_t index);
+void sim_ambush_agent_done(struct sim *s, const struct sim_deed *d);
 
 /* sim_shadow.c */
 void sim_shadows_create(struct sim *s);
@@ -180,7 +205,7 @@ void sim_shadows_destroy(struct sim *s);
 struct sim_shadow {
     int rc; /* of image_open and rlog_open */
     struct raft_hard hard;
-    uint64_t image_index; /* 0: none */
+    uint64_t image_index;             /* 0: none */
     uint64_t first_index, last_index; /* of the log */
     uint64_t terms_cap;
     uint64_t *terms; /* by index, malloc'ed: sim_shadow_fini */
