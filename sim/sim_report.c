@@ -107,6 +107,8 @@ enum {
     LEAST_INSTALLS = 10,
     LEAST_FAMILY_PER_10_SEEDS = 5,
     LEAST_ROT_PER_10_SEEDS = 1,
+    LEAST_DUEL_PER_10_SEEDS = 1, /* struck, not begun */
+    LEAST_AMBUSH_PER_10_SEEDS = 2,
 };
 
 static bool print_limit(FILE *out, const char *what, uint64_t count, uint64_t least)
@@ -166,6 +168,22 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     }
 }
 
+static uint64_t least_family(enum sim_family f)
+{
+    switch ((int)f) {
+    case SIM_FAMILY_ROT:
+        return LEAST_ROT_PER_10_SEEDS;
+    case SIM_FAMILY_DUEL:
+        return LEAST_DUEL_PER_10_SEEDS;
+    case SIM_FAMILY_OVERTAKE:
+    case SIM_FAMILY_DEPOSE:
+    case SIM_FAMILY_HEIR:
+        return LEAST_AMBUSH_PER_10_SEEDS;
+    default:
+        return LEAST_FAMILY_PER_10_SEEDS;
+    }
+}
+
 bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile profile)
 {
     const struct sim_result *t = &sums->total;
@@ -203,7 +221,7 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         enough &= print_limit(out, "image installed", t->installs, scaled(sums, LEAST_INSTALLS));
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
-        uint64_t least = i == SIM_FAMILY_ROT ? LEAST_ROT_PER_10_SEEDS : LEAST_FAMILY_PER_10_SEEDS;
+        uint64_t least = least_family((enum sim_family)i);
         if (sums->family_on[i])
             enough &= print_limit(out, what, t->families[i], sums->family_on[i] * least / 10);
     }
