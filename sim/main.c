@@ -2,9 +2,11 @@
  *
  *   rqsim run --seed N [--nodes K] [--profile P] [--trace FILE]
  *   rqsim seeds A..B [--nodes K] [--profile P] [--jobs J] [--twice] [--quiet] [--until-found]
+ *   rqsim judge FILE…
  *
  * Many seeds run in worker processes, each a chunk of its own; --twice runs every seed in two processes
  * that differ in what must not matter and compares the trace hashes. */
+#include "sim_judge.h"
 #include "sim_report.h"
 #include <rq/db.h>
 #include <stdlib.h>
@@ -31,6 +33,8 @@ static const char usage_text[] =
     "      --twice        run each in two processes and compare the trace hashes\n"
     "      --quiet        print only violations and sums\n"
     "      --until-found  stop at the first violation (used when hunting planted bugs)\n"
+    "  rqsim judge FILE...\n"
+    "      histories of real nodes, as jepsen/run keeps them\n"
     "\n"
     "  profiles: crash_only net_only disk_only swarm (default) quiet\n"
     "  exit status: 0 nothing found; 1 a violation, a hash mismatch or too little activity; 2 "
@@ -215,6 +219,36 @@ static int run_many(const struct options *o)
     return sums.violations || sums.mismatches || !enough ? 1 : 0;
 }
 
+/* ---- histories of others ------------------------------------------------------------------------------ */
+
+static bool judge_file(const char *path)
+{
+    static const char *const verdicts[] = {"good", "BAD", "INVALID"};
+    struct sim_judge_counts c;
+    struct err_text why = {""};
+    FILE *f = fopen(path, "r");
+
+    if (!f) {
+        (void)printf("%s: cannot be read\n", path);
+        return false;
+    }
+    enum sim_judgement verdict = sim_judge(f, &c, &why);
+    (void)fclose(f);
+    (void)printf("%s: %s: %zu operations, %zu ok, %zu failed, %zu unknown, %zu keys%s%s\n", path,
+                 verdicts[verdict], c.operations, c.ok, c.failed, c.unknown, c.keys,
+                 why.text[0] ? ": " : "", why.text);
+    return verdict == SIM_JUDGE_GOOD;
+}
+
+static int judge_files(char **paths, int count)
+{
+    bool good = count > 0;
+
+    for (int i = 0; i < count; i++)
+        good &= judge_file(paths[i]);
+    return good ? 0 : 1;
+}
+
 /* ---- arguments ---------------------------------------------------------------------------------------- */
 
 static bool parse_range(const char *text, struct options *o)
@@ -258,6 +292,8 @@ int main(int argc, char **argv)
     struct options o = {.jobs = 1, .profile = SIM_SWARM};
     bool many = argc > 2 && strcmp(argv[1], "seeds") == 0;
 
+    if (argc > 2 && strcmp(argv[1], "judge") == 0)
+        return judge_files(argv + 2, argc - 2);
     if (argc < 2 || (!many && strcmp(argv[1], "run") != 0))
         return usage();
     if (many && !parse_range(argv[2], &o))
