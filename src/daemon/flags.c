@@ -9,21 +9,13 @@
 #include <stdio.h>
 #include <string.h>
 
-enum flag_kind { FLAG_TEXT, FLAG_BOOL, FLAG_INT, FLAG_UINT, FLAG_TIME };
-
-struct flag_row {
-    const char *name;
-    enum flag_kind kind;
-    size_t offset;
-};
-
-static const struct flag_row flag_table[] = {
-#define FLAG_ROW(kind, field, name, value) {name, FLAG_##kind, offsetof(struct flags, field)},
+static const struct flags_row flag_table[] = {
+#define FLAG_ROW(kind, field, name, value) {name, FLAGS_KIND_##kind, offsetof(struct flags, field)},
     FLAGS_TABLE(FLAG_ROW)
 #undef FLAG_ROW
     /* Older names (daemon.md §12.2, P-5). */
-    {"raft-timeout", FLAG_TIME, offsetof(struct flags, raft_heartbeat_timeout)},
-    {"otlp-metrics-interval", FLAG_TIME, offsetof(struct flags, otlp_interval)},
+    {"raft-timeout", FLAGS_KIND_TIME, offsetof(struct flags, raft_heartbeat_timeout)},
+    {"otlp-metrics-interval", FLAGS_KIND_TIME, offsetof(struct flags, otlp_interval)},
 };
 enum { FLAG_COUNT = sizeof flag_table / sizeof flag_table[0] };
 
@@ -38,7 +30,7 @@ const struct flags *flags_defaults(void)
     return &flag_defaults;
 }
 
-static const struct flag_row *flag_find(const char *name, size_t len)
+const struct flags_row *flags_row_find(const char *name, size_t len)
 {
     for (size_t i = 0; i < FLAG_COUNT; i++)
         if (strlen(flag_table[i].name) == len && memcmp(flag_table[i].name, name, len) == 0)
@@ -139,29 +131,29 @@ static void quote(const char *text, char *dst, size_t cap)
     dst[at] = '\0';
 }
 
-static int value_store(const struct flag_row *row, const char *text, struct flags *out,
+static int value_store(const struct flags_row *row, const char *text, struct flags *out,
                        struct err_text *why)
 {
     void *field = (char *)out + row->offset;
     char quoted[400];
     int rc = 0;
     switch (row->kind) {
-    case FLAG_TEXT:
+    case FLAGS_KIND_TEXT:
         *(const char **)field = text;
         return 0;
-    case FLAG_BOOL:
+    case FLAGS_KIND_BOOL:
         if (bool_parse(text, field))
             return 0;
         quote(text, quoted, sizeof quoted);
         return err_set(why, ERR_INVALID, "invalid boolean value %s for -%s: parse error", quoted,
                        row->name);
-    case FLAG_INT:
+    case FLAGS_KIND_INT:
         rc = int_parse(text, field);
         break;
-    case FLAG_UINT:
+    case FLAGS_KIND_UINT:
         rc = magnitude_parse(text, field);
         break;
-    case FLAG_TIME:
+    case FLAGS_KIND_TIME:
         rc = http_duration_parse(slice_str(text), field);
         break;
     }
@@ -174,7 +166,7 @@ static int value_store(const struct flag_row *row, const char *text, struct flag
 
 /* ---- arguments ---------------------------------------------------------------------------------------------------- */
 
-static void note_given(const struct flag_row *row, struct flags *out)
+static void note_given(const struct flags_row *row, struct flags *out)
 {
     out->reap_given |= strcmp(row->name, "raft-reap-node-timeout") == 0;
     out->reap_read_only_given |= strcmp(row->name, "raft-reap-read-only-node-timeout") == 0;
@@ -192,7 +184,7 @@ static enum flags_outcome flag_take(int argc, const char *const *argv, int *at, 
     }
     const size_t len = strcspn(name, "=");
     const char *value = name[len] == '=' ? name + len + 1 : NULL;
-    const struct flag_row *row = flag_find(name, len);
+    const struct flags_row *row = flags_row_find(name, len);
     if (!row) {
         if ((len == 1 && name[0] == 'h') || (len == 4 && memcmp(name, "help", 4) == 0))
             return FLAGS_HELP;
@@ -200,7 +192,7 @@ static enum flags_outcome flag_take(int argc, const char *const *argv, int *at, 
                 (int)(len > 400 ? 400 : len), name);
         return FLAGS_SYNTAX;
     }
-    if (!value && row->kind == FLAG_BOOL)
+    if (!value && row->kind == FLAGS_KIND_BOOL)
         value = "true";
     if (!value && *at < argc)
         value = argv[(*at)++];
@@ -274,20 +266,6 @@ enum flags_outcome flags_parse(int argc, const char *const *argv,
 }
 
 /* ---- words ------------------------------------------------------------------------------------------------------------ */
-
-void flags_usage(void (*line)(void *ctx, const char *text), void *ctx)
-{
-    static const char *const kinds[] = {" string", "", " int", " uint", " duration"};
-    struct err_text text;
-    line(ctx, "");
-    line(ctx, "rqlited: SQLite replicated by Raft, with an HTTP API.");
-    line(ctx, "");
-    line(ctx, "Usage: rqlited [flags] <data directory>");
-    for (size_t i = 0; i < FLAG_COUNT; i++) {
-        err_set(&text, 0, "  -%s%s", flag_table[i].name, kinds[flag_table[i].kind]);
-        line(ctx, text.text);
-    }
-}
 
 const char *flags_unsupported(const struct flags *f)
 {

@@ -108,63 +108,12 @@ static void test_arguments(void **state)
             "-raft-reap-read-only-node-timeout must be greater than 0");
 }
 
-static void test_checks_between_flags(void **state)
+static void test_checks_beyond_the_contract(void **state)
 {
     (void)state;
-    refused("-node-id 1", "data directory path is required");
-    refused("-http-cert c d", "either both -http-cert and -http-key must be set, or neither");
-    refused("-node-key c d", "either both -node-cert and -node-key must be set, or neither");
-    refused("-http-verify-common-name n d",
-            "-http-verify-common-name requires -http-verify-client");
-    refused("-node-verify-common-name n d",
-            "-node-verify-common-name requires -node-verify-client");
-    refused("-raft-addr localhost:4001 d", "HTTP and Raft addresses must differ");
-    refused("-http-addr http://h:1 d",
-            "HTTP options should not include protocol (http:// or https://)");
-    refused("-http-adv-addr HTTPx d",
-            "HTTP options should not include protocol (http:// or https://)");
-    refused("-http-addr nope d", "HTTP bind address not valid");
-    refused("-http-adv-addr nope d", "HTTP advertised HTTP address not valid");
-    refused("-http-addr 0.0.0.0:4001 d", "advertised HTTP address is not routable (0.0.0.0), "
-                                         "specify it via -http-addr or -http-adv-addr");
-    refused("-http-addr [::]:4001 d", "advertised HTTP address is not routable (::), specify it "
-                                      "via -http-addr or -http-adv-addr");
-    refused("-raft-addr nope d", "raft bind address not valid");
-    refused("-raft-addr h:x d", "raft bind port not valid");
-    refused("-raft-adv-addr h d", "raft advertised address not valid");
-    refused("-raft-addr 0.0.0.0:4002 d", "advertised Raft address is not routable (0.0.0.0), "
-                                         "specify it via -raft-addr or -raft-adv-addr");
-    refused("-raft-adv-addr h:x d", "raft advertised port is not valid");
-    refused("-http-adv-addr h:1 -raft-adv-addr h:1 d",
-            "advertised HTTP and Raft addresses must differ");
-    refused("-bootstrap-expect 3 -raft-non-voter d",
-            "bootstrapping only applicable to voting nodes");
-    refused("-join nope d", "nope is an invalid join address");
-    refused("-join h:1,a:b:c d", "a:b:c is an invalid join address");
-    refused("-join localhost:4002 d", "node cannot join with itself unless bootstrapping");
     refused("-join http://localhost:4001/x d", "node cannot join with itself unless bootstrapping");
-    refused("-join h:1 -auto-restore f d", "auto-restoring cannot be used when joining a cluster");
-    refused("-join h:1 -disco-mode dns d",
-            "disco mode cannot be used when also explicitly joining a cluster");
-    refused("-cdc-config f -raft-non-voter d", "CDC cannot be enabled on non-voting nodes");
     refused("-on-disk-path p d", "-on-disk-path and -on-disk-startup require -on-disk");
-}
-
-static void test_checks_of_services(void **state)
-{
-    (void)state;
-    refused("-otlp-cert c d", "either both -otlp-cert and -otlp-key must be set, or neither");
-    refused("-otlp-insecure d", "OTLP options require -otlp-endpoint");
-    refused("-otlp-endpoint http://h:1 d", "-otlp-endpoint must not include a protocol scheme");
-    refused("-otlp-endpoint h d", "-otlp-endpoint is not a valid address");
-    refused("-otlp-endpoint h:1 -otlp-interval 0 d", "-otlp-interval must be greater than zero");
-    refused("-otlp-endpoint h:1 -otlp-insecure -otlp-no-verify d",
-            "-otlp-insecure cannot be used with other OTLP TLS options");
-    refused("-disco-mode etcd-kv -bootstrap-expect 3 d",
-            "bootstrapping not applicable when using etcd-kv");
-    refused("-disco-mode dns d",
-            "bootstrap-expect value required when using dns with a voting node");
-    refused("-disco-mode x d", "disco mode must be one of consul-kv, etcd-kv, dns, or dns-srv");
+    refused("-on-disk-startup d", "-on-disk-path and -on-disk-startup require -on-disk");
 }
 
 static void test_join_lists_take_both_kinds(void **state)
@@ -199,8 +148,7 @@ int main(void)
         cmocka_unit_test(test_syntax_of_values),
         cmocka_unit_test(test_syntax_errors_have_gos_words),
         cmocka_unit_test(test_arguments),
-        cmocka_unit_test(test_checks_between_flags),
-        cmocka_unit_test(test_checks_of_services),
+        cmocka_unit_test(test_checks_beyond_the_contract),
         cmocka_unit_test(test_join_lists_take_both_kinds),
         cmocka_unit_test(test_services_that_are_not_built_are_named),
     };
