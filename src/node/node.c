@@ -150,7 +150,7 @@ int node_create(struct env *e, const struct node_config *config,
     init_state(n);
     n->readers = mem_zalloc(n->config.reader_count * sizeof(*n->readers));
     n->propose_bytes = mem_alloc(RAFT_ENTRIES_PER_STEP * sizeof(*n->propose_bytes));
-    n->incoming_confs = mem_alloc(NODE_CONFS_MAX * sizeof(*n->incoming_confs));
+    n->incoming_confs = mem_alloc(RAFT_ENTRIES_PER_STEP * sizeof(*n->incoming_confs));
     rc = n->readers && n->propose_bytes && n->incoming_confs ? create_peers(n) : ERR_NOMEM;
     if (rc) {
         mem_free(n->readers);

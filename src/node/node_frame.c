@@ -142,12 +142,15 @@ static int incoming_conf(struct node *n, const struct wire_entry *e, struct raft
 {
     struct wire_conf conf;
 
-    if (n->incoming_conf_count == NODE_CONFS_MAX)
+    if (n->incoming_conf_count == RAFT_ENTRIES_PER_STEP)
         return ERR_PROTOCOL;
     int rc = wire_conf_get(e->payload, &conf);
     if (rc)
         return rc;
-    struct raft_conf *out = &n->incoming_confs[n->incoming_conf_count++];
+    struct raft_conf *out = mem_alloc(sizeof(*out));
+    if (!out)
+        return ERR_NOMEM;
+    n->incoming_confs[n->incoming_conf_count++] = out;
     wire_conf_to_raft(&conf, out);
     meta->conf = out;
     return 0;
@@ -187,6 +190,8 @@ static void incoming_drop(struct node *n)
 {
     for (uint32_t i = 0; i < n->incoming_count; i++)
         node_entry_unref(n->incoming[i]);
+    for (uint32_t i = 0; i < n->incoming_conf_count; i++)
+        mem_free(n->incoming_confs[i]);
     n->incoming_count = 0;
     n->incoming_conf_count = 0;
 }

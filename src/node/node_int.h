@@ -554,7 +554,7 @@ struct node {
     struct node_entry **incoming; /* payloads of the APPEND_REQ being stepped */
     uint32_t incoming_count, incoming_cap;
     struct raft_entry *incoming_meta;
-    struct raft_conf *incoming_confs;
+    struct raft_conf **incoming_confs; /* a newcomer is sent all changes of its cluster at once */
     uint32_t incoming_conf_count;
     uint64_t incoming_first;
     struct node_entry *conf_entry; /* payload of the configuration being proposed */
