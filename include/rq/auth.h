@@ -60,6 +60,11 @@ int auth_create(struct slice json, const uint8_t key[AUTH_KEY_BYTES], struct aut
                 struct err_text *why) MUST_USE;
 void auth_destroy(struct auth *a); /* may be NULL */
 
+/* The password that a credentials file gives a user, for who speaks on its behalf; a hash stays one. json: as
+ * for auth_create. dst: NUL-terminated. 0, ERR_NOT_FOUND. */
+int auth_password_find(struct slice json, const char *user,
+                       char dst[AUTH_PASSWORD_MAX + 1]) MUST_USE;
+
 struct auth_question {
     struct slice user, password; /* lent; user of len 0: no credentials were given */
     uint32_t perms;              /* of enum auth_perm: all of them are needed */

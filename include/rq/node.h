@@ -38,7 +38,11 @@ struct node_config {
     const struct node_codec *codec; /* lent for the node's life */
     struct guard *guard;   /* judges what other nodes pass on; lent for the node's life; NULL: all may do all */
     bool non_voter;        /* -raft-non-voter */
-    bool bootstrap;        /* fresh and alone: found a new cluster of this node (decided by the daemon) */
+    bool bootstrap;        /* fresh: found a new cluster (decided by the daemon) … */
+    const struct wire_conf *founders; /* … of these voters, all of whom pledged themselves (node_found); copied;
+                                         NULL: of this node alone */
+    uint32_t bootstrap_expect;        /* -bootstrap-expect; 0: found none with others */
+    const char *join_user, *join_password; /* of -join-as, for what this node asks of others; NULL: none; copied */
 
     struct db_config db;   /* path NULL: <dir>/db.sqlite */
     uint32_t segment_bytes;
@@ -107,6 +111,20 @@ void node_forget(struct node *n, uint64_t ticket);
  * this node is in the committed configuration. */
 int node_join(struct node *n, const char *raft_addr, uint64_t timeout_ms,
               void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+/* ---- founding a cluster with others (daemon.md §3.5): tell all, until the set is complete; gather the pledges;
+ * then create the node anew with `bootstrap` and `founders`. */
+
+/* Tell the node at raft_addr, which may be this one, that this node is ready. done() exactly once. */
+int node_notify(struct node *n, const char *raft_addr, uint64_t timeout_ms,
+                void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+/* true: so many as expected have told us, and no cluster is known: *out has them. */
+bool node_founders(const struct node *n, struct wire_conf *out);
+/* Ask all of them to found with none but this node. done() exactly once: rc 0: they will not, and *out of
+ * node_founders stands. ERR_BUSY: another one founds, or will; else one of them was not reached and has left the
+ * set. ERR_BUSY, ERR_NOT_READY at once: not complete, asking already, not open. timeout_ms: for each. */
+int node_found(struct node *n, uint64_t timeout_ms,
+               void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+
 /* What a client wants done with a member, by the leader. A leader that is another node judges the
  * credentials by its own file: ERR_DENIED. */
 struct node_order {
@@ -128,6 +146,9 @@ int node_transfer(struct node *n, struct slice name, void (*done)(void *ctx, int
  * (POST /snapshot). 0: done() exactly once. ERR_EXISTS: it is up to date; ERR_BUSY: somebody else asked just
  * now; ERR_NOT_READY. */
 int node_snapshot(struct node *n, uint64_t trailing, void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
+
+/* Where other nodes reach it, numeric; "" before it listens. Lent for the node's life. */
+const char *node_bound_addr(const struct node *n);
 
 struct node_member_view {
     char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
@@ -174,7 +195,7 @@ struct node_counters {
     uint64_t retried_executions, retried_queries, retried_requests; /* further attempts */
     /* what other nodes asked of this one */
     uint64_t served_executions, served_queries, served_requests;
-    uint64_t served_joins, served_removals, served_stepdowns, served_metas, answered_metas;
+    uint64_t served_joins, served_notifies, served_removals, served_stepdowns, served_metas, answered_metas;
     uint64_t self_metas;     /* questions of ours about ourselves */
     uint64_t asks_timed_out; /* questions of ours that nobody answered in time */
     /* as leader */

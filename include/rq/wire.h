@@ -39,6 +39,8 @@ enum wire_kind {
     WIRE_FORWARD_PULL, /* after a WIRE_FORWARD_RES with `more`: go on, or stop (struct wire_forward_pull) */
     WIRE_IMAGE_REQ, /* give me the next chunk of your image: u32 number of the chunk, 0 begins */
     WIRE_IMAGE_RES, /* struct wire_image_res */
+    WIRE_NOTIFY_REQ, /* I am ready to found a cluster (struct wire_join) */
+    WIRE_NOTIFY_RES,
     WIRE_KIND_MAX_
 };
 
@@ -128,10 +130,13 @@ int wire_conf_get(struct slice payload, struct wire_conf *c) MUST_USE; /* 0, ERR
 /* The part raft needs. */
 void wire_conf_to_raft(const struct wire_conf *c, struct raft_conf *out);
 
+/* JOIN: add me. NOTIFY: count me among those who will found a cluster. */
 struct wire_join {
     struct slice name, addr;
     uint64_t store_id;
     bool voter;
+    bool pledge; /* NOTIFY: … and found none but with me */
+    struct slice user, password; /* user of len 0: none */
 };
 int wire_join_put(struct buf *out, const struct wire_join *j);
 int wire_join_get(struct slice body, struct wire_join *j) MUST_USE;
@@ -144,7 +149,7 @@ struct wire_order {
 int wire_order_put(struct buf *out, const struct wire_order *o);
 int wire_order_get(struct slice body, struct wire_order *o) MUST_USE; /* 0, ERR_PROTOCOL */
 
-/* Answer to JOIN, REMOVE, STEPDOWN: rc, the leader's address when rc is ERR_NOT_LEADER, words otherwise. */
+/* Answer to JOIN, NOTIFY, REMOVE, STEPDOWN: rc, the leader's address when rc is ERR_NOT_LEADER, words otherwise. */
 struct wire_answer {
     int32_t rc; /* 0 or ERR_*; travels as wire_rc_put's number */
     uint64_t cluster_id;

@@ -116,6 +116,7 @@ static const struct {
     VALUE_ROW("cluster.num_get_node_api_req_local", n.self_metas),
     VALUE_ROW("cluster.num_get_node_api_resp", n.answered_metas),
     VALUE_ROW("cluster.num_join_req", n.served_joins),
+    VALUE_ROW("cluster.num_notify_req", n.served_notifies),
     VALUE_ROW("cluster.num_query_req", n.served_queries),
     VALUE_ROW("cluster.num_remove_node_req", n.served_removals),
     VALUE_ROW("cluster.num_request_req", n.served_requests),

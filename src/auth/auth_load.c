@@ -207,3 +207,27 @@ int auth_load(struct auth *a, struct slice json, struct err_text *why)
     cJSON_Delete(root);
     return rc;
 }
+
+int auth_password_find(struct slice json, const char *user, char dst[AUTH_PASSWORD_MAX + 1])
+{
+    cJSON *all = cJSON_ParseWithLength((const char *)json.data, json.len);
+    const cJSON *item = NULL;
+    struct err_text why;
+    struct entry e;
+    int rc = ERR_NOT_FOUND;
+    cJSON_ArrayForEach(item, all)
+    {
+        if (entry_parse(item, &e, 0, &why) != 0 || strcmp(e.username->valuestring, user) != 0)
+            continue;
+        const struct slice password =
+            slice_str(cJSON_IsString(e.password) ? e.password->valuestring : "");
+        if (password.len > AUTH_PASSWORD_MAX)
+            continue;
+        memset(dst, 0, AUTH_PASSWORD_MAX + 1);
+        if (password.len > 0)
+            memcpy(dst, password.data, password.len);
+        rc = 0; /* the last entry of a name counts */
+    }
+    cJSON_Delete(all);
+    return rc;
+}

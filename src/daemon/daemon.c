@@ -1,12 +1,13 @@
 /* daemon — the order of starting and stopping.
  *
  *   HTTP up ─► look for state (job) ─► node opens ─► join or found or continue ─► ready
+ *                                          └◄── anew, as founder ──┘
  *      └────────────┴───────┬─────────────┴───────────────┴──► stop: HTTP ─► node ─► finished(status)
  *
  * A failure takes the same way down, with status 1. */
 #include "daemon.h"
 
-#include "join.h"
+#include "cluster.h"
 
 #include <rq/limits.h>
 #include <rq/util/assert.h>
@@ -33,11 +34,14 @@ struct daemon {
     struct node *node;
     struct secrets secrets;
     uint32_t stop_waits; /* parts that are not yet stopped, at the end */
-    struct join *join;
+    struct cluster *cluster;
+    struct wire_conf founders; /* count 0: this node alone */
     struct env_job state_job;
-    bool state_found; /* by the job */
-    bool looking;     /* the job is under way */
-    bool opened, clustering, stopping;
+    bool state_found;   /* by the job */
+    bool looking;       /* the job is under way */
+    bool founding;      /* the node is created anew, as founder; or was */
+    bool node_stopping; /* … and the old one is on its way down */
+    bool stopping;
     int status;
     struct env_turn stop_turn;
     void (*finished)(void *ctx, int status);
@@ -100,26 +104,26 @@ static void api_stopped(void *ctx)
 static void daemon_stop_run(struct env_turn *t)
 {
     struct daemon *d = t->ctx;
-    if (!d->looking) /* else its done() comes back here */
+    if (!d->looking && !d->node_stopping) /* else its done() comes back here */
         api_stop(d->api, STOP_GRACE_MS, api_stopped, d);
 }
 
 static void daemon_stop_begin(struct daemon *d)
 {
+    const char *words;
     if (d->stopping)
         return;
     d->stopping = true;
-    join_cancel(d->join);
-    d->join = NULL;
+    if (d->cluster)
+        (void)cluster_stop(d->cluster, &words);
     env_turn_schedule(&d->stop_turn);
 }
 
 void daemon_stop(struct daemon *d)
 {
-    if (d->clustering && !d->stopping) {
-        daemon_fail(d, "clustering failure: failed to join cluster: join operation canceled", "");
-        return;
-    }
+    const char *words;
+    if (d->cluster && !d->stopping && cluster_stop(d->cluster, &words))
+        daemon_fail(d, "clustering failure: ", words);
     daemon_stop_begin(d);
 }
 
@@ -135,64 +139,62 @@ static void daemon_ready(struct daemon *d)
     env_log(d->env, "rqlited", "visit the rqlite console for this node at %s/console/", d->api_url);
 }
 
-static void daemon_joined(void *ctx, int rc, const char *addr)
+static void cluster_ready(void *ctx)
+{
+    daemon_ready(ctx);
+}
+
+static void cluster_failed(void *ctx, const char *words)
+{
+    daemon_fail(ctx, "clustering failure: ", words);
+}
+
+static void daemon_open_node(struct daemon *d);
+
+static void founder_stopped(void *ctx)
 {
     struct daemon *d = ctx;
-    d->join = NULL;
-    d->clustering = false;
-    if (rc != 0) {
-        daemon_fail(d, "clustering failure: failed to join cluster: ", "failed to join cluster");
-        return;
-    }
-    env_log(d->env, "rqlited", "successfully joined cluster at %s", addr);
-    daemon_ready(d);
-}
-
-static void daemon_join(struct daemon *d)
-{
-    const struct flags *f = d->flags;
-    const struct join_config config = {
-        .addrs = f->joins,
-        .count = f->join_count,
-        .https = d->secrets.tls ? tls_net(d->secrets.tls) : NULL,
-        .attempts = f->join_attempts,
-        .interval_ns = f->join_interval,
-        .connect_timeout_ms =
-            f->cluster_connect_timeout > 0 ? (uint64_t)(f->cluster_connect_timeout / FLAGS_MS) : 1,
-    };
-    const int rc = join_start(d->env, d->node, &config, daemon_joined, d, &d->join);
-    if (rc != 0)
-        daemon_fail(d, "clustering failure: ", err_text_of(rc));
+    node_destroy(d->node);
+    d->node = NULL;
+    d->node_stopping = false;
+    if (d->stopping)
+        env_turn_schedule(&d->stop_turn);
     else
-        d->clustering = true;
+        daemon_open_node(d);
 }
 
-/* daemon.md §3.1. */
+/* This node writes the first configuration of a new cluster: it is created anew, to find that as its state. */
+static void cluster_found(void *ctx, const struct wire_conf *founders)
+{
+    struct daemon *d = ctx;
+    d->founding = true;
+    d->founders.count = 0;
+    if (founders)
+        d->founders = *founders;
+    d->node_stopping = true;
+    api_node_set(d->api, NULL);
+    node_stop(d->node, founder_stopped, d);
+}
+
 static void daemon_cluster(struct daemon *d)
 {
-    struct node_status status;
-    node_status_get(d->node, &status);
-    const bool member = status.member_count > 0;
-    if (d->flags->join_count > 0) {
-        if (status.member_count == 1 && status.members[0].self)
-            daemon_fail(d, "clustering failure: ",
-                        "node is the only node in a single-node cluster, joining other clusters "
-                        "not supported");
-        else
-            daemon_join(d);
+    static const struct cluster_events events = {
+        .ready = cluster_ready, .failed = cluster_failed, .found = cluster_found};
+    const struct cluster_config config = {
+        .flags = d->flags,
+        .https = d->secrets.tls ? tls_net(d->secrets.tls) : NULL,
+        .anonymous = d->secrets.join_user == NULL,
+        .state_found = d->state_found,
+    };
+    if (d->founding) {
+        env_log(d->env, "store", "cluster bootstrap successful, servers: %u",
+                (unsigned)(d->founders.count ? d->founders.count : 1));
+        cluster_reopened(d->cluster, d->node);
         return;
     }
-    if (!member) {
-        daemon_fail(
-            d, "clustering failure: ",
-            d->flags->raft_non_voter
-                ? "cannot create a new non-voting node without joining it to an existing cluster"
-                : "this node never became a member of its cluster, give -join again");
-        return;
-    }
-    if (!d->state_found)
-        env_log(d->env, "rqlited", "bootstrapping single new node");
-    daemon_ready(d);
+    const int rc = cluster_start(d->env, d->node, &config, &events, d, &d->cluster);
+    if (rc != 0)
+        daemon_fail(d, "clustering failure: ", err_text_of(rc));
 }
 
 /* ---- the node ---------------------------------------------------------------------------------------------- */
@@ -201,7 +203,6 @@ static void node_opened(void *ctx, int rc, const char *why)
 {
     struct daemon *d = ctx;
     struct err_text words;
-    d->opened = true;
     if (d->stopping)
         return;
     if (rc == ERR_ADDRESS) {
@@ -211,7 +212,7 @@ static void node_opened(void *ctx, int rc, const char *why)
         daemon_fail(d, "failed to open store: ", why && why[0] != '\0' ? why : err_text_of(rc));
     } else {
         env_log(d->env, "cluster", "service listening on %s", d->flags->raft_adv_addr);
-        env_log(d->env, "mux", "mux serving on %s, advertising %s", d->flags->raft_addr,
+        env_log(d->env, "mux", "mux serving on %s, advertising %s", node_bound_addr(d->node),
                 d->flags->raft_adv_addr);
         daemon_cluster(d);
     }
@@ -241,7 +242,12 @@ static void daemon_open_node(struct daemon *d)
         .codec = api_codec(),
         .guard = d->secrets.guard,
         .non_voter = f->raft_non_voter,
-        .bootstrap = f->join_count == 0 && !f->raft_non_voter && !d->state_found,
+        .bootstrap = d->founding || (f->join_count == 0 && f->disco_mode[0] == '\0' &&
+                                     !f->raft_non_voter && !d->state_found),
+        .founders = d->founders.count > 0 ? &d->founders : NULL,
+        .bootstrap_expect = f->bootstrap_expect > 0 ? (uint32_t)f->bootstrap_expect : 0,
+        .join_user = d->secrets.join_user,
+        .join_password = d->secrets.join_password,
         .db = {.path = f->on_disk_path[0] != '\0' ? f->on_disk_path : NULL,
                .on_disk = f->on_disk,
                .foreign_keys = f->fk,
@@ -369,5 +375,6 @@ int daemon_start(struct env *e, const struct daemon_config *config,
 void daemon_destroy(struct daemon *d)
 {
     ASSERT(d->node == NULL && d->api == NULL);
+    cluster_destroy(d->cluster);
     mem_free(d);
 }

@@ -1,4 +1,5 @@
-/* join — rounds over the list, each address in order, the first success ends it.
+/* join — rounds over the list, each address in order, the first success ends it; or, notifying, one round
+ * whatever happens.
  *
  *   next address ─► URL? resolve ─► node_join ─► ok: done(0)
  *        ▲                │ failed      │ failed
@@ -12,7 +13,10 @@
 #include <rq/util/assert.h>
 #include <rq/util/mem.h>
 
-enum { ANSWER_MS = 30 * 1000 }; /* the leader answers when the newcomer has caught up */
+enum {
+    ANSWER_MS = 30 * 1000, /* the leader answers when the newcomer has caught up */
+    NOTIFY_MS = 5 * 1000,
+};
 
 struct join {
     struct env *env;
@@ -20,6 +24,7 @@ struct join {
     struct join_config config;
     uint32_t at;
     int64_t round;
+    int first_rc; /* JOIN_NOTIFY: the first failure */
     bool asking, canceled;
     struct api_resolve *resolve; /* NULL: none under way */
     struct env_timer timer;      /* between rounds, and for the first step */
@@ -39,6 +44,21 @@ static void join_end(struct join *j, int rc, const char *addr)
     mem_free(j);
 }
 
+static void join_next(struct join *j, const char *addr)
+{
+    if (++j->at < j->config.count) {
+        env_timer_arm(&j->timer, 0);
+        return;
+    }
+    j->at = 0;
+    if (j->config.errand == JOIN_NOTIFY)
+        join_end(j, j->first_rc, addr);
+    else if (++j->round >= j->config.attempts)
+        join_end(j, ERR_REFUSED, addr);
+    else
+        env_timer_arm(&j->timer, j->config.interval_ns > 0 ? (uint64_t)j->config.interval_ns : 0);
+}
+
 static void join_failed(struct join *j, int rc, const char *why)
 {
     const char *addr = j->config.addrs[j->at];
@@ -46,18 +66,14 @@ static void join_failed(struct join *j, int rc, const char *why)
         join_end(j, rc, addr);
         return;
     }
-    env_log(j->env, "cluster-join",
-            "failed to join via node at %s: %s (did you forget to set -join-as?)", addr,
-            why && why[0] != '\0' ? why : err_text_of(rc));
-    if (++j->at < j->config.count) {
-        env_timer_arm(&j->timer, 0);
-        return;
-    }
-    j->at = 0;
-    if (++j->round >= j->config.attempts)
-        join_end(j, rc, addr);
-    else
-        env_timer_arm(&j->timer, j->config.interval_ns > 0 ? (uint64_t)j->config.interval_ns : 0);
+    why = why && why[0] != '\0' ? why : err_text_of(rc);
+    if (j->config.errand == JOIN_MEMBER)
+        env_log(j->env, "cluster-join", "failed to join via node at %s: %s%s", addr, why,
+                j->config.anonymous ? " (did you forget to set -join-as?)" : "");
+    else if (j->first_rc == 0)
+        env_log(j->env, "cluster-bootstrap", "failed to notify all targets: %s: %s", addr, why);
+    j->first_rc = j->first_rc ? j->first_rc : rc;
+    join_next(j, addr);
 }
 
 static void join_joined(void *ctx, int rc, const char *why)
@@ -66,6 +82,8 @@ static void join_joined(void *ctx, int rc, const char *why)
     j->asking = false;
     if (rc != 0)
         join_failed(j, rc, why);
+    else if (j->config.errand == JOIN_NOTIFY && !j->canceled)
+        join_next(j, j->config.addrs[j->at]);
     else
         join_end(j, 0, j->config.addrs[j->at]);
 }
@@ -77,8 +95,10 @@ static void join_ask(struct join *j, const char *raft_addr)
         return;
     }
     j->asking = true;
-    const int rc =
-        node_join(j->node, raft_addr, j->config.connect_timeout_ms + ANSWER_MS, join_joined, j);
+    const int rc = j->config.errand == JOIN_NOTIFY
+                       ? node_notify(j->node, raft_addr, NOTIFY_MS, join_joined, j)
+                       : node_join(j->node, raft_addr, j->config.connect_timeout_ms + ANSWER_MS,
+                                   join_joined, j);
     if (rc != 0) {
         j->asking = false;
         join_failed(j, rc, NULL);

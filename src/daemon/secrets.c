@@ -3,6 +3,8 @@
 
 #include "files.h"
 
+#include <rq/util/mem.h>
+
 #include <string.h>
 
 static bool given(const char *text)
@@ -22,15 +24,33 @@ static void buf_forget(struct buf *b)
     buf_fini(b);
 }
 
-static int credentials_load(struct env *e, const char *path, struct guard **out,
+/* On whose behalf this node asks others. Who is not in the file is nobody, and other nodes will say so. */
+static int join_as_load(struct env *e, const struct flags *f, struct slice json,
+                        struct secrets *out)
+{
+    if (!given(f->join_as))
+        return 0;
+    out->join_password = mem_zalloc(AUTH_PASSWORD_MAX + 1);
+    if (!out->join_password)
+        return ERR_NOMEM;
+    if (auth_password_find(json, f->join_as, out->join_password) == 0)
+        out->join_user = f->join_as;
+    else
+        env_log(e, "rqlited", "user %s of -join-as is not in the credentials file", f->join_as);
+    return 0;
+}
+
+static int credentials_load(struct env *e, const struct flags *f, struct secrets *out,
                             struct err_text *why)
 {
     struct err_text reason = {""};
     struct buf json;
     buf_init(&json, AUTH_FILE_MAX);
-    int rc = file_read_whole(path, &json, &reason);
+    int rc = file_read_whole(f->auth, &json, &reason);
     if (rc == 0)
-        rc = guard_create(e, buf_slice(&json), out, &reason);
+        rc = guard_create(e, buf_slice(&json), &out->guard, &reason);
+    if (rc == 0)
+        rc = join_as_load(e, f, buf_slice(&json), out);
     buf_forget(&json);
     return rc == 0 ? 0 : err_set(why, rc, "failed to get credential store: %s", reason.text);
 }
@@ -107,7 +127,7 @@ int secrets_load(struct env *e, const struct flags *f, struct secrets *out, stru
     int rc = 0;
     memset(out, 0, sizeof *out);
     if (given(f->auth))
-        rc = credentials_load(e, f->auth, &out->guard, why);
+        rc = credentials_load(e, f, out, why);
     if (rc == 0 && (given(f->http_cert) || joins_https(f)))
         rc = tls_load(e, f, &out->tls, why);
     if (rc != 0)
@@ -119,5 +139,8 @@ void secrets_destroy(struct secrets *s)
 {
     guard_destroy(s->guard);
     tls_destroy(s->tls);
+    if (s->join_password)
+        explicit_bzero(s->join_password, AUTH_PASSWORD_MAX);
+    mem_free(s->join_password);
     memset(s, 0, sizeof *s);
 }

@@ -9,8 +9,10 @@
 #include <rq/tls.h>
 
 struct secrets {
-    struct guard *guard; /* NULL: no -auth */
-    struct tls *tls;     /* NULL: neither -http-cert nor an https:// to join through */
+    struct guard *guard;   /* NULL: no -auth */
+    struct tls *tls;       /* NULL: neither -http-cert nor an https:// to join through */
+    const char *join_user; /* -join-as, lent from the flags; NULL: none, or not in the file */
+    char *join_password;   /* its password */
 };
 /* 0; or an error with the line that ends the start, and nothing loaded. */
 int secrets_load(struct env *e, const struct flags *f, struct secrets *out,

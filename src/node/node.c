@@ -35,8 +35,15 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
         rc = copy_text(n->api_url, sizeof(n->api_url), config->api_url, "API address", why);
     if (!rc)
         rc = copy_text(n->version, sizeof(n->version), config->version, "version", why);
+    if (!rc && config->join_user)
+        rc = copy_text(n->join_user, sizeof(n->join_user), config->join_user, "user", why);
+    if (!rc && config->join_user && config->join_password[0])
+        rc = copy_text(n->join_password, sizeof(n->join_password), config->join_password,
+                       "password", why);
     if (rc)
         return rc;
+    if (config->founders)
+        n->founders = *config->founders;
     if (config->db.path)
         rc = copy_text(n->db_path, sizeof(n->db_path), config->db.path, "database path", why);
     else
@@ -188,6 +195,7 @@ void node_destroy(struct node *n)
     mem_free(n->incoming);
     mem_free(n->incoming_meta);
     mem_free(n->incoming_confs);
+    explicit_bzero(n->join_password, sizeof(n->join_password));
     mem_free(n);
 }
 
@@ -305,6 +313,11 @@ void node_status_get(const struct node *n, struct node_status *out)
     status_readers(n, out);
     status_leader(n, out);
     status_members(n, out);
+}
+
+const char *node_bound_addr(const struct node *n)
+{
+    return peer_set_bound_addr(n->peers);
 }
 
 const struct raft *node_raft(const struct node *n)

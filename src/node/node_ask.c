@@ -1,4 +1,4 @@
-/* node_ask.c — our own questions to other nodes: let me join, remove a member, lead no more, who are you. Each
+/* node_ask.c — our own questions to other nodes: let me join, count me in, remove a member, lead no more, who are you. Each
  * has a timer, a connection, and is answered exactly once. */
 #include "node_int.h"
 
@@ -60,10 +60,9 @@ static struct node_ask *ask_new(struct node *n, enum node_ask_kind kind, uint64_
 }
 
 static const enum wire_kind ask_kinds[] = {
-    [ASK_JOIN] = WIRE_JOIN_REQ,
-    [ASK_REMOVE] = WIRE_REMOVE_REQ,
-    [ASK_STEPDOWN] = WIRE_STEPDOWN_REQ,
-    [ASK_META] = WIRE_META_REQ,
+    [ASK_JOIN] = WIRE_JOIN_REQ,         [ASK_NOTIFY] = WIRE_NOTIFY_REQ,
+    [ASK_PLEDGE] = WIRE_NOTIFY_REQ,     [ASK_REMOVE] = WIRE_REMOVE_REQ,
+    [ASK_STEPDOWN] = WIRE_STEPDOWN_REQ, [ASK_META] = WIRE_META_REQ,
 };
 
 /* order: of REMOVE and STEPDOWN, else NULL. */
@@ -76,11 +75,14 @@ static int ask_send(struct node_ask *a, const struct node_order *order)
         return ERR_RESET;
     a->stream = peer_next_stream(n->peers);
     size_t begun = wire_frame_begin(out, ask_kinds[a->kind], a->stream);
-    if (a->kind == ASK_JOIN) {
+    if (a->own_conn) {
         struct wire_join j = {.name = slice_str(n->name),
                               .addr = slice_str(n->raft_addr),
                               .store_id = n->store_id,
-                              .voter = !n->config.non_voter};
+                              .voter = !n->config.non_voter,
+                              .pledge = a->kind == ASK_PLEDGE,
+                              .user = slice_str(n->join_user),
+                              .password = slice_str(n->join_password)};
         (void)wire_join_put(out, &j);
     } else if (order) {
         struct wire_order o = {order->name, order->user, order->password};
@@ -91,14 +93,14 @@ static int ask_send(struct node_ask *a, const struct node_order *order)
     return rc;
 }
 
-/* ---- join
+/* ---- join, notify
  * ----------------------------------------------------------------------------------------------------
  */
 
-int node_join(struct node *n, const char *raft_addr, uint64_t timeout_ms, node_done_fn *done,
-              void *ctx)
+int node_ask_dial(struct node *n, enum node_ask_kind kind, const char *raft_addr,
+                  uint64_t timeout_ms, node_done_fn *done, void *ctx)
 {
-    struct node_ask *a = ask_new(n, ASK_JOIN, timeout_ms, ctx);
+    struct node_ask *a = ask_new(n, kind, timeout_ms, ctx);
     if (!a)
         return n->phase == NODE_OPEN ? ERR_FULL : ERR_NOT_READY;
     a->done = done;
@@ -107,6 +109,25 @@ int node_join(struct node *n, const char *raft_addr, uint64_t timeout_ms, node_d
     if (rc)
         ask_free(a);
     return rc;
+}
+
+int node_join(struct node *n, const char *raft_addr, uint64_t timeout_ms, node_done_fn *done,
+              void *ctx)
+{
+    return node_ask_dial(n, ASK_JOIN, raft_addr, timeout_ms, done, ctx);
+}
+
+/* The address dialled is our own. The connection is the caller's to end. */
+void node_ask_self(struct node *n, peer_conn c)
+{
+    for (struct list *l = n->asks.next; l != &n->asks; l = l->next) {
+        struct node_ask *a = LIST_ENTRY(l, struct node_ask, link);
+        if (a->conn == c && a->own_conn) {
+            a->conn = 0;
+            ask_end(a, ERR_EXISTS, NULL, "that is this node itself");
+            return;
+        }
+    }
 }
 
 void node_ask_greeted(struct node *n, peer_conn c)
@@ -296,7 +317,7 @@ void node_ask_lost(struct node *n, peer_conn c)
         if (a->conn != c)
             continue;
         a->conn = 0; /* gone already */
-        ask_end(a, ERR_RESET, NULL, a->kind == ASK_JOIN ? "connection refused or lost" : NULL);
+        ask_end(a, ERR_RESET, NULL, a->own_conn ? "connection refused or lost" : NULL);
         l = n->asks.next; /* the callback may have changed the list */
     }
 }

@@ -43,7 +43,9 @@ static int greet_check(struct node *n, const struct wire_hello *h)
 {
     const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), h->id);
 
-    if (h->id != wire_member_id(h->name) || h->store_id == 0 || h->id == n->id)
+    if (h->id != wire_member_id(h->name) || h->store_id == 0)
+        return ERR_IDENTITY;
+    if (h->id == n->id && h->store_id != n->store_id)
         return ERR_IDENTITY;
     if (!slice_equal_str(h->sqlite, db_library_identity())) {
         env_log(n->env, "cluster", "refusing node %.*s: it runs another SQLite build",
@@ -65,6 +67,10 @@ static int on_greeted(void *ctx, peer_conn c, bool dialled, const struct wire_he
     int rc = greet_check(n, h);
     if (rc)
         return rc;
+    if (dialled && h->id == n->id) { /* joining through an address that is our own */
+        node_ask_self(n, c);
+        return ERR_IDENTITY;
+    }
     if (n->conn_count == n->conn_cap) {
         uint32_t cap = n->conn_cap ? n->conn_cap * 2 : 16;
         struct node_conn *grown = mem_realloc(n->conns, cap * sizeof(*grown));
@@ -256,7 +262,7 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
     struct node *n = ctx;
     const struct node_conn *from = node_conn_find(n, c);
 
-    if (!from || n->phase != NODE_OPEN)
+    if (!from || n->phase != NODE_OPEN || from->id == n->id)
         return;
     switch (f->kind) {
     case WIRE_RAFT:
@@ -268,6 +274,8 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
         node_fetch_frame(n, c, f);
         return;
     case WIRE_FORWARD_REQ:
+    case WIRE_JOIN_REQ:
+    case WIRE_NOTIFY_REQ:
     case WIRE_REMOVE_REQ:
     case WIRE_STEPDOWN_REQ:
         node_serve(n, c, f);
@@ -281,9 +289,6 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
     case WIRE_FORWARD_PULL:
         node_relay_pulled(n, c, f);
         return;
-    case WIRE_JOIN_REQ:
-        node_members_asked(n, c, f);
-        return;
     case WIRE_META_REQ:
         meta_frame(n, c, f->stream);
         return;
@@ -294,6 +299,7 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
         node_index_answered(n, c, f);
         return;
     case WIRE_JOIN_RES:
+    case WIRE_NOTIFY_RES:
     case WIRE_REMOVE_RES:
     case WIRE_STEPDOWN_RES:
     case WIRE_META_RES:

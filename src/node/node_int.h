@@ -18,6 +18,7 @@
  *   node_forward.c                       requests passed to the leader
  *   node_index.c                         which index a read must see, and waiting for it
  *   node_retry.c                         attempts to reach the leader, and the next one
+ *   node_found.c                         several nodes found a cluster
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
  *   node_cut.c                           the image brought up to date             (lanes APPLY, READ)
  *   node_image.c                         its tasks, one at a time
@@ -443,7 +444,7 @@ struct node_change { /* on the leader: one join or remove, one at a time */
 };
 
 enum { NODE_ASKS_MAX = 64 };
-enum node_ask_kind { ASK_JOIN = 1, ASK_REMOVE, ASK_STEPDOWN, ASK_META };
+enum node_ask_kind { ASK_JOIN = 1, ASK_NOTIFY, ASK_PLEDGE, ASK_REMOVE, ASK_STEPDOWN, ASK_META };
 struct node_ask { /* a question of ours to another node */
     struct list link;
     struct node *node;
@@ -458,6 +459,22 @@ struct node_ask { /* a question of ours to another node */
     node_done_fn *done;
     void (*meta_done)(void *ctx, int rc, const struct wire_meta *meta, const char *why);
     void *ctx;
+};
+
+struct node_founding { /* node_found.c */
+    struct wire_conf set; /* who announced themselves, by id */
+    uint64_t pledged;     /* store id of the only node that may found with us; 0: any may ask */
+    /* gathering pledges */
+    node_done_fn *done; /* NULL: not now */
+    void *ctx;
+    uint64_t timeout_ms;
+    uint64_t got[RAFT_NODES_MAX]; /* store ids of those who have pledged themselves */
+    uint32_t got_count;
+    uint64_t asked; /* store id */
+    struct env_timer timer; /* the next question, on a later turn */
+    /* after founding */
+    struct env_timer push;
+    uint32_t pushes;
 };
 
 /* ---- the node
@@ -484,7 +501,9 @@ struct node {
     /* configuration, copied */
     char name[WIRE_NAME_MAX + 1], raft_bind[WIRE_ADDR_MAX + 1], raft_addr[WIRE_ADDR_MAX + 1];
     char api_url[WIRE_ADDR_MAX + 1], version[64], dir[DB_PATH_MAX], db_path[DB_PATH_MAX + 16];
+    char join_user[AUTH_USER_MAX + 1], join_password[AUTH_PASSWORD_MAX + 1];
     struct node_config config;
+    struct wire_conf founders; /* of the cluster to found at opening; count 0: this node alone */
     raft_id id;
 
     struct env_lock *lock;
@@ -495,6 +514,7 @@ struct node {
     struct peer_set *peers;
     struct rlog_recovered found;
     uint64_t cluster_id, store_id;
+    bool founded;      /* a cluster, at this opening */
     bool joining;      /* fresh, waiting to be adopted by a cluster */
     uint64_t adopt_id; /* cluster id being made durable; 0: none */
     struct env_job adopt_job;
@@ -537,6 +557,7 @@ struct node {
 
     struct list changes; /* node_change, first one is under way */
     struct env_timer change_timer;
+    struct node_founding founding;
     struct list asks;
     uint32_t ask_count;
     struct list
@@ -727,7 +748,14 @@ void node_members_lost(struct node *n);     /* no longer leader */
 void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_transfer_progress(struct node *n);
 void node_transfer_cancel(struct node *n);
+/* node_found.c */
+int node_found_notified(struct node *n, const struct wire_join *j);
+void node_found_push(struct node *n); /* founded just now, with others: be elected */
+void node_found_cancel(struct node *n);
 /* node_ask.c */
+int node_ask_dial(struct node *n, enum node_ask_kind kind, const char *raft_addr,
+                  uint64_t timeout_ms, node_done_fn *done, void *ctx);
+void node_ask_self(struct node *n, peer_conn c);
 void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_ask_greeted(struct node *n, peer_conn c);
 void node_ask_lost(struct node *n, peer_conn c);

@@ -42,19 +42,32 @@ static int visit_entry(void *ctx, uint64_t index, const struct wire_entry *e)
     return 0;
 }
 
-/* Found a cluster of this node alone: its configuration is the log's first entry (thesis §4.4). */
+/* The cluster to found: of this node alone, or of all who pledged themselves. */
+static void first_conf(const struct node *n, struct wire_conf *conf)
+{
+    struct wire_member *m = &conf->members[0];
+
+    if (n->founders.count) {
+        *conf = n->founders;
+    } else {
+        conf->count = 1;
+        m->id = n->id;
+        m->store_id = n->store_id;
+        m->voter = true;
+        memcpy(m->name, n->name, sizeof(m->name));
+        memcpy(m->addr, n->raft_addr, sizeof(m->addr));
+    }
+    conf->cluster_id = n->cluster_id;
+}
+
+/* Its configuration is the log's first entry (thesis §4.4). */
 static int bootstrap(struct node *n)
 {
-    struct wire_conf conf = {.cluster_id = n->cluster_id, .count = 1};
-    struct wire_member *m = &conf.members[0];
+    struct wire_conf conf = {.count = 0};
     struct raft_hard hard = {.term = 1};
     struct buf b;
 
-    m->id = n->id;
-    m->store_id = n->store_id;
-    m->voter = true;
-    memcpy(m->name, n->name, sizeof(m->name));
-    memcpy(m->addr, n->raft_addr, sizeof(m->addr));
+    first_conf(n, &conf);
     buf_init(&b, LIMIT_ENTRY_BYTES);
     int rc = wire_conf_put(&b, &conf);
     struct wire_entry e = {.term = 1, .kind = RAFT_ENTRY_CONF, .payload = buf_slice(&b)};
@@ -144,8 +157,10 @@ static int open_log(struct node *n)
         return rc;
     n->store_id = n->found.identity.store_id;
     bool empty = n->found.identity.cluster_id == 0 && n->found.last_index == 0;
-    if (empty && n->config.bootstrap)
+    if (empty && n->config.bootstrap) {
+        n->founded = true;
         return bootstrap(n);
+    }
     n->cluster_id = n->found.identity.cluster_id;
     return 0;
 }
@@ -222,6 +237,8 @@ static int start_running(struct node *n)
     n->phase = NODE_OPEN;
     node_links_set(n);
     node_pump_start(n);
+    if (n->founded && n->founders.count > 1)
+        node_found_push(n);
     return 0;
 }
 

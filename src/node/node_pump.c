@@ -82,6 +82,16 @@ static void obey_roles(struct node *n, bool was_leader, const struct raft_out *o
         env_log(n->env, "store", "this node (ID=%s, addr=%s) is now Leader", n->name, n->raft_addr);
 }
 
+static void log_leader(const struct node *n)
+{
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), n->view.leader);
+
+    if (n->view.leader == 0)
+        env_log(n->env, "store", "Leader is now unknown");
+    else if (m && m->id != n->id)
+        env_log(n->env, "store", "node %s at %s is now Leader", m->name, m->addr);
+}
+
 static void obey(struct node *n, const struct raft_out *out)
 {
     bool was_leader = n->view.role == RAFT_LEADER;
@@ -100,6 +110,8 @@ static void obey(struct node *n, const struct raft_out *out)
         node_clock_committed(n, n->apply.target);
     }
     obey_roles(n, was_leader, out);
+    if (n->view.leader != leader)
+        log_leader(n);
     for (uint32_t i = 0; i < out->reads.count; i++) /* 6 */
         node_index_confirmed(n, &out->reads.reads[i]);
     /* 7: who needs a snapshot is told by raft's own message, and asks for it */

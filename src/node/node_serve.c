@@ -35,13 +35,17 @@ static void serve_free(struct serve *s)
 
 static void answer_order(const struct serve *s, struct buf *out, const struct node_answer *a)
 {
+    static const enum wire_kind kinds[] = {[WIRE_JOIN_REQ] = WIRE_JOIN_RES,
+                                           [WIRE_NOTIFY_REQ] = WIRE_NOTIFY_RES,
+                                           [WIRE_REMOVE_REQ] = WIRE_REMOVE_RES,
+                                           [WIRE_STEPDOWN_REQ] = WIRE_STEPDOWN_RES};
     struct wire_answer answer = {
         .rc = a->rc,
         .cluster_id = s->node->cluster_id,
         .text = slice_str(a->text && a->rc ? a->text : ""),
     };
-    size_t begun = wire_frame_begin(
-        out, s->kind == WIRE_REMOVE_REQ ? WIRE_REMOVE_RES : WIRE_STEPDOWN_RES, s->stream);
+    ASSERT(kinds[s->kind] != 0);
+    size_t begun = wire_frame_begin(out, kinds[s->kind], s->stream);
     (void)wire_answer_put(out, &answer);
     (void)wire_frame_end(out, begun);
 }
@@ -130,12 +134,35 @@ static void run_order(struct serve *s, struct slice body)
         order_done(s, rc, order_words(s, rc, o.name));
 }
 
+/* node_members.c answers by itself, when the change is through. */
+static void run_join(struct serve *s, struct slice body)
+{
+    struct wire_frame f = {.kind = s->kind, .stream = s->stream, .body = body};
+
+    node_members_asked(s->node, s->conn, &f);
+    serve_free(s);
+}
+
+static void run_notify(struct serve *s, struct slice body)
+{
+    struct wire_join j;
+
+    int rc = wire_join_get(body, &j);
+    if (rc == 0)
+        rc = node_found_notified(s->node, &j);
+    order_done(s, rc, err_text_of(rc));
+}
+
 static void serve_run(struct serve *s, struct slice body)
 {
     if (s->node->phase != NODE_OPEN)
         serve_fail(s, ERR_NOT_READY);
     else if (s->kind == WIRE_FORWARD_REQ)
         run_forward(s, body);
+    else if (s->kind == WIRE_JOIN_REQ)
+        run_join(s, body);
+    else if (s->kind == WIRE_NOTIFY_REQ)
+        run_notify(s, body);
     else
         run_order(s, body);
 }
@@ -155,15 +182,25 @@ static uint32_t forward_perms(enum wire_request_kind kind)
     UNREACHABLE();
 }
 
+static uint32_t join_perms(const struct wire_join *j)
+{
+    return j->voter ? AUTH_JOIN : AUTH_JOIN_READ_ONLY;
+}
+
 /* 0 and *q lent from body; ERR_PROTOCOL. A node that vouches is taken at its word: whoever may speak here
  * could as well append to the log. */
 static int serve_question(const struct serve *s, struct slice body, struct auth_question *q)
 {
     struct wire_forward f;
     struct wire_order o;
+    struct wire_join j;
     int rc;
 
-    if (s->kind == WIRE_FORWARD_REQ) {
+    if (s->kind == WIRE_JOIN_REQ || s->kind == WIRE_NOTIFY_REQ) {
+        rc = wire_join_get(body, &j);
+        if (rc == 0)
+            *q = (struct auth_question){j.user, j.password, join_perms(&j)};
+    } else if (s->kind == WIRE_FORWARD_REQ) {
         rc = wire_forward_get(body, &f);
         if (rc == 0)
             *q = (struct auth_question){f.user, f.password, f.vouched ? 0 : forward_perms(f.kind)};

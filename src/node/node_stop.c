@@ -115,6 +115,7 @@ static void stop_now(struct node *n)
     env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);
     node_members_lost(n);
+    node_found_cancel(n);
     node_ask_cancel_all(n);
     fail_all(&n->submitted);
     fail_all(&n->gathered);

@@ -108,7 +108,7 @@ def check_leader_judges(field):
     leader = field.node("a1", flags=credentials(field, "a1.json", BOB, kim, EVERYBODY)).start()
     leader.wait_ready()
     follower = field.node("a2", flags=credentials(field, "a2.json", BOB, MARY, kim, EVERYBODY) +
-                          ["-join", f"localhost:{leader.raft}"]).start()
+                          ["-join", f"localhost:{leader.raft}", "-join-as", "bob"]).start()
     follower.wait_ready()
     create = '["CREATE TABLE IF NOT EXISTS t(i)"]'
     want_answer(ask(follower, "POST", "/db/execute", "bob:s", create), 200)

@@ -24,18 +24,25 @@ def want(condition, words):
         raise Failed(words)
 
 
+given_ports = set()
+
+
 def free_ports(count):
-    """Ports nobody uses now, all different. They lie below the range that the kernel gives to clients, else
-    the outgoing connection of another process could take one while its node is down."""
+    """Ports nobody uses now, all different, and none that was given out before. They lie below the range that
+    the kernel gives to clients, else the outgoing connection of another process could take one while its node
+    is down."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
         first = int(f.read().split()[0])
     at = first - 2 - (os.getpid() * 16) % (first - 11000)
     ports = []
     while len(ports) < count:
         at = at - 1 if at > 10000 else first - 2
+        if at in given_ports:
+            continue
         with contextlib.suppress(OSError), socket.socket() as s:
             s.bind(("127.0.0.1", at))
             ports.append(at)
+            given_ports.add(at)
     return ports
 
 
@@ -154,6 +161,8 @@ class Node:
         return time.monotonic() - start
 
     def words(self):
+        if not os.path.exists(self.words_path):
+            return ""  # never started
         with open(self.words_path, "rb") as f:
             return f.read().decode(errors="replace")
 

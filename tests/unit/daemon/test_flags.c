@@ -135,10 +135,10 @@ static void test_services_that_are_not_built_are_named(void **state)
     (void)state;
     assert_int_equal(parse("-auth f d"), FLAGS_RUN);
     assert_null(flags_unsupported(&flags));
-    assert_int_equal(parse("-join-as f d"), FLAGS_RUN);
-    assert_string_equal(flags_unsupported(&flags), "join-as");
-    assert_int_equal(parse("-bootstrap-expect 3 -join h:1 d"), FLAGS_RUN);
-    assert_string_equal(flags_unsupported(&flags), "bootstrap-expect");
+    assert_int_equal(parse("-join-as f -bootstrap-expect 3 -join h:1 d"), FLAGS_RUN);
+    assert_null(flags_unsupported(&flags));
+    assert_int_equal(parse("-otlp-endpoint h:1 d"), FLAGS_RUN);
+    assert_string_equal(flags_unsupported(&flags), "otlp-endpoint");
 }
 
 int main(void)

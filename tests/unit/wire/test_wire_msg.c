@@ -363,16 +363,24 @@ static int join_get(struct slice s)
 static void test_join_round_trip(void **state)
 {
     (void)state;
-    struct wire_join j = {slice_str("n2"), slice_str("h2:4002"), 5, true}, g;
+    struct wire_join j = {.name = slice_str("n2"),
+                          .addr = slice_str("h2:4002"),
+                          .store_id = 5,
+                          .voter = true,
+                          .user = slice_str("u"),
+                          .password = slice_str("secret")},
+                     g;
     struct buf b;
 
     buf_init(&b, 1 << 20);
     assert_int_equal(wire_join_put(&b, &j), 0);
     assert_int_equal(wire_join_get(buf_slice(&b), &g), 0);
     assert_true(slice_equal(g.name, j.name) && slice_equal(g.addr, j.addr) && g.store_id == 5 &&
-                g.voter);
+                g.voter && !g.pledge);
+    assert_true(slice_equal(g.user, j.user) && slice_equal(g.password, j.password));
     check_form(&b, join_get);
-    assert_int_equal(get_with(&b, 8, 2, join_get), ERR_PROTOCOL); /* a bool is 0 or 1 */
+    assert_int_equal(get_with(&b, 8, 2, join_get), 0);
+    assert_int_equal(get_with(&b, 8, 4, join_get), ERR_PROTOCOL); /* no such flag */
     assert_int_equal(get_with(&b, 0, 0, join_get), ERR_PROTOCOL); /* store id 0 */
     note("join", &b);
     buf_fini(&b);
