@@ -20,6 +20,15 @@ function(rq_room name)
   target_link_libraries(rq_${name} PUBLIC rq_flags ${ARG_DEPS})
 endfunction()
 
+# What several tests share (tests/support/*.c). It names no room to link: an object is taken only by a test that calls
+# it, and finds what it needs in that test's own libraries.
+function(rq_test_support)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tests/support/*.c)
+  add_library(rq_test_support STATIC ${sources})
+  target_include_directories(rq_test_support PRIVATE ${CMAKE_SOURCE_DIR}/include ${CMAKE_SOURCE_DIR}/sim)
+  target_link_libraries(rq_test_support PUBLIC rq_flags PkgConfig::CMOCKA)
+endfunction()
+
 # rq_tests(<room> LINK <libraries…>): every tests/unit/<room>/test_*.c becomes one cmocka program that
 # links that room (and, for world rooms, an environment) and nothing else.
 function(rq_tests room)
@@ -34,7 +43,7 @@ function(rq_tests room)
     add_executable(${target} ${source})
     target_include_directories(${target} PRIVATE ${CMAKE_SOURCE_DIR}/src/${room} ${CMAKE_SOURCE_DIR}/tests/support
                                                  ${CMAKE_SOURCE_DIR}/sim)
-    target_link_libraries(${target} PRIVATE rq_${room} ${ARG_LINK} PkgConfig::CMOCKA)
+    target_link_libraries(${target} PRIVATE rq_test_support rq_${room} ${ARG_LINK} PkgConfig::CMOCKA)
     add_test(NAME ${room}/${stem} COMMAND ${target} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
     set_tests_properties(${room}/${stem} PROPERTIES TIMEOUT 300 LABELS unit)
   endforeach()
