@@ -1,14 +1,5 @@
 /* Who may do what, in bytes: the order of checks with credentials, and what the leader says. */
-#include "fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
+#include "api_fixture.h"
 
 #define HASH4 "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW" /* of "secret" */
 #define BOB "Ym9iOnM="                                                       /* bob:s, all */
@@ -23,9 +14,6 @@ static const char plain_file[] =
     "{\"username\":\"*\",\"perms\":[\"ready\"]}]";
 static const char hashed_file[] =
     "[{\"username\":\"ann\",\"password\":\"" HASH4 "\",\"perms\":[\"all\"]}]";
-
-static struct api *api;
-static struct fake_stream conn;
 
 static void start(const char *file)
 {
@@ -56,54 +44,31 @@ static int setup_none(void **state)
     return 0;
 }
 
-static void ignore(void *ctx)
+static int teardown_guarded(void **state)
 {
-    (void)ctx;
+    (void)teardown(state);
+    guard_destroy(fake.guard);
+    return 0;
+}
+
+static const char *ask_as(const char *method, const char *target, const char *basic,
+                          const char *body)
+{
+    char line[200] = "";
+    if (basic[0])
+        snprintf(line, sizeof line, "Authorization: Basic %s\r\n", basic);
+    return ask(method, target, line, body);
+}
+
+static void expect_status(const char *method, const char *target, const char *basic, int status)
+{
+    expect_starts(ask_as(method, target, basic, ""), status, target);
 }
 
 static void ignore_answer(struct guard_wait *w, enum guard_answer answer)
 {
     (void)w;
     (void)answer;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_stream_end(&conn);
-    if (!api->stopping)
-        api_stop(api, 1000, ignore, NULL);
-    fake_turn();
-    api_destroy(api);
-    guard_destroy(fake.guard);
-    return 0;
-}
-
-/* What came back; body: may be "". */
-static const char *ask(const char *method, const char *target, const char *basic, const char *body)
-{
-    static char request[4096];
-    (void)snprintf(request, sizeof request,
-                   "%s %s HTTP/1.1\r\nHost: h\r\n%s%s%sContent-Length: %zu\r\n\r\n%s", method,
-                   target, basic[0] ? "Authorization: Basic " : "", basic, basic[0] ? "\r\n" : "",
-                   strlen(body), body);
-    fake_send(&conn, request);
-    return fake_written(&conn);
-}
-
-static void expect(const char *answer, const char *part)
-{
-    if (!strstr(answer, part))
-        fail_msg("%s\n  does not contain\n%s", answer, part);
-}
-
-static void expect_status(const char *method, const char *target, const char *basic, int status)
-{
-    char want[32];
-    (void)snprintf(want, sizeof want, "HTTP/1.1 %d ", status);
-    const char *answer = ask(method, target, basic, "");
-    if (strncmp(answer, want, strlen(want)) != 0)
-        fail_msg("%s %s: %.40s, expected %d", method, target, answer, status);
 }
 
 static void test_every_endpoint_asks_for_its_permission(void **state)
@@ -147,7 +112,7 @@ static void test_every_endpoint_asks_for_its_permission(void **state)
     expect_status("GET", "/leader", BOB, 200);
     expect_status("GET", "/console/", BOB, 200);
     expect_status("PUT", "/db/execute", BOB, 405);
-    expect(ask("POST", "/db/request", BOB, "[]"), "no statements");
+    expect_has(ask_as("POST", "/db/request", BOB, "[]"), "no statements");
 }
 
 static void test_every_answer_says_how_to_authenticate(void **state)
@@ -155,15 +120,15 @@ static void test_every_answer_says_how_to_authenticate(void **state)
     static const char *const targets[] = {"/status", "/nope", "/readyz?noleader", "/"};
     (void)state;
     for (size_t i = 0; i < sizeof targets / sizeof targets[0]; i++) {
-        const char *answer = ask("GET", targets[i], "", "");
-        expect(answer, "\r\nWWW-Authenticate: Basic realm=\"rqlite\"\r\n");
-        expect(answer, "\r\nAccess-Control-Allow-Headers: Content-Type, Authorization\r\n");
-        expect(answer, "\r\nAccess-Control-Allow-Credentials: true\r\n");
+        const char *answer = ask_as("GET", targets[i], "", "");
+        expect_has(answer, "\r\nWWW-Authenticate: Basic realm=\"rqlite\"\r\n");
+        expect_has(answer, "\r\nAccess-Control-Allow-Headers: Content-Type, Authorization\r\n");
+        expect_has(answer, "\r\nAccess-Control-Allow-Credentials: true\r\n");
     }
-    const char *answer = ask("GET", "/status", "", "");
-    expect(answer, "\r\nContent-Type: application/json; charset=utf-8\r\n");
-    expect(answer, "\r\nContent-Length: 0\r\n");
-    expect(ask("GET", "/status?key=http.auth", MARY, ""), "\"enabled\"");
+    const char *answer = ask_as("GET", "/status", "", "");
+    expect_has(answer, "\r\nContent-Type: application/json; charset=utf-8\r\n");
+    expect_has(answer, "\r\nContent-Length: 0\r\n");
+    expect_has(ask_as("GET", "/status?key=http.auth", MARY, ""), "\"enabled\"");
 }
 
 static void test_checks_are_counted(void **state)
@@ -181,13 +146,13 @@ static void test_checks_are_counted(void **state)
 static void test_without_a_file_credentials_do_not_matter_here_but_travel(void **state)
 {
     (void)state;
-    expect(ask("GET", "/status?key=http.auth", NOBODY, ""), "\"disabled\"");
-    assert_string_equal(ask("GET", "/db/query?q=SELECT+1", NOBODY, ""), "");
+    expect_has(ask_as("GET", "/status?key=http.auth", NOBODY, ""), "\"disabled\"");
+    assert_string_equal(ask_as("GET", "/db/query?q=SELECT+1", NOBODY, ""), "");
     assert_true(slice_equal_str(fake.last.f.user, "mary"));
     assert_true(slice_equal_str(fake.last.f.password, "bad"));
     fake_reply(0, "R[]");
-    expect(fake_written(&conn), "200 OK");
-    assert_string_equal(ask("GET", "/db/query?q=SELECT+1", "", ""), "");
+    expect_has(fake_written(&conn), "200 OK");
+    assert_string_equal(ask_as("GET", "/db/query?q=SELECT+1", "", ""), "");
     assert_int_equal(fake.last.f.user.len, 0);
     fake_reply(0, "R[]");
     (void)fake_written(&conn);
@@ -204,32 +169,32 @@ static void test_the_leader_may_refuse(void **state)
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
-        assert_string_equal(ask("POST", rows[i].target, NOBODY, rows[i].body), "");
+        assert_string_equal(ask_as("POST", rows[i].target, NOBODY, rows[i].body), "");
         fake_reply(ERR_DENIED, "unauthorized");
         const char *answer = fake_written(&conn);
-        expect(answer, "HTTP/1.1 401 Unauthorized\r\n");
-        expect(answer, rows[i].words);
+        expect_has(answer, "HTTP/1.1 401 Unauthorized\r\n");
+        expect_has(answer, rows[i].words);
     }
     fake.status.role = RAFT_FOLLOWER;
     fake.order_rc = ERR_DENIED;
-    expect(ask("DELETE", "/remove", MARY, "{\"id\":\"n1\"}"),
-           "\r\n\r\nremote remove node not authorized\n");
+    expect_has(ask_as("DELETE", "/remove", MARY, "{\"id\":\"n1\"}"),
+               "\r\n\r\nremote remove node not authorized\n");
     assert_true(slice_equal_str(fake.order_user, "mary"));
-    expect(ask("POST", "/leader?wait", BOB, ""), "\r\n\r\nremote stepdown not authorized\n");
+    expect_has(ask_as("POST", "/leader?wait", BOB, ""), "\r\n\r\nremote stepdown not authorized\n");
     assert_true(slice_equal_str(fake.order_user, "bob"));
 }
 
 static void test_bcrypt_makes_the_request_wait_once(void **state)
 {
     (void)state;
-    assert_string_equal(ask("GET", "/status?key=http.auth", ANN, ""), "");
+    assert_string_equal(ask_as("GET", "/status?key=http.auth", ANN, ""), "");
     fake_job();
-    expect(fake_written(&conn), "\"enabled\"");
-    expect(ask("GET", "/status?key=http.auth", ANN, ""), "\"enabled\"");
+    expect_has(fake_written(&conn), "\"enabled\"");
+    expect_has(ask_as("GET", "/status?key=http.auth", ANN, ""), "\"enabled\"");
     assert_null(fake.job);
-    assert_string_equal(ask("GET", "/status", ANN_BAD, ""), "");
+    assert_string_equal(ask_as("GET", "/status", ANN_BAD, ""), "");
     fake_job();
-    expect(fake_written(&conn), "HTTP/1.1 401 ");
+    expect_has(fake_written(&conn), "HTTP/1.1 401 ");
     expect_status("GET", "/status", ANN_BAD, 401);
     assert_int_equal(api->counters[API_COUNT_AUTH_OK], 2);
     assert_int_equal(api->counters[API_COUNT_AUTH_FAIL], 2);
@@ -238,7 +203,7 @@ static void test_bcrypt_makes_the_request_wait_once(void **state)
 static void test_a_client_that_leaves_while_bcrypt_looks_is_forgotten(void **state)
 {
     (void)state;
-    assert_string_equal(ask("GET", "/status", ANN, ""), "");
+    assert_string_equal(ask_as("GET", "/status", ANN, ""), "");
     fake_hang_up(&conn, ERR_RESET);
     fake_turn();
     fake_job();
@@ -256,9 +221,9 @@ static void test_too_many_passwords_are_a_503(void **state)
         waits[i].done = ignore_answer;
         assert_int_equal(guard_ask(fake.guard, &q, &waits[i]), GUARD_LATER);
     }
-    const char *answer = ask("GET", "/status", ANN, "");
-    expect(answer, "HTTP/1.1 503 ");
-    expect(answer, "\r\nRetry-After: 1\r\n");
+    const char *answer = ask_as("GET", "/status", ANN, "");
+    expect_has(answer, "HTTP/1.1 503 ");
+    expect_has(answer, "\r\nRetry-After: 1\r\n");
     for (int i = 0; i < LIMIT_GUARD_CHECKS; i++)
         guard_forget(&waits[i]);
     fake_job();
@@ -266,7 +231,7 @@ static void test_too_many_passwords_are_a_503(void **state)
 
 int main(void)
 {
-#define CASE(name, setup) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define CASE(name, setup) cmocka_unit_test_setup_teardown(name, setup, teardown_guarded)
     const struct CMUnitTest tests[] = {
         CASE(test_every_endpoint_asks_for_its_permission, setup_plain),
         CASE(test_every_answer_says_how_to_authenticate, setup_plain),

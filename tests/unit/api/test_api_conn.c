@@ -1,85 +1,16 @@
 /* Connections, routes and answers, in bytes, with a node that answers when the test says so. */
-#include "fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
+#include "api_fixture.h"
 
 static const char results_one[] = "R[{}]";
 
-static struct api *api;
-static struct fake_stream conn;
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_reset();
-    api = fake_api();
-    fake_connect(&conn);
-    return 0;
-}
-
-static void stopped_note(void *ctx)
-{
-    ++*(int *)ctx;
-}
-
-static int teardown(void **state)
-{
-    int told = 0;
-    (void)state;
-    fake_stream_end(&conn);
-    if (!api->stopping)
-        api_stop(api, 1000, stopped_note, &told);
-    fake_turn();
-    api_destroy(api);
-    return 0;
-}
-
-static void expect_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("%s\n  does not contain\n%s", text, part);
-}
-static void expect_lacks(const char *text, const char *part)
-{
-    if (strstr(text, part))
-        fail_msg("%s\n  contains\n%s", text, part);
-}
-
-static const char *body_of(const char *answer)
-{
-    const char *end = strstr(answer, "\r\n\r\n");
-    assert_non_null(end);
-    return end + 4;
-}
-
 static const char *get(const char *target)
 {
-    struct buf request;
-    buf_init(&request, 65536);
-    buf_printf(&request, "GET %s HTTP/1.1\r\nHost: h\r\n\r\n", target);
-    buf_append_byte(&request, 0);
-    fake_send(&conn, (const char *)buf_slice(&request).data);
-    buf_fini(&request);
-    return fake_written(&conn);
+    return ask("GET", target, "", NULL);
 }
 
 static const char *post(const char *target, const char *body)
 {
-    struct buf request;
-    buf_init(&request, 65536);
-    buf_printf(&request, "POST %s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%s", target,
-               strlen(body), body);
-    buf_append_byte(&request, 0);
-    fake_send(&conn, (const char *)buf_slice(&request).data);
-    buf_fini(&request);
-    return fake_written(&conn);
+    return ask("POST", target, "", body);
 }
 
 /* ---- connections ------------------------------------------------------------------------------------------ */
@@ -238,7 +169,7 @@ static void test_stop_lets_running_requests_finish(void **state)
     (void)state;
     fake_connect(&idle);
     (void)get("/db/query?q=SELECT+1");
-    api_stop(api, 5000, stopped_note, &told);
+    api_stop(api, 5000, fixture_told, &told);
     assert_false(fake.listening);
     assert_true(idle.finished);
     assert_false(conn.closed || conn.finished);
@@ -256,7 +187,7 @@ static void test_stop_ends_at_its_grace(void **state)
     int told = 0;
     (void)state;
     (void)get("/db/query?q=SELECT+1");
-    api_stop(api, 5000, stopped_note, &told);
+    api_stop(api, 5000, fixture_told, &told);
     fake_pass(5000);
     assert_int_equal(fake.forgotten, 1);
     fake_turn();

@@ -1,52 +1,7 @@
 /* What a client sees at one more than each limit, and what the server keeps for clients. */
-#include "fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
+#include "api_fixture.h"
 
 static const char small_request[] = "GET /nope HTTP/1.1\r\nHost: h\r\n\r\n";
-
-static struct api *api;
-static struct fake_stream conn;
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_reset();
-    api = fake_api();
-    fake_connect(&conn);
-    return 0;
-}
-
-static void stopped_note(void *ctx)
-{
-    ++*(int *)ctx;
-}
-
-static int teardown(void **state)
-{
-    int told = 0;
-    (void)state;
-    fake_stream_end(&conn);
-    api_stop(api, 1000, stopped_note, &told);
-    fake_turn();
-    assert_int_equal(told, 1);
-    api_destroy(api);
-    return 0;
-}
-
-static void expect_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("%.300s\n  does not contain\n%s", text, part);
-}
 
 static const struct api_conn *first_conn(void)
 {

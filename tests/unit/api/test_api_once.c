@@ -1,65 +1,9 @@
 /* Idempotency keys and conditions in requests, and what comes of them in answers (docs/api.md). */
-#include "fake.h"
+#include "api_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
-
-static struct api *api;
-static struct fake_stream conn;
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_reset();
-    api = fake_api();
-    fake_connect(&conn);
-    return 0;
-}
-
-static void stopped_note(void *ctx)
-{
-    ++*(int *)ctx;
-}
-
-static int teardown(void **state)
-{
-    int told = 0;
-    (void)state;
-    fake_stream_end(&conn);
-    api_stop(api, 1000, stopped_note, &told);
-    fake_turn();
-    api_destroy(api);
-    return 0;
-}
-
-/* headers: whole lines. */
 static const char *post(const char *target, const char *headers, const char *body)
 {
-    struct buf request;
-    buf_init(&request, 65536);
-    buf_printf(&request, "POST %s HTTP/1.1\r\nHost: h\r\n%sContent-Length: %zu\r\n\r\n%s", target,
-               headers, strlen(body), body);
-    buf_append_byte(&request, 0);
-    fake_send(&conn, (const char *)buf_slice(&request).data);
-    buf_fini(&request);
-    return fake_written(&conn);
-}
-
-static void expect_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("%s\n  does not contain\n%s", text, part);
-}
-
-static void expect_lacks(const char *text, const char *part)
-{
-    if (strstr(text, part))
-        fail_msg("%s\n  contains\n%s", text, part);
+    return ask("POST", target, headers, body);
 }
 
 /* What node was asked; the request is still in flight. */

@@ -1,46 +1,8 @@
 /* Answers in parts, in bytes: chunks, back-pressure, ends that cannot be said. The node gives a part when the test
  * says so and counts who asks for the next. */
-#include "fake.h"
+#include "api_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
-
-static struct api *api;
-static struct fake_stream conn;
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_reset();
-    api = fake_api();
-    fake_connect(&conn);
-    return 0;
-}
-
-static void stopped_note(void *ctx)
-{
-    ++*(int *)ctx;
-}
-
-static int teardown(void **state)
-{
-    int told = 0;
-    (void)state;
-    fake_stream_end(&conn);
-    if (!api->stopping)
-        api_stop(api, 1000, stopped_note, &told);
-    fake_turn();
-    api_destroy(api);
-    return 0;
-}
-
-static void ask(const char *target, const char *version)
+static void get(const char *target, const char *version)
 {
     char request[300];
     snprintf(request, sizeof request, "GET %s HTTP/%s\r\nHost: h\r\n\r\n", target, version);
@@ -53,17 +15,10 @@ static void drained(void)
     conn.stream.events->drained(conn.stream.ctx);
 }
 
-static const char *body_of(const char *answer)
-{
-    const char *end = strstr(answer, "\r\n\r\n");
-    assert_non_null(end);
-    return end + 4;
-}
-
 static void test_parts_leave_as_chunks(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     assert_true(fake.last.f.in_parts);
     fake_part("R[{\"values\":[[1]");
     const char *first = fake_written(&conn);
@@ -83,14 +38,14 @@ static void test_parts_leave_as_chunks(void **state)
     assert_string_equal(fake_written(&conn), "4\r\n]}]}\r\n0\r\n\r\n");
     assert_int_equal(fake.pulled, 3);
     assert_false(conn.closed || conn.finished);
-    ask("/nope", "1.1");
+    get("/nope", "1.1");
     assert_non_null(strstr(fake_written(&conn), "404"));
 }
 
 static void test_the_envelope_closes_as_asked(void **state)
 {
     (void)state;
-    ask("/db/query?pretty&timings&q=SELECT+1", "1.1");
+    get("/db/query?pretty&timings&q=SELECT+1", "1.1");
     fake_part("R[\n        {");
     assert_string_equal(body_of(fake_written(&conn)), "1c\r\n{\n    \"results\": [\n        {\r\n");
     fake.now_ns += 460000;
@@ -102,7 +57,7 @@ static void test_the_envelope_closes_as_asked(void **state)
 static void test_the_next_part_waits_for_the_client(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     conn.pending = 1;
     fake_part("R[");
     assert_int_equal(fake.pulled, 0);
@@ -145,7 +100,7 @@ static void test_requests_behind_it_wait(void **state)
 static void test_http_1_0_ends_with_the_connection(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.0");
+    get("/db/query?q=SELECT+1", "1.0");
     fake_part("R[");
     fake_part("R1");
     fake_reply(0, "R]");
@@ -183,7 +138,7 @@ static void test_what_cannot_be_said_any_more_ends_the_connection(void **state)
 static void test_a_first_part_that_is_refused_is_an_answer(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     fake_reply(ERR_FULL, "too many large results are being read, try again");
     const char *answer = fake_written(&conn);
     assert_non_null(strstr(answer, " 503 "));
@@ -193,7 +148,7 @@ static void test_a_first_part_that_is_refused_is_an_answer(void **state)
 static void test_a_first_part_that_is_nonsense_is_forgotten(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     fake_part("?");
     assert_non_null(strstr(fake_written(&conn), " 500 "));
     assert_int_equal(fake.forgotten, 1);
@@ -202,7 +157,7 @@ static void test_a_first_part_that_is_nonsense_is_forgotten(void **state)
 static void test_a_client_that_leaves_is_forgotten(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     conn.pending = 1;
     fake_part("R[");
     fake_hang_up(&conn, ERR_RESET);
@@ -214,7 +169,7 @@ static void test_a_client_that_leaves_is_forgotten(void **state)
 static void test_a_client_that_only_stopped_sending_gets_it_all(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     fake_part("R[");
     fake_hang_up(&conn, ERR_EOF);
     assert_int_equal(fake.forgotten, 0);
@@ -228,10 +183,10 @@ static void test_stop_ends_it_at_its_grace(void **state)
 {
     int told = 0;
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.1");
+    get("/db/query?q=SELECT+1", "1.1");
     conn.pending = 1;
     fake_part("R[");
-    api_stop(api, 5000, stopped_note, &told);
+    api_stop(api, 5000, fixture_told, &told);
     assert_false(conn.closed);
     fake_pass(5000);
     assert_int_equal(fake.forgotten, 1);
@@ -242,7 +197,7 @@ static void test_stop_ends_it_at_its_grace(void **state)
 static void test_a_slow_client_may_take_the_last_part_slowly(void **state)
 {
     (void)state;
-    ask("/db/query?q=SELECT+1", "1.0");
+    get("/db/query?q=SELECT+1", "1.0");
     fake_part("R[");
     conn.pending = 1000;
     fake_reply(0, "R]");

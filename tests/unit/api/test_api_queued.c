@@ -1,18 +1,8 @@
 /* Queued writes over HTTP, with a node that answers when the test says so. */
+#include "api_fixture.h"
 #include "api_queue.h"
-#include "fake.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
-
-static struct api *api;
-static struct fake_stream conn[4];
+static struct fake_stream conns[4];
 
 static int start(uint32_t capacity, uint32_t batch_size)
 {
@@ -20,10 +10,11 @@ static int start(uint32_t capacity, uint32_t batch_size)
     fake.queue = (struct api_queue_config){capacity, batch_size, 50 * ENV_MS_NS, false};
     api = fake_api();
     for (int i = 0; i < 4; i++)
-        fake_connect(&conn[i]);
+        fake_connect(&conns[i]);
     return 0;
 }
-static int setup(void **state)
+
+static int setup_roomy(void **state)
 {
     (void)state;
     return start(1024, 3);
@@ -34,23 +25,12 @@ static int setup_small(void **state)
     return start(2, 2);
 }
 
-static void stopped_note(void *ctx)
+static int teardown_all(void **state)
 {
-    ++*(int *)ctx;
-}
-
-static int teardown(void **state)
-{
-    int told = 0;
     (void)state;
     for (int i = 0; i < 4; i++)
-        fake_stream_end(&conn[i]);
-    if (!api->stopping) {
-        api_stop(api, 1000, stopped_note, &told);
-        fake_pass(1000);
-    }
-    fake_turn();
-    api_destroy(api);
+        fake_stream_end(&conns[i]);
+    fixture_end();
     return 0;
 }
 
@@ -60,17 +40,11 @@ static void post(int at, const char *flags, const char *body)
     (void)snprintf(request, sizeof request,
                    "POST /db/execute?queue%s HTTP/1.1\r\nHost: h\r\nContent-Length: %zu\r\n\r\n%s",
                    flags, strlen(body), body);
-    fake_send(&conn[at], request);
+    fake_send(&conns[at], request);
 }
 static const char *answer(int at)
 {
-    return fake_written(&conn[at]);
-}
-static const char *body_of(const char *text)
-{
-    const char *end = strstr(text, "\r\n\r\n");
-    assert_non_null(end);
-    return end + 4;
+    return fake_written(&conns[at]);
 }
 static const char *sequence_body(uint64_t number)
 {
@@ -78,11 +52,6 @@ static const char *sequence_body(uint64_t number)
     (void)snprintf(text, sizeof text, "{\"results\":[],\"sequence_number\":%llu}",
                    (unsigned long long)(api->queued->queue.start + number));
     return text;
-}
-static void expect_has(const char *text, const char *part)
-{
-    if (!strstr(text, part))
-        fail_msg("%s\n  does not contain\n%s", text, part);
 }
 /* Statements of what node was given last. */
 static const char *sent(void)
@@ -428,7 +397,7 @@ static void test_a_blocked_request_is_refused_after_its_timeout(void **state)
     expect_has(text, "HTTP/1.1 503 ");
     expect_has(text, "Retry-After: 1\r\n");
     assert_int_equal(api->queued->blocked_count, 0);
-    fake_hang_up(&conn[2], ERR_RESET);
+    fake_hang_up(&conns[2], ERR_RESET);
 }
 
 static void test_a_client_that_leaves_is_let_in_nowhere(void **state)
@@ -437,7 +406,7 @@ static void test_a_client_that_leaves_is_let_in_nowhere(void **state)
     fill();
     post(1, "", "[\"E\"]");
     post(2, "", "[\"F\"]");
-    fake_hang_up(&conn[1], ERR_RESET);
+    fake_hang_up(&conns[1], ERR_RESET);
     fake_turn();
     assert_int_equal(api->queued->blocked_count, 1);
     fake.submit_rc = 0;
@@ -470,7 +439,7 @@ static void test_a_stop_sends_what_is_queued_and_answers_who_waits(void **state)
     (void)state;
     post(0, "", "[\"A\"]");
     post(1, "&wait", "[\"B\"]");
-    api_stop(api, 5000, stopped_note, &told);
+    api_stop(api, 5000, fixture_told, &told);
     fake_turn();
     assert_string_equal(sent(), "AB"); /* without waiting for a third */
     assert_int_equal(told, 0);
@@ -487,8 +456,8 @@ static void test_a_stop_waits_for_the_queue_when_all_clients_are_gone(void **sta
     post(0, "", "[\"A\"]");
     fake_turn();
     for (int i = 0; i < 4; i++)
-        fake_stream_end(&conn[i]);
-    api_stop(api, 5000, stopped_note, &told);
+        fake_stream_end(&conns[i]);
+    api_stop(api, 5000, fixture_told, &told);
     fake_turn();
     fake_turn();
     assert_int_equal(told, 0);
@@ -506,7 +475,7 @@ static void test_a_stop_gives_the_queue_up_when_the_grace_is_over(void **state)
     (void)state;
     post(0, "", "[\"A\"]");
     post(1, "&wait", "[\"B\"]");
-    api_stop(api, 5000, stopped_note, &told);
+    api_stop(api, 5000, fixture_told, &told);
     fake_turn();
     assert_int_equal(fake.submitted, 1);
     fake_pass(5000);
@@ -517,8 +486,8 @@ static void test_a_stop_gives_the_queue_up_when_the_grace_is_over(void **state)
     assert_true(api_queue_idle(api));
 }
 
-#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define SMALL(name) cmocka_unit_test_setup_teardown(name, setup_small, teardown)
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup_roomy, teardown_all)
+#define SMALL(name) cmocka_unit_test_setup_teardown(name, setup_small, teardown_all)
 
 int main(void)
 {
