@@ -22,8 +22,12 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <raft_world.h>
+#include <rq/util/assert.h>
+#include <rq/util/mem.h>
+#include <rq/util/prng.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define GOLDEN_DIR "tests/golden/raft"
 enum { WORDS_MAX = 64, SCRIPTS_MAX = 200, SCRIPT_BYTES = 1 << 20 };
@@ -89,8 +93,8 @@ static void do_cluster(struct world *w, const struct words *s)
 {
     struct buf *trace = w->trace;
 
-    world_fini(w);
-    world_init(w, 1, (uint32_t)number_at(s, 1), (uint32_t)number_at(s, 2));
+    rworld_fini(w);
+    rworld_init(w, 1, (uint32_t)number_at(s, 1), (uint32_t)number_at(s, 2));
     w->trace = trace;
     w->config.heartbeat_ms = number_of(s, "heartbeat", 10);
     w->config.election_ms = number_of(s, "election", 100);
@@ -118,7 +122,7 @@ static void do_disk(struct world *w, const struct words *s)
         uint64_t before = n->disk[n->disk_last].chain;
         e.chain = prng_mix(prng_mix(before, e.term * 4 + e.kind), e.value);
         n->disk[++n->disk_last] = e;
-        world_watch_entry(w, n->disk_last, &e);
+        rworld_watch_entry(w, n->disk_last, &e);
         terms = *end ? end + 1 : end;
     }
     n->disk_hard.term = number_of(s, "term", n->disk[n->disk_last].term);
@@ -177,14 +181,14 @@ static void do_msgs(struct world *w, const struct words *s)
         count = limit;
     for (; count > 0 && find_msg(w, s, &at); count--) {
         WORLD_SAY(w, "  : ");
-        world_say_msg(w, &w->net[at].m);
+        rworld_say_msg(w, &w->net[at].m);
         WORLD_SAY(w, "\n");
         if (strcmp(word_at(s, 0), "drop") == 0)
-            world_net_drop(w, at);
+            rworld_net_drop(w, at);
         else if (strcmp(word_at(s, 0), "dup") == 0)
-            world_duplicate(w, at);
+            rworld_duplicate(w, at);
         else
-            world_deliver(w, at);
+            rworld_deliver(w, at);
     }
     if (count > 0 && strcmp(end, "all") != 0)
         WORLD_SAY(w, "  no such message\n");
@@ -194,7 +198,7 @@ static void do_net(struct world *w)
 {
     for (uint32_t i = 0; i < w->net_count; i++) {
         WORLD_SAY(w, "  ");
-        world_say_msg(w, &w->net[i].m);
+        rworld_say_msg(w, &w->net[i].m);
         WORLD_SAY(w, "\n");
     }
 }
@@ -208,9 +212,9 @@ static void do_conf(struct world *w, const struct words *s)
 
     if (strcmp(word_at(s, 2), "same") == 0)
         to = from;
-    else if (!world_conf_changed(&from, word_at(s, 2)[0], number_at(s, 3), &to))
+    else if (!rworld_conf_changed(&from, word_at(s, 2)[0], number_at(s, 3), &to))
         fail_msg("no such change: %s %s", word_at(s, 2), word_at(s, 3));
-    (void)world_conf(w, n->id, &to);
+    (void)rworld_conf(w, n->id, &to);
 }
 
 static void do_ids(struct world *w, const struct words *s)
@@ -227,7 +231,7 @@ static void do_ids(struct world *w, const struct words *s)
         in.u.snapshot_sent.to = number_at(s, 2);
         in.u.snapshot_sent.ok = strcmp(word_at(s, 3), "ok") == 0;
     }
-    (void)world_step(w, n, &in, NULL);
+    (void)rworld_step(w, n, &in, NULL);
 }
 
 static void do_cut(struct world *w, const struct words *s)
@@ -241,7 +245,7 @@ static void do_stored(struct world *w, const struct words *s)
 {
     struct world_node *n = node_at(w, s, 1);
     if (n->batch_count)
-        world_stored(w, n->id, strcmp(word_at(s, 2), "quiet") != 0);
+        rworld_stored(w, n->id, strcmp(word_at(s, 2), "quiet") != 0);
     else
         WORLD_SAY(w, "  nothing to store\n");
 }
@@ -249,13 +253,13 @@ static void do_stored(struct world *w, const struct words *s)
 static void do_start(struct world *w, const struct words *s)
 {
     for (uint32_t i = 1; i < s->count; i++)
-        world_restart(w, number_at(s, i), w->nodes[number_at(s, i)].applied);
+        rworld_restart(w, number_at(s, i), w->nodes[number_at(s, i)].applied);
 }
 
 static void do_propose(struct world *w, const struct words *s)
 {
     uint32_t bytes = s->count > 3 ? (uint32_t)number_at(s, 3) : 10;
-    (void)world_propose(w, number_at(s, 1), (uint32_t)number_at(s, 2), bytes);
+    (void)rworld_propose(w, number_at(s, 1), (uint32_t)number_at(s, 2), bytes);
 }
 
 static void command(struct world *w, const struct words *s)
@@ -269,44 +273,44 @@ static void command(struct world *w, const struct words *s)
     else if (VERB("start"))
         do_start(w, s);
     else if (VERB("campaign"))
-        (void)world_simple(w, number_at(s, 1), RAFT_IN_CAMPAIGN);
+        (void)rworld_simple(w, number_at(s, 1), RAFT_IN_CAMPAIGN);
     else if (VERB("tick"))
-        (void)world_simple(w, number_at(s, 1), RAFT_IN_TICK);
+        (void)rworld_simple(w, number_at(s, 1), RAFT_IN_TICK);
     else if (VERB("time"))
         w->now_ms += number_at(s, 1);
     else if (VERB("run"))
-        world_run(w, number_at(s, 1));
+        rworld_run(w, number_at(s, 1));
     else if (VERB("deliver") || VERB("drop") || VERB("dup"))
         do_msgs(w, s);
     else if (VERB("stored"))
         do_stored(w, s);
     else if (VERB("applied"))
-        world_applied(w, number_at(s, 1));
+        rworld_applied(w, number_at(s, 1));
     else if (VERB("propose"))
         do_propose(w, s);
     else if (VERB("read"))
-        (void)world_read(w, number_at(s, 1));
+        (void)rworld_read(w, number_at(s, 1));
     else if (VERB("conf"))
         do_conf(w, s);
     else if (VERB("transfer") || VERB("suspect") || VERB("sent"))
         do_ids(w, s);
     else if (VERB("snapshot"))
-        world_snapshot(w, number_at(s, 1), number_at(s, 2));
+        rworld_snapshot(w, number_at(s, 1), number_at(s, 2));
     else if (VERB("install"))
-        world_install(w, number_at(s, 1), s->count < 3);
+        rworld_install(w, number_at(s, 1), s->count < 3);
     else if (VERB("crash"))
-        world_node_down(node_at(w, s, 1));
+        rworld_node_down(node_at(w, s, 1));
     else if (VERB("restart"))
-        world_restart(w, number_at(s, 1),
-                      s->count > 2 ? number_at(s, 2) : node_at(w, s, 1)->snapshot_index);
+        rworld_restart(w, number_at(s, 1),
+                       s->count > 2 ? number_at(s, 2) : node_at(w, s, 1)->snapshot_index);
     else if (VERB("cut"))
         do_cut(w, s);
     else if (VERB("heal"))
         memset(w->cut, 0, sizeof(w->cut));
     else if (VERB("settle"))
-        world_settle(w);
+        rworld_settle(w);
     else if (VERB("dump"))
-        world_dump(w, w->trace);
+        rworld_dump(w, w->trace);
     else if (VERB("net"))
         do_net(w);
     else
@@ -380,7 +384,7 @@ static void run_script(const char *path)
     read_file(path, &in);
     char *want = (char *)in.data + in.start;
     char *text = mem_strdup(want);
-    world_init(world, 1, 0, 0);
+    rworld_init(world, 1, 0, 0);
     for (char *at = text, *line; at && *at; at = save) {
         line = at;
         save = strchr(at, '\n');
@@ -397,7 +401,7 @@ static void run_script(const char *path)
         show_difference(path, want, (const char *)buf_slice(&out).data);
     }
     world->trace = NULL;
-    world_fini(world);
+    rworld_fini(world);
     mem_free(text);
     buf_fini(&in);
     buf_fini(&out);

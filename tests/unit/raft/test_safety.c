@@ -11,8 +11,12 @@
 
 #include <cmocka.h>
 #include <raft_world.h>
+#include <rq/util/assert.h>
+#include <rq/util/mem.h>
+#include <rq/util/prng.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { SEEDS = 1500, STEPS = 1500 };
 
@@ -56,7 +60,7 @@ static void do_time(struct world *w, struct prng *p)
     w->now_ms += prng_below(p, 4) == 0 ? prng_below(p, 150) : prng_below(p, 12);
     for (raft_id id = 1; id <= w->node_count; id++)
         if (w->nodes[id].up && w->nodes[id].wake_ms <= w->now_ms && prng_below(p, 4) != 0)
-            world_simple(w, id, RAFT_IN_TICK);
+            rworld_simple(w, id, RAFT_IN_TICK);
 }
 
 static void do_conf(struct world *w, struct prng *p, raft_id leader)
@@ -65,8 +69,8 @@ static void do_conf(struct world *w, struct prng *p, raft_id leader)
     struct raft_conf to;
     struct raft_conf from = *w->nodes[leader].view.conf;
 
-    if (world_conf_changed(&from, changes[prng_below(p, 4)], any_node(w, p), &to))
-        (void)world_conf(w, leader, &to);
+    if (rworld_conf_changed(&from, changes[prng_below(p, 4)], any_node(w, p), &to))
+        (void)rworld_conf(w, leader, &to);
 }
 
 static void do_to_node(struct world *w, struct prng *p, struct taste *t, uint64_t pick, raft_id id)
@@ -76,11 +80,11 @@ static void do_to_node(struct world *w, struct prng *p, struct taste *t, uint64_
 
     if (!n->up) {
         if (pick % 10 < 2 + t->restart / 10)
-            world_restart(w, id, prng_range(p, n->snapshot_index, n->applied));
+            rworld_restart(w, id, prng_range(p, n->snapshot_index, n->applied));
         return;
     }
     if (pick < t->crash) {
-        world_node_down(n);
+        rworld_node_down(n);
         return;
     }
     if ((pick -= t->crash) < t->conf) {
@@ -91,26 +95,26 @@ static void do_to_node(struct world *w, struct prng *p, struct taste *t, uint64_
     if ((pick -= t->conf) < t->transfer) {
         in.kind = RAFT_IN_TRANSFER;
         in.u.transfer_to = prng_below(p, w->node_count + 1);
-        (void)world_step(w, n, &in, NULL);
+        (void)rworld_step(w, n, &in, NULL);
         return;
     }
     if ((pick -= t->transfer) < t->suspect) {
         in.kind = RAFT_IN_SUSPECT;
         in.u.suspect = n->view.leader;
-        (void)world_step(w, n, &in, NULL);
+        (void)rworld_step(w, n, &in, NULL);
         return;
     }
     if ((pick -= t->suspect) < t->snapshot) {
         if (n->applied > n->snapshot_index)
-            world_snapshot(w, id, prng_range(p, n->snapshot_index + 1, n->applied));
+            rworld_snapshot(w, id, prng_range(p, n->snapshot_index + 1, n->applied));
         return;
     }
     if ((pick -= t->snapshot) < t->read) {
-        (void)world_read(w, id);
+        (void)rworld_read(w, id);
         return;
     }
     if (n->view.role == RAFT_LEADER && n->last + 80 < WORLD_LOG)
-        (void)world_propose(w, id, (uint32_t)prng_range(p, 1, 6), (uint32_t)prng_below(p, 600));
+        (void)rworld_propose(w, id, (uint32_t)prng_range(p, 1, 6), (uint32_t)prng_below(p, 600));
 }
 
 static void do_snapshots(struct world *w, struct prng *p, raft_id id)
@@ -121,12 +125,12 @@ static void do_snapshots(struct world *w, struct prng *p, raft_id id)
     if (!n->up)
         return;
     if (n->install_from && w->nodes[n->install_from].snapshot_index > 0)
-        world_install(w, id, true);
+        rworld_install(w, id, true);
     if (n->snapshot_to_count == 0)
         return;
     in.u.snapshot_sent.to = n->snapshot_to[--n->snapshot_to_count];
     in.u.snapshot_sent.ok = prng_below(p, 2);
-    (void)world_step(w, n, &in, NULL);
+    (void)rworld_step(w, n, &in, NULL);
 }
 
 static void do_links(struct world *w, struct prng *p, struct taste *t)
@@ -150,11 +154,11 @@ static void do_net(struct world *w, struct prng *p, struct taste *t, uint64_t pi
         return;
     at = (uint32_t)prng_below(p, prng_below(p, 3) ? (at < 3 ? at : 3) : at); /* mostly in order */
     if (pick < t->drop)
-        world_net_drop(w, at);
+        rworld_net_drop(w, at);
     else if (pick - t->drop < t->duplicate)
-        world_duplicate(w, at);
+        rworld_duplicate(w, at);
     else
-        world_deliver(w, at);
+        rworld_deliver(w, at);
 }
 
 static bool disk_room(const struct world *w)
@@ -176,14 +180,14 @@ static void one_event(struct world *w, struct prng *p, struct taste *t)
         do_net(w, p, t, pick);
     else if ((pick -= t->deliver) < t->store || !disk_room(w)) {
         if (n->up && n->batch_count)
-            world_stored(w, id, prng_below(p, 8) != 0);
+            rworld_stored(w, id, prng_below(p, 8) != 0);
     } else if ((pick -= t->store) < t->apply) {
         if (n->up && n->applied < n->apply_ordered)
-            world_applied(w, id);
+            rworld_applied(w, id);
     } else if ((pick -= t->apply) < t->time)
         do_time(w, p);
     else if ((pick -= t->time) < 100)
-        do_to_node(w, p, t, pick, prng_below(p, 3) && world_leader(w) ? world_leader(w) : id);
+        do_to_node(w, p, t, pick, prng_below(p, 3) && rworld_leader(w) ? rworld_leader(w) : id);
     else if ((pick -= 100) < t->install)
         do_snapshots(w, p, id);
     else
@@ -196,14 +200,14 @@ static void recover(struct world *w)
     memset(w->cut, 0, sizeof(w->cut));
     for (raft_id id = 1; id <= w->node_count; id++)
         if (!w->nodes[id].up)
-            world_restart(w, id, w->nodes[id].snapshot_index);
+            rworld_restart(w, id, w->nodes[id].snapshot_index);
     w->config.term_runs_max = 64;
-    world_run(w, 3000);
-    raft_id leader = world_leader(w);
+    rworld_run(w, 3000);
+    raft_id leader = rworld_leader(w);
     if (leader == 0 || !w->nodes[leader].view.committed_in_term) {
         struct buf words;
         buf_init(&words, 1 << 20);
-        world_dump(w, &words);
+        rworld_dump(w, &words);
         fprintf(stderr, "\n%.*s", (int)buf_len(&words), (const char *)buf_slice(&words).data);
         buf_fini(&words);
     }
@@ -211,11 +215,11 @@ static void recover(struct world *w)
     struct world_node *n = &w->nodes[leader];
     assert_true(n->view.committed_in_term);
     uint64_t served = w->served;
-    assert_int_equal(world_propose(w, leader, 1, 10), 0);
-    assert_int_equal(world_read(w, leader), 0);
+    assert_int_equal(rworld_propose(w, leader, 1, 10), 0);
+    assert_int_equal(rworld_read(w, leader), 0);
     uint64_t last = n->last;
-    world_run(w, 50);
-    assert_int_equal(world_leader(w), leader);
+    rworld_run(w, 50);
+    assert_int_equal(rworld_leader(w), leader);
     assert_true(w->served > served);
     for (uint32_t i = 0; i < n->view.conf->count; i++)
         assert_true(w->nodes[n->view.conf->members[i].id].applied >= last);
@@ -228,10 +232,10 @@ static void one_life(struct world *w, uint64_t seed)
     struct taste t = taste_of(&p);
     uint32_t nodes = (uint32_t)prng_range(&p, 1, 5);
 
-    world_init(w, seed, nodes, (uint32_t)prng_range(&p, 1, nodes));
+    rworld_init(w, seed, nodes, (uint32_t)prng_range(&p, 1, nodes));
     for (raft_id id = 1; id <= nodes; id++)
-        world_restart(w, id, 0);
-    world_run(w, prng_below(&p, 2) * 400);
+        rworld_restart(w, id, 0);
+    rworld_run(w, prng_below(&p, 2) * 400);
     for (uint32_t i = 0; i < STEPS && w->nodes[1].last + 150 < WORLD_LOG; i++)
         one_event(w, &p, &t);
     recover(w);
@@ -255,7 +259,7 @@ static void test_random_lives_keep_every_promise(void **state)
         installs += w->installs;
         truncations += w->truncations;
         commits += w->committed_max;
-        world_fini(w);
+        rworld_fini(w);
     }
     mem_free(w);
     fprintf(
