@@ -6,6 +6,7 @@
     X(P1, "a vote leaves only when it survives power loss")                                        \
     X(P2, "an append is acknowledged only when it survives power loss")                            \
     X(P3, "a write succeeds only when a quorum would keep it")                                     \
+    X(P5, "the log is let go only when an image that covers it survives power loss")               \
     X(R1, "one leader per term")                                                                   \
     X(R2, "a leader never removes its own entries")                                                \
     X(R3, "same index and term, same entry and same prefix")                                       \

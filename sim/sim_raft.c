@@ -1,4 +1,4 @@
-/* sim_raft.c — oracles R1–R11 (simulation.md §18.2), looked at after every event.
+/* sim_raft.c — oracles R1–R11, P5 (simulation.md §18.2), looked at after every event.
  *
  * Tables that outlive incarnations: leader of each term, vote of each node and term, the term of each
  * committed index, the term before each (index, term), a checksum of each (index, term)'s bytes, the
@@ -246,6 +246,15 @@ static void check_acked(struct sim *s, struct sim_server *v, const struct raft *
                     v->name, (unsigned long long)m->acked, (unsigned long long)m->acked_term);
 }
 
+/* By index, the same on every node: is it worth a shadow power cut? */
+static bool sampled(const struct sim *s, uint64_t index)
+{
+    struct prng pick;
+
+    prng_init(&pick, prng_mix(index, s->plan.seed));
+    return prng_chance_ppm(&pick, s->plan.shadow_ppm);
+}
+
 /* ---- R8, R10, commit ------------------------------------------------------------------------------------------ */
 
 /* A leader moved its commit index: the entry is of its own term, and by the simulator's knowledge of the
@@ -253,7 +262,6 @@ static void check_acked(struct sim *s, struct sim_server *v, const struct raft *
 static void check_commit_rule(struct sim *s, struct sim_server *v, const struct raft *r,
                               const struct raft_view *view)
 {
-    struct prng pick;
     uint32_t have = 0, voters = 0;
     uint64_t term = raft_term_at(r, view->commit_index);
 
@@ -265,8 +273,7 @@ static void check_commit_rule(struct sim *s, struct sim_server *v, const struct 
                     (unsigned long long)term);
         return;
     }
-    prng_init(&pick, prng_mix(view->commit_index, s->plan.seed));
-    if (!prng_chance_ppm(&pick, s->plan.shadow_ppm))
+    if (!sampled(s, view->commit_index))
         return;
     for (uint32_t i = 0; i < view->conf->count; i++) {
         if (!view->conf->members[i].voter)
@@ -310,12 +317,31 @@ static void note_committed(struct sim *s, struct sim_server *v, const struct raf
                     (unsigned long long)w->committed[upto]);
 }
 
-/* Let go of the log's beginning; or (its commit index was not there yet) the log was replaced by an image. */
-static void note_snapshot(struct sim *s, struct mirror *m, const struct raft_view *view)
+/* ---- P5 ---------------------------------------------------------------------------------------------------- */
+
+static void check_image(struct sim *s, struct sim_server *v, uint64_t index)
 {
+    if (v->damaged || !sampled(s, index))
+        return;
+    const struct sim_shadow *x = sim_shadow_take(s, v);
+    sim_evaluated(s, SIM_P5);
+    if (x->rc || x->image_index < index)
+        sim_violate(
+            s, SIM_P5,
+            "%s let its log go up to %llu; after power loss its image would end at %llu (%s)",
+            v->name, (unsigned long long)index, (unsigned long long)x->image_index,
+            err_text_of(x->rc));
+}
+
+/* Let go of the log's beginning; or (its commit index was not there yet) the log was replaced by an image. */
+static void note_snapshot(struct sim *s, struct sim_server *v, const struct raft_view *view)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+
     if (view->snapshot_index > m->snapshot && m->commit) {
         s->result->compactions++;
         s->result->installs += view->snapshot_index > m->commit;
+        check_image(s, v, view->snapshot_index);
     }
     m->snapshot = view->snapshot_index;
 }
@@ -325,7 +351,7 @@ static void check_commit(struct sim *s, struct sim_server *v, const struct raft 
 {
     struct mirror *m = &s->watch->nodes[v->at];
 
-    note_snapshot(s, m, view);
+    note_snapshot(s, v, view);
     sim_evaluated(s, SIM_R10);
     if (view->applied_index > view->commit_index || view->commit_index > view->last_index)
         sim_violate(s, SIM_R10, "%s: applied %llu, commit %llu, last %llu", v->name,

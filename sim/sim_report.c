@@ -103,6 +103,7 @@ enum {
     LEAST_R9 = 10, /* only when a log is cut */
     LEAST_P1 = 200,
     LEAST_N1 = 100,
+    LEAST_P5 = 200,
     LEAST_COMPACTIONS = 2000,
     LEAST_INSTALLS = 10,
     LEAST_FAMILY_PER_10_SEEDS = 5,
@@ -151,6 +152,8 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     case SIM_P1:
     case SIM_R7:
         return LEAST_P1;
+    case SIM_P5:
+        return LEAST_P5;
     case SIM_C7:
         return LEAST_SENT_AGAIN;
     case SIM_C9:
