@@ -46,7 +46,7 @@ struct api_config {
         int64_t reap_timeout_ns, reap_read_only_timeout_ns;
         bool no_freelist_sync;
         uint32_t pid, ppid, page_size, cpu_count;
-        bool kubernetes, foreign_keys, on_disk;
+        bool kubernetes, foreign_keys, on_disk, node_tls;
         int64_t db_reader_max;          /* -db-max-ro-conns */
         int64_t apply_timeout_ns, heartbeat_timeout_ns, election_timeout_ns, lease_timeout_ns, commit_timeout_ns;
         int64_t snapshot_interval_ns;

@@ -33,6 +33,7 @@ struct node_config {
     const char *name;      /* -node-id; all strings are copied */
     const char *dir;       /* data directory */
     const char *raft_bind, *raft_addr; /* bind, advertised */
+    struct env *raft_net;  /* streams between nodes (tls_net); NULL: the environment's. Lent for the node's life */
     const char *api_url;   /* "http://host:port" advertised */
     const char *version;   /* "v10.…" */
     const struct node_codec *codec; /* lent for the node's life */

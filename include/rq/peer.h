@@ -43,6 +43,7 @@ struct peer_events {
 };
 
 struct peer_config {
+    struct env *net; /* whose streams and listeners to use (tls_net); NULL: the set's environment. Lent for life */
     uint64_t dial_timeout_ms;  /* per attempt */
     uint64_t backoff_min_ms, backoff_max_ms; /* doubled per failure, jittered from env's chance */
     uint64_t hello_timeout_ms; /* greeting must be complete by then */

@@ -92,7 +92,7 @@ static void status_mux(cJSON *root, const struct api *a)
 {
     cJSON *mux = api_tree_object(root, "mux");
     api_tree_text(mux, "addr", a->raft_addr);
-    api_tree_text(mux, "tls", "disabled");
+    api_tree_text(mux, "tls", a->facts.node_tls ? "enabled" : "disabled");
 }
 
 static void status_network(cJSON *root, const struct api *a)

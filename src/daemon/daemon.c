@@ -78,11 +78,14 @@ static void daemon_finish(struct daemon *d)
     d->node = NULL;
     api_destroy(d->api);
     d->api = NULL;
-    d->stop_waits = 1U + (d->secrets.guard ? 1 : 0) + (d->secrets.tls ? 1 : 0);
+    d->stop_waits =
+        1U + (d->secrets.guard ? 1 : 0) + (d->secrets.tls ? 1 : 0) + (d->secrets.node_tls ? 1 : 0);
     if (d->secrets.guard)
         guard_stop(d->secrets.guard, part_stopped, d);
     if (d->secrets.tls)
         tls_stop(d->secrets.tls, part_stopped, d);
+    if (d->secrets.node_tls)
+        tls_stop(d->secrets.node_tls, part_stopped, d);
     part_stopped(d);
 }
 
@@ -237,6 +240,7 @@ static void daemon_open_node(struct daemon *d)
         .dir = d->dir,
         .raft_bind = f->raft_addr,
         .raft_addr = f->raft_adv_addr,
+        .raft_net = d->secrets.node_tls ? tls_net(d->secrets.node_tls) : NULL,
         .api_url = d->api_url,
         .version = d->version,
         .codec = api_codec(),

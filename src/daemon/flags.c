@@ -274,8 +274,6 @@ const char *flags_unsupported(const struct flags *f)
         bool used;
     } rows[] = {
         {"extensions-path", f->extensions_path[0] != '\0'},
-        {"node-cert", f->node_cert[0] != '\0'},
-        {"node-ca-cert", f->node_ca_cert[0] != '\0'},
         {"disco-mode", f->disco_mode[0] != '\0'},
         {"auto-vacuum-int", f->auto_vacuum_int > 0},
         {"raft-cluster-remove-shutdown", f->raft_cluster_remove_shutdown},

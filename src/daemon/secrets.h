@@ -1,4 +1,4 @@
-/* secrets — what -auth and the -http-… certificate flags name, read at launch. Chosen by main, used by the
+/* secrets — what -auth and the -http-… and -node-… certificate flags name, read at launch. Chosen by main, used by the
  * daemon. */
 #ifndef RQ_DAEMON_SECRETS_H
 #define RQ_DAEMON_SECRETS_H
@@ -11,6 +11,7 @@
 struct secrets {
     struct guard *guard;   /* NULL: no -auth */
     struct tls *tls;       /* NULL: neither -http-cert nor an https:// to join through */
+    struct tls *node_tls;  /* NULL: no -node-cert: nodes talk in the clear */
     const char *join_user; /* -join-as, lent from the flags; NULL: none, or not in the file */
     char *join_password;   /* its password */
 };

@@ -70,6 +70,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
 static int create_peers(struct node *n)
 {
     struct peer_config config = {
+        .net = n->config.raft_net,
         .dial_timeout_ms = 2000,
         .backoff_min_ms = 20,
         .backoff_max_ms = 1000,

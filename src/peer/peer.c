@@ -44,6 +44,8 @@ int peer_set_create(struct env *e, const struct peer_config *config, const struc
     }
     s->env = e;
     s->config = *config;
+    if (!s->config.net)
+        s->config.net = e;
     s->events = events;
     s->ctx = ctx;
     env_turn_init(&s->turn, e, turn_run, s);

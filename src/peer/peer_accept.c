@@ -70,7 +70,7 @@ int peer_set_listen(struct peer_set *s, const char *bind_addr, struct err_text *
 {
     ASSERT(s->listener == NULL);
     ASSERT(!s->stopping);
-    return env_listen(s->env, bind_addr, accepted, s, &s->listener, why);
+    return env_listen(s->config.net, bind_addr, accepted, s, &s->listener, why);
 }
 
 const char *peer_set_bound_addr(const struct peer_set *s)

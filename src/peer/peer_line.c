@@ -305,7 +305,7 @@ int peer_line_dial(struct peer_set *s, const char *addr, void (*gone)(struct pee
     line->dialled = true;
     s->counters.dialled++;
     line->state = PEER_CONNECTING;
-    int rc = env_stream_connect(s->env, addr, &line_events, line, &line->stream);
+    int rc = env_stream_connect(s->config.net, addr, &line_events, line, &line->stream);
     if (rc) {
         peer_lines_remove(line);
         return rc;
