@@ -428,8 +428,7 @@ static void test_the_first_check_that_fails_speaks(void **state)
 static const struct {
     const char *line, *name;
 } unsupported[] = {
-    {"-extensions-path there d", "extensions-path"}, {"-node-cert c -node-key k d", "node-cert"},
-    {"-node-ca-cert c d", "node-ca-cert"},           {"-auto-backup f d", "auto-backup"},
+    {"-extensions-path there d", "extensions-path"}, {"-auto-backup f d", "auto-backup"},
     {"-auto-restore f d", "auto-restore"},           {"-cdc-config stdout d", "cdc-config"},
     {"-otlp-endpoint h:1 d", "otlp-endpoint"},
 };
