@@ -41,6 +41,12 @@ static void complain(struct crash_search *s, const char *story, const char *viol
     snprintf(s->violation, sizeof(s->violation), "%.350s: %.300s", story, violation);
 }
 
+/* How often the environment lied about a sync so far. */
+static uint64_t lies(const struct crash_search *s)
+{
+    return s->syncs && s->syncs->swallow ? s->syncs->met[s->syncs->swallow] : 0;
+}
+
 /* A life on d, crashed at disk operation k (0: not at all; its end is a process crash too: nothing is
  * settled). true: it ran to its end. */
 static bool life_run(struct crash_search *s, struct sim_disk *d, const void *ops, uint64_t k,
@@ -153,24 +159,34 @@ static void outcome_choose(struct outcomes *o, uint64_t c, enum sim_disk_fate *f
         fates_draw(fate, o->pending, &o->prng);
 }
 
-/* Cut the power on copies of d, each outcome, and open each. */
-static void cut_all(struct crash_search *s, const struct sim_disk *d, const void *known,
-                    struct crash_effort effort, const char *story)
+/* What lives so far have left. */
+struct path {
+    const struct sim_disk *disk;
+    const void *known;
+    bool lied; /* a sync was swallowed on the way */
+    const char *story;
+};
+
+/* Cut the power on copies of the disk, each outcome, and open each. With a sync taken out, a path that never asked
+ * for it is one of those that the search with all syncs has tried. */
+static void cut_all(struct crash_search *s, const struct path *at, struct crash_effort effort)
 {
     static enum sim_disk_fate fate[CRASH_PENDING_MAX];
-    struct outcomes o = outcomes_of(sim_disk_pending_count(d), effort);
-    void *b = belief_copy(s, known);
+    struct outcomes o = outcomes_of(sim_disk_pending_count(at->disk), effort);
 
     assert_true(o.pending < CRASH_PENDING_MAX);
+    if (s->syncs && s->syncs->swallow && !at->lied)
+        return;
+    void *b = belief_copy(s, at->known);
     s->exhaustive += o.base != 0;
     for (uint64_t c = 0; c < o.cases && !s->found; c++) {
         char where[500];
-        struct sim_disk *cut = sim_disk_clone(d, c + 1);
+        struct sim_disk *cut = sim_disk_clone(at->disk, c + 1);
         sim_disk_config(cut)->profile = c % 2 ? SIM_DISK_WEIRD : SIM_DISK_WRITEBACK;
         outcome_choose(&o, c, fate);
         sim_disk_power_cut_choose(cut, fate);
-        memcpy(b, known, s->belief_bytes);
-        snprintf(where, sizeof(where), "%s, cut %llu of %llu (%zu pending)", story, (ull)c,
+        memcpy(b, at->known, s->belief_bytes);
+        snprintf(where, sizeof(where), "%s, cut %llu of %llu (%zu pending)", at->story, (ull)c,
                  (ull)o.cases, o.pending);
         life_run(s, cut, NULL, 0, b, where);
         s->cuts++;
@@ -182,56 +198,57 @@ static void cut_all(struct crash_search *s, const struct sim_disk *d, const void
 
 /* ---- second lives ---- */
 
-/* The process comes back on d, does what `second` says, crashes at each operation; then the power goes. */
-static void go_on(struct crash_search *s, const struct sim_disk *d, const void *known,
-                  const struct crash_second *second, struct crash_effort effort, const char *story)
+/* The process comes back, does what `second` says, crashes at each operation; then the power goes. */
+static void go_on(struct crash_search *s, const struct path *at, const struct crash_second *second,
+                  struct crash_effort effort)
 {
     bool ended = false;
-    void *b = belief_copy(s, known);
+    void *b = belief_copy(s, at->known);
 
     for (uint64_t j = 1; !ended && !s->found; j++) {
         char where[400];
-        struct sim_disk *again = sim_disk_clone(d, 5);
-        memcpy(b, known, s->belief_bytes);
-        snprintf(where, sizeof(where), "%s, then \"%s\" crashed at %llu", story, second->name,
+        uint64_t before = lies(s);
+        struct sim_disk *again = sim_disk_clone(at->disk, 5);
+        memcpy(b, at->known, s->belief_bytes);
+        snprintf(where, sizeof(where), "%s, then \"%s\" crashed at %llu", at->story, second->name,
                  (ull)j);
         ended = life_run(s, again, second->ops, j, b, where);
         s->crash_points++;
         s->recoveries++;
-        cut_all(s, again, b, effort, where);
+        struct path then = {again, b, at->lied || lies(s) > before, where};
+        cut_all(s, &then, effort);
         sim_disk_destroy(again);
     }
     free(b);
 }
 
-static void recover_again(struct crash_search *s, const struct sim_disk *d, const void *known,
-                          const struct crash_plan *plan, const char *story)
+static void recover_again(struct crash_search *s, const struct path *at,
+                          const struct crash_plan *plan)
 {
-    struct sim_disk *cut = sim_disk_clone(d, 3);
+    struct sim_disk *cut = sim_disk_clone(at->disk, 3);
     char where[300];
 
     sim_disk_config(cut)->profile = SIM_DISK_NO_BARRIER;
     sim_disk_power_cut(cut);
-    snprintf(where, sizeof(where), "%s, power cut", story);
-    go_on(s, cut, known, &plan->seconds[0], plan->second_cut, where);
+    snprintf(where, sizeof(where), "%s, power cut", at->story);
+    struct path then = {cut, at->known, at->lied, where};
+    go_on(s, &then, &plan->seconds[0], plan->second_cut);
     sim_disk_destroy(cut);
 }
 
-/* Everything that can come of a crash at operation k, which left d and b. */
+/* Everything that can come of a crash at operation k. */
 static void branch(struct crash_search *s, const struct crash_plan *plan, uint64_t k,
-                   const struct sim_disk *d, const void *b)
+                   const struct path *at)
 {
     bool rest = plan->cut_every > 1 && k % plan->cut_every != 0;
     uint64_t every = plan->second_every ? plan->second_every : 1;
-    char story[200];
 
-    snprintf(story, sizeof(story), "\"%s\" crashed at %llu", plan->name, (ull)k);
-    cut_all(s, d, b, rest ? plan->cut_rest : plan->cut, story);
+    cut_all(s, at, rest ? plan->cut_rest : plan->cut);
     for (size_t i = 0; i < CRASH_SECONDS_MAX && plan->seconds[i].name; i++)
         if ((k + i) % every == 0)
-            go_on(s, d, b, &plan->seconds[i], plan->second_cut, story);
+            go_on(s, at, &plan->seconds[i], plan->second_cut);
     if (plan->recover_again)
-        recover_again(s, d, b, plan, story);
+        recover_again(s, at, plan);
 }
 
 void crash_script_search(struct crash_search *s, const struct crash_plan *plan)
@@ -240,12 +257,14 @@ void crash_script_search(struct crash_search *s, const struct crash_plan *plan)
 
     for (uint64_t k = plan->first ? plan->first : 1; !ended && !s->found; k++) {
         char story[200];
+        uint64_t before = lies(s);
         struct sim_disk *d = disk_make();
         void *b = belief_copy(s, s->belief_first);
         snprintf(story, sizeof(story), "\"%s\" crashed at %llu", plan->name, (ull)k);
         ended = life_run(s, d, plan->ops, k, b, story);
         s->crash_points++;
-        branch(s, plan, k, d, b);
+        struct path at = {d, b, lies(s) > before, story};
+        branch(s, plan, k, &at);
         free(b);
         sim_disk_destroy(d);
     }
