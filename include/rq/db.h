@@ -146,6 +146,7 @@ struct db_query_counts {
 };
 struct db_counters { /* since open; on every node, since every node applies */
     struct db_query_counts executions, requests, strong_queries;
+    uint64_t loads; /* of database files */
     uint64_t open_ns;
     uint64_t checkpoints, checkpoint_last_ns, checkpoint_busy, checkpoint_errors, checkpoint_partial;
 };
@@ -167,6 +168,22 @@ void db_state(struct db *d, struct db_state *out);
 int db_content_hash(struct db *d, uint64_t *out) MUST_USE;
 /* 0; ERR_CORRUPT with SQLite's words. APPLY. */
 int db_integrity_check(struct db *d, struct err_text *why) MUST_USE;
+
+/* ---- loads: a database file in place of the database ---------------------------------------------------- */
+
+/* Entries of kind LOAD_PIECE bring the file, in order; one of kind LOAD_INSTALL puts it in the database's place, for
+ * readers all at once. Their sinks are told a write, or a request error: then nothing has changed. Pieces are no
+ * part of what users see; they are dropped when another load begins, and when nobody adds to them
+ * for LIMIT_LOAD_IDLE_ENTRIES entries. Counters that SQL can see and settings of the connection stay as they were.
+ *
+ * Is the file at path a database that may be loaded? Checks all of it; *bytes: its size; a WAL-mode file's header
+ * is changed to say otherwise. *rewrite: its pages have another size than ours: db_import_rewrite first.
+ * run() of READ. 0; ERR_INVALID: why tells the client; ERR_IO, ERR_NOMEM. */
+int db_import_check(struct env *e, const char *path, uint64_t *bytes, bool *rewrite, struct err_text *why) MUST_USE;
+/* Write it anew, as `into`, with pages of our size. run() of APPLY (SQLite draws from its generator, which is one per
+ * process). 0; ERR_INVALID, ERR_NOSPC, ERR_IO, ERR_NOMEM. */
+int db_import_rewrite(struct env *e, const char *path, const char *into, uint64_t *bytes,
+                      struct err_text *why) MUST_USE;
 
 /* ---- cut: the database as of one index ------------------------------------------------------------------ */
 

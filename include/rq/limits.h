@@ -65,6 +65,15 @@ enum {
         8 * 1024 * 1024, /* a batch is full with these, too; one request may be larger */
     LIMIT_QUEUE_BLOCKED_COUNT = 1024,
 
+    /* Loading a database file: bytes of one piece in the log, of which a few are under way at a time. Where the
+     * next piece does not come for so many entries of others, those that came are dropped. */
+    LIMIT_LOAD_PIECE_BYTES = 256 * 1024,
+    LIMIT_LOAD_WINDOW = 4,
+    LIMIT_LOAD_IDLE_ENTRIES = 64 * 1024,
+    /* Free space that a load leaves; and it must find this many times its own size. */
+    LIMIT_LOAD_RESERVE_BYTES = 64 * 1024 * 1024,
+    LIMIT_LOAD_SPACE_FACTOR = 4,
+
     /* Peers. */
     LIMIT_PEER_FRAME_BYTES = LIMIT_ENTRY_BYTES + 64 * 1024,
     LIMIT_PEER_OUTPUT_BYTES =
@@ -72,5 +81,8 @@ enum {
     LIMIT_PEER_CONNECTIONS = 256,
     LIMIT_CLUSTER_NODES = 16, /* members incl. learners and replicas; also RAFT_NODES_MAX */
 };
+
+/* Bytes of a database file that is loaded. */
+#define LIMIT_LOAD_BYTES (UINT64_C(64) << 30)
 
 #endif

@@ -190,12 +190,12 @@ void node_status_get(const struct node *n, struct node_status *out);
 /* What was counted since the start. */
 struct node_counters {
     /* client requests that went to the leader, and those of them that got no answer */
-    uint64_t forwarded_executions, forwarded_queries, forwarded_requests;
+    uint64_t forwarded_executions, forwarded_queries, forwarded_requests, forwarded_loads;
     uint64_t forwarded_removals, forwarded_stepdowns;
     uint64_t forward_executions_failed, forward_queries_failed, forward_requests_failed;
-    uint64_t retried_executions, retried_queries, retried_requests; /* further attempts */
+    uint64_t retried_executions, retried_queries, retried_requests, retried_loads; /* further attempts */
     /* what other nodes asked of this one */
-    uint64_t served_executions, served_queries, served_requests;
+    uint64_t served_executions, served_queries, served_requests, served_loads;
     uint64_t served_joins, served_notifies, served_removals, served_stepdowns, served_metas, answered_metas;
     uint64_t self_metas;     /* questions of ours about ourselves */
     uint64_t asks_timed_out; /* questions of ours that nobody answered in time */

@@ -177,7 +177,12 @@ int wire_index_put(struct buf *out, const struct wire_index *a);
 int wire_index_get(struct slice body, struct wire_index *a) MUST_USE;
 
 /* A client's request on its way to the leader. */
-enum wire_request_kind { WIRE_EXECUTE = 1, WIRE_QUERY, WIRE_REQUEST };
+enum wire_request_kind {
+    WIRE_EXECUTE = 1,
+    WIRE_QUERY,
+    WIRE_REQUEST,
+    WIRE_LOAD, /* as EXECUTE, by who may load: SQL text, or a piece of a database file */
+};
 enum wire_level { WIRE_LEVEL_NONE, WIRE_LEVEL_WEAK, WIRE_LEVEL_LINEARIZABLE, WIRE_LEVEL_STRONG, WIRE_LEVEL_AUTO };
 struct wire_forward {
     enum wire_request_kind kind;
@@ -243,6 +248,8 @@ int wire_image_res_get(struct slice body, struct wire_image_res *r) MUST_USE;
  *               must give, each as a statement without text whose parameters are the row's values
  *   statement:  u32 sql bytes, sql, u32 parameter count, parameters
  *   parameter:  u8 type, u8 name bytes, name, value: NULL -; INTEGER i64; REAL f64 bits; TEXT/BLOB u32 len, bytes
+ *   load:       PIECE: u64 load, u64 offset, bytes; INSTALL: u64 load, u64 total bytes, u32 crc32c of all of them;
+ *               DROP: u64 load
  *
  * wall, seed and crc are filled by the proposing leader (wire_cmd_seal), so that a forwarded payload is
  * proposed without being built again. */
@@ -250,7 +257,15 @@ enum { WIRE_CMD_HEAD = 32 };
 /* A key belongs to a command that may write: EXECUTE or REQUEST. Keys that nodes make begin with this byte,
  * which no client can send (LIMIT_KEY_BYTES visible ASCII characters at most). */
 enum { WIRE_KEY_OF_NODE = 0x01 };
-enum wire_cmd_kind { WIRE_CMD_EXECUTE = 1, WIRE_CMD_REQUEST, WIRE_CMD_QUERY };
+enum wire_cmd_kind {
+    WIRE_CMD_EXECUTE = 1,
+    WIRE_CMD_REQUEST,
+    WIRE_CMD_QUERY,
+    /* A database file on its way into the database (rq/db.h): no flags, key, condition or statements. */
+    WIRE_CMD_LOAD_PIECE,
+    WIRE_CMD_LOAD_INSTALL,
+    WIRE_CMD_LOAD_DROP,
+};
 enum { /* flags */
     WIRE_CMD_TRANSACTION = 1,
     WIRE_CMD_QUEUED = 2,
@@ -289,6 +304,15 @@ void wire_cmd_seal(uint8_t *payload, size_t len, int64_t wall_ns, uint64_t seed)
 /* Of a sealed payload that was checked before. */
 int64_t wire_cmd_wall_ns(struct slice payload);
 
+struct wire_load {
+    uint64_t id;        /* of the load; never 0 */
+    uint64_t at;        /* PIECE: where its bytes stand; INSTALL: how many there are, of all pieces */
+    uint32_t digest;    /* INSTALL: crc32c of all bytes */
+    struct slice bytes; /* PIECE: 1 .. LIMIT_LOAD_PIECE_BYTES; lent */
+};
+/* A whole payload, on an empty buffer, not yet sealed. kind: one of the three. 0 or b->failed. */
+int wire_cmd_load(struct buf *b, enum wire_cmd_kind kind, const struct wire_load *l);
+
 struct wire_cmd { /* reader; slices lent into the payload */
     enum wire_cmd_kind kind;
     uint16_t flags;
@@ -303,7 +327,12 @@ struct wire_cmd { /* reader; slices lent into the payload */
     uint32_t statement_count;
     struct slice rest;    /* private: what is not read yet */
     uint32_t params_left; /* private: of the statement last given */
+    struct wire_load load; /* of the three kinds of loads */
 };
+static inline bool wire_cmd_loads(const struct wire_cmd *c)
+{
+    return c->kind >= WIRE_CMD_LOAD_PIECE;
+}
 /* Check form and (if sealed) checksum, all statements included. 0, ERR_PROTOCOL, ERR_VERSION, ERR_CORRUPT. */
 int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c) MUST_USE;
 /* A reader of the condition, which must be there (flag IF): first the query, then each row. */

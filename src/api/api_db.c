@@ -263,8 +263,6 @@ struct ask {
     enum wire_cmd_kind cmd;
     enum api_counter statements;
     uint64_t linearizable_ms;
-    bool
-        vouched; /* asks for another permission than its kind: judged here, not by the leader too */
 };
 
 static uint32_t encode_options(const struct api_params *p, enum wire_request_kind kind)
@@ -275,7 +273,7 @@ static uint32_t encode_options(const struct api_params *p, enum wire_request_kin
     options |= api_params_has(p, API_FLAG_PRETTY) ? API_ENCODE_PRETTY : 0;
     options |= api_params_has(p, API_FLAG_TIMINGS) ? API_ENCODE_TIMINGS : 0;
     options |= api_params_has(p, API_FLAG_PHASES) ? API_ENCODE_PHASES : 0;
-    if (kind != WIRE_EXECUTE) /* §6.6 */
+    if (kind == WIRE_QUERY || kind == WIRE_REQUEST) /* §6.6 */
         options |= api_params_has(p, API_FLAG_QUALIFY_COLUMNS) ? API_ENCODE_QUALIFY : 0;
     return options;
 }
@@ -306,8 +304,7 @@ static void db_submit(struct api_request *r, const struct ask *ask)
               .in_parts = true,
               .payload = buf_slice(&c->payload),
               .user = api_auth_user(r),
-              .password = api_auth_password(r),
-              .vouched = ask->vouched},
+              .password = api_auth_password(r)},
         .redirect = api_params_has(p, API_FLAG_REDIRECT),
         .freshness_ns = p->freshness_ns > 0 ? p->freshness_ns : 0,
         .freshness_strict = api_params_has(p, API_FLAG_FRESHNESS_STRICT),
@@ -406,7 +403,7 @@ static bool body_is_plain(const struct http_message *m)
 /* /db/load of SQL text: one text, no transaction of its own; what it leaves open ends with it (§13.3). */
 void api_db_load_text(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_NONE, 1000, true};
+    static const struct ask ask = {WIRE_LOAD, WIRE_CMD_EXECUTE, API_COUNT_NONE, 1000};
     struct api_conn *c = r->conn;
     if (!api_utf8_valid(r->message->body)) {
         error_reply(r, "string field contains invalid UTF-8");
@@ -421,8 +418,8 @@ void api_db_load_text(struct api_request *r)
 
 void api_db_execute(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX, 1000,
-                                   false};
+    static const struct ask ask = {WIRE_EXECUTE, WIRE_CMD_EXECUTE, API_COUNT_EXECUTE_STMTS_RX,
+                                   1000};
     const bool queued = api_params_has(&r->params, API_FLAG_QUEUE);
     const char *refused = queued ? api_once_refused(r) : NULL;
     if (refused)
@@ -437,8 +434,7 @@ void api_db_execute(struct api_request *r)
 
 void api_db_query(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_QUERY, WIRE_CMD_QUERY, API_COUNT_QUERY_STMTS_RX, 10000,
-                                   false};
+    static const struct ask ask = {WIRE_QUERY, WIRE_CMD_QUERY, API_COUNT_QUERY_STMTS_RX, 10000};
     static const struct envelope nothing = {.results = {NULL, 0}};
     if (r->message->method == HTTP_METHOD_POST) {
         if (body_is_plain(r->message))
@@ -454,7 +450,7 @@ void api_db_query(struct api_request *r)
 
 void api_db_request(struct api_request *r)
 {
-    static const struct ask ask = {WIRE_REQUEST, WIRE_CMD_REQUEST, API_COUNT_REQUEST_STMTS_RX, 1000,
-                                   false};
+    static const struct ask ask = {WIRE_REQUEST, WIRE_CMD_REQUEST, API_COUNT_REQUEST_STMTS_RX,
+                                   1000};
     db_body_json(r, &ask);
 }

@@ -106,6 +106,7 @@ static const struct {
         name, offsetof(struct vars, field), ENV_MS_NS                                              \
     }
     VALUE_ROW("cluster.num_client_execute_retries", n.retried_executions),
+    VALUE_ROW("cluster.num_client_load_retries", n.retried_loads),
     VALUE_ROW("cluster.num_client_query_retries", n.retried_queries),
     VALUE_ROW("cluster.num_client_request_retries", n.retried_requests),
     VALUE_ROW("cluster.num_client_retries", retries),
@@ -116,6 +117,7 @@ static const struct {
     VALUE_ROW("cluster.num_get_node_api_req_local", n.self_metas),
     VALUE_ROW("cluster.num_get_node_api_resp", n.answered_metas),
     VALUE_ROW("cluster.num_join_req", n.served_joins),
+    VALUE_ROW("cluster.num_load_req", n.served_loads),
     VALUE_ROW("cluster.num_notify_req", n.served_notifies),
     VALUE_ROW("cluster.num_query_req", n.served_queries),
     VALUE_ROW("cluster.num_remove_node_req", n.served_removals),
@@ -144,6 +146,7 @@ static const struct {
     VALUE_ROW("proto.num_uncompressed_requests", n.commands_proposed),
     VALUE_ROW("proxy.remote_executions", n.forwarded_executions),
     VALUE_ROW("proxy.remote_executions_failed", n.forward_executions_failed),
+    VALUE_ROW("proxy.remote_loads", n.forwarded_loads),
     VALUE_ROW("proxy.remote_queries", n.forwarded_queries),
     VALUE_ROW("proxy.remote_queries_failed", n.forward_queries_failed),
     VALUE_ROW("proxy.remote_remove_node", n.forwarded_removals),
@@ -155,6 +158,7 @@ static const struct {
     VALUE_ROW("store.leader_changes_observed", n.leader_changes),
     VALUE_ROW("store.num_ignored_joins", n.joins_ignored),
     VALUE_ROW("store.num_joins", n.joins),
+    VALUE_ROW("store.num_loads", d.loads),
     VALUE_ROW("store.num_removed_before_joins", n.removed_before_joins),
     VALUE_ROW("store.num_restores", n.installs),
     VALUE_ROW("store.num_snapshots", n.snapshots),
@@ -181,7 +185,8 @@ static void vars_look(const struct api *a, struct vars *v)
     v->queries = v->n.queries.statements + v->d.strong_queries.statements;
     v->query_errors = v->n.queries.errors + v->d.strong_queries.errors;
     v->query_transactions = v->n.queries.transactions + v->d.strong_queries.transactions;
-    v->retries = v->n.retried_executions + v->n.retried_queries + v->n.retried_requests;
+    v->retries = v->n.retried_executions + v->n.retried_queries + v->n.retried_requests +
+                 v->n.retried_loads;
     v->execution_errors = v->d.executions.errors + v->d.requests.errors;
 }
 

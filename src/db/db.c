@@ -125,6 +125,9 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
     int rc = files_init(&d->files, d, "", why);
     if (rc == 0)
         rc = files_init(&d->keys.files, d, "-keys", why);
+    d->keys.files.shrinks = true;
+    if (rc == 0)
+        rc = files_init(&d->staged, d, "-load", why);
     d->config.path = d->files.path;
     return rc;
 }
@@ -150,6 +153,8 @@ int db_open(struct env *e, const struct db_config *config, const struct db_sourc
         rc = open_writer(d, why);
     if (rc == 0)
         rc = db_keys_open(&d->keys, &d->config, why);
+    if (rc == 0)
+        rc = db_stage_open(&d->keys);
     if (rc == 0 && source)
         rc = db_source_settle(d, source);
     db_now_idle();
@@ -172,6 +177,7 @@ void db_close(struct db *d)
     db_keys_close(&d->keys);
     files_fini(&d->files);
     files_fini(&d->keys.files);
+    files_fini(&d->staged);
     db_record_fini(&d->record);
     mem_free(d->params.at);
     mem_free(d->work);

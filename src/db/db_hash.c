@@ -91,14 +91,12 @@ static bool is_damage(const char *line)
     return true;
 }
 
-int db_integrity_check(struct db *d, struct err_text *why)
+int db_check(sqlite3 *conn, struct err_text *why)
 {
     sqlite3_stmt *s = NULL;
     int result = 0;
 
-    db_now_entry(0, 0, 0);
-    d->guard.mode = DB_GUARD_OFF;
-    int rc = sqlite3_prepare_v2(d->writer, "PRAGMA integrity_check(1000)", -1, &s, NULL);
+    int rc = sqlite3_prepare_v2(conn, "PRAGMA integrity_check(1000)", -1, &s, NULL);
     while (rc == SQLITE_OK && result == 0 && (rc = sqlite3_step(s)) == SQLITE_ROW) {
         const char *line = (const char *)sqlite3_column_text(s, 0);
         if (line && is_damage(line))
@@ -106,8 +104,16 @@ int db_integrity_check(struct db *d, struct err_text *why)
         rc = SQLITE_OK;
     }
     if (result == 0 && rc != SQLITE_DONE)
-        result = err_set(why, db_machine_code(rc), "%s", sqlite3_errmsg(d->writer));
+        result = err_set(why, db_machine_code(rc), "%s", sqlite3_errmsg(conn));
     (void)sqlite3_finalize(s);
-    db_now_idle();
     return result;
+}
+
+int db_integrity_check(struct db *d, struct err_text *why)
+{
+    db_now_entry(0, 0, 0);
+    d->guard.mode = DB_GUARD_OFF;
+    int rc = db_check(d->writer, why);
+    db_now_idle();
+    return rc;
 }

@@ -11,9 +11,12 @@
  *   db_bind.c     parameters               db_run.c   one SQL text → results
  *   db_sticky.c   counters and digest across a batch that is done again
  *   db_record.c   outcomes written down    db_keys.c  idempotency keys and their outcomes
+ *   db_stage.c    a database file that comes in pieces
  *   db_once.c     an entry with a key      db_cond.c  an entry with a condition
+ *   db_load.c     an entry that brings a piece, or installs them
  *   db_work.c     one entry
  *   db_cut.c, db_pages.c  the database as pages of one moment
+ *   db_import.c   is a client's file a database
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *   db.c          open, close, state     db_facts.c  settings, once
  *
@@ -44,6 +47,9 @@ struct db_store {
     size_t chunk_count, chunk_cap;
     /* on disk */
     struct env_file *file;
+    /* somebody else's bytes: only read, and all there */
+    int (*read)(void *ctx, void *dst, size_t len, uint64_t offset);
+    void *read_ctx;
 };
 int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got);
 int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t offset);
@@ -66,6 +72,7 @@ enum { DB_SHM_REGIONS_MAX = 1024, DB_SHM_LOCKS = 8 };
 struct db_files {
     struct env *env;
     bool on_disk;
+    bool shrinks; /* pages that are free at the end of a commit are given back */
     char path[DB_PATH_MAX];
     sqlite3_mutex *mutex; /* guards all below; a no-op in single-thread mode */
     struct db_store stores[DB_SLOT_COUNT];
@@ -75,7 +82,7 @@ struct db_files {
     /* locks of the main file: SQLite's five levels */
     uint32_t shared_count;
     const void *reserved, *pending, *exclusive; /* the handle that holds it */
-    struct db_dirty dirty; /* since the last cut */
+    struct db_dirty dirty;                      /* since the last cut */
     uint32_t wal_page_bytes;
     /* WAL index */
     uint8_t *shm[DB_SHM_REGIONS_MAX];
@@ -273,7 +280,22 @@ enum db_keys_sql {
     DB_KEYS_PUT,
     DB_KEYS_OLDEST,
     DB_KEYS_DROP,
+    DB_PIECE_PUT,
+    DB_PIECE_GET,
+    DB_PIECES_DROP,
+    DB_LOAD_GET,
+    DB_LOAD_PUT,
+    DB_LOAD_DROP,
     DB_KEYS_SQL_COUNT
+};
+
+/* A database file that comes in pieces (db_stage.c). Pieces but the last are of one size. */
+struct db_stage {
+    uint64_t id; /* of the load; 0: none */
+    uint64_t bytes, piece_bytes;
+    uint64_t touched; /* index of the entry that brought the last piece */
+    uint32_t digest;  /* crc32c of all bytes */
+    bool ended;       /* the last piece was shorter: it is the last */
 };
 struct db_keys {
     struct db_files files;
@@ -286,7 +308,9 @@ struct db_keys {
         uint64_t count, bytes; /* of keys; of their outcomes */
         int64_t wall_ns;       /* the newest clock of a recorded entry */
     } now, before;             /* the transaction */
-    struct db_keys_limit {     /* the same on all nodes; tests make them small */
+    struct db_stage stage, stage_before;
+    uint64_t piece_at;     /* the piece that is being read, from 1; 0: none */
+    struct db_keys_limit { /* the same on all nodes; tests make them small */
         uint64_t count, bytes;
         int64_t age_ns;
     } limit;
@@ -307,9 +331,25 @@ int db_keys_find(struct db_keys *k, struct slice key, int64_t wall_ns, struct db
 /* stale: what db_keys_find said of this key. Begins a transaction unless one is open. */
 int db_keys_put(struct db_keys *k, struct slice key, const struct db_key *stale,
                 const struct db_key *seen, struct slice outcome);
-int db_keys_commit(struct db_keys *k); /* both: nothing to do when no key was put */
+int db_keys_begin(struct db_keys *k);  /* unless a transaction is open */
+int db_keys_commit(struct db_keys *k); /* both: nothing to do when none is */
 int db_keys_roll_back(struct db_keys *k);
 int db_keys_limit_wal(struct db_keys *k, uint64_t limit_bytes);
+/* Run one of the statements, which gives no rows. */
+int db_keys_run(struct db_keys *k, enum db_keys_sql which);
+int db_keys_failed(int sqlite_rc);
+
+/* ---- pieces of a load (db_stage.c) --------------------------------------------------------------------- */
+
+int db_stage_open(struct db_keys *k); /* what the file holds */
+/* An entry brings a piece. *refused: NULL: it is kept; else why not, the same on all nodes. */
+int db_stage_put(struct db_keys *k, const struct wire_load *piece, uint64_t index,
+                 const char **refused);
+int db_stage_drop(struct db_keys *k);                /* all pieces; harmless without */
+int db_stage_age(struct db_keys *k, uint64_t index); /* drop what nobody adds to */
+/* Bytes of the staged file, by its pieces. ctx: the keys. */
+int db_stage_read(void *ctx, void *dst, size_t len, uint64_t offset);
+void db_stage_read_end(struct db_keys *k);
 
 /* ---- the room's objects ---------------------------------------------------------------------------------------------- */
 
@@ -341,6 +381,7 @@ struct db {
     sqlite3_stmt *control[DB_CONTROL_COUNT];
     struct db_params params;
     struct db_keys keys;
+    struct db_files staged;  /* a load's pieces, as a SQLite file: only while it is installed */
     struct db_record record; /* of the entry at hand, if it has a key */
     struct db_work *work;    /* config.batch_max of them */
     uint64_t applied_index, applied_term;
@@ -423,6 +464,24 @@ int db_cond_judge(struct db *d, const struct wire_cmd *cmd, bool in_batch, struc
 /* Not met, or failed: nothing runs. sink: NULL: nobody waits. */
 void db_cond_tell(const struct db_cond *c, struct db_sink *sink);
 
+/* ---- loads (db_load.c) ----------------------------------------------------------------------------------- */
+
+/* An entry of a load. *installed: the database is another one now. 0, or the machine's ERR_*. */
+int db_load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd,
+                  bool *installed);
+/* The head of a SQLite file (https://sqlite.org/fileformat2.html §1.3). */
+enum { DB_HEAD_BYTES = 100 };
+struct db_head {
+    uint32_t page_bytes, page_count;     /* page_count 0: not told, the file's size says it */
+    uint8_t write_version, read_version; /* 1: rollback journal; 2: WAL */
+    uint32_t encoding;
+};
+/* NULL, or why it cannot be loaded. */
+const char *db_head_read(const uint8_t head[DB_HEAD_BYTES], uint64_t file_bytes,
+                         struct db_head *out);
+/* SQLite's own check, as db_integrity_check. */
+int db_check(sqlite3 *conn, struct err_text *why);
+
 /* ---- one entry (db_work.c) -------------------------------------------------------------------------------- */
 
 int db_work_open(const struct db *d, const struct db_entry *e,
@@ -443,7 +502,7 @@ struct db_pin { /* db_pages.c: one file at one moment */
     struct db_files *files;
     sqlite3 *conn; /* holds a read transaction */
     uint32_t page_bytes, page_count;
-    uint32_t frames; /* of the WAL that it sees; 0: all is in the main file */
+    uint32_t frames;       /* of the WAL that it sees; 0: all is in the main file */
     struct db_dirty dirty; /* changed between the last cut and this */
 };
 int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,

@@ -5,6 +5,8 @@
  *
  *   seen(at, wall, key, print, outcome)    at: index of the entry; wall: the newest clock of any entry so far
  *
+ * The pieces of a database file that is being loaded stand beside them (db_stage.c).
+ *
  * Clocks of entries may go back; `wall` does not, so that whatever has to go is in front, in the order of
  * `at`. A key is forgotten when a newer entry is recorded DB_KEY_AGE_NS later, or when there is no room;
  * nothing here follows from a clock of this node, nor from when it asks. */
@@ -12,23 +14,28 @@
 
 enum { AGED_MAX = 8 };
 
+/* Deleted outcomes and pieces are not written over with zeros, which would cost as much as writing them. */
 static const char schema_sql[] =
+    "PRAGMA secure_delete=OFF;"
     "CREATE TABLE IF NOT EXISTS seen(at INTEGER PRIMARY KEY, wall INTEGER NOT NULL,"
     " key BLOB NOT NULL UNIQUE, print INTEGER NOT NULL,"
-    " outcome BLOB NOT NULL)";
+    " outcome BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS piece(n INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
+    "CREATE TABLE IF NOT EXISTS load(one INTEGER PRIMARY KEY, id INTEGER NOT NULL,"
+    " bytes INTEGER NOT NULL, piece_bytes INTEGER NOT NULL, touched INTEGER NOT NULL,"
+    " digest INTEGER NOT NULL, ended INTEGER NOT NULL)";
 
-static int keys_failed(int sqlite_rc)
+int db_keys_failed(int sqlite_rc)
 {
     return db_now()->machine_rc ? db_now()->machine_rc : db_machine_code(sqlite_rc);
 }
 
-/* Run one of our statements that gives no rows. */
-static int keys_run(struct db_keys *k, enum db_keys_sql which)
+int db_keys_run(struct db_keys *k, enum db_keys_sql which)
 {
     (void)sqlite3_step(k->sql[which]);
     int rc = sqlite3_reset(k->sql[which]);
 
-    return rc == SQLITE_OK && db_now()->machine_rc == 0 ? 0 : keys_failed(rc);
+    return rc == SQLITE_OK && db_now()->machine_rc == 0 ? 0 : db_keys_failed(rc);
 }
 
 static int keys_prepare(struct db_keys *k)
@@ -41,6 +48,12 @@ static int keys_prepare(struct db_keys *k)
         [DB_KEYS_PUT] = "INSERT INTO seen VALUES(?1,?2,?3,?4,?5)",
         [DB_KEYS_OLDEST] = "SELECT at,wall,length(outcome) FROM seen ORDER BY at LIMIT 1",
         [DB_KEYS_DROP] = "DELETE FROM seen WHERE at=?1",
+        [DB_PIECE_PUT] = "INSERT INTO piece VALUES(?1,?2)",
+        [DB_PIECE_GET] = "SELECT bytes FROM piece WHERE n=?1",
+        [DB_PIECES_DROP] = "DELETE FROM piece",
+        [DB_LOAD_GET] = "SELECT id,bytes,piece_bytes,touched,digest,ended FROM load WHERE one=1",
+        [DB_LOAD_PUT] = "INSERT OR REPLACE INTO load VALUES(1,?1,?2,?3,?4,?5,?6)",
+        [DB_LOAD_DROP] = "DELETE FROM load",
     };
 
     for (size_t i = 0; i < DB_KEYS_SQL_COUNT; i++)
@@ -84,12 +97,13 @@ void db_keys_close(struct db_keys *k)
 
 /* ---- transactions ------------------------------------------------------------------------------------ */
 
-static int keys_begin(struct db_keys *k)
+int db_keys_begin(struct db_keys *k)
 {
     if (k->in_transaction)
         return 0;
-    int rc = keys_run(k, DB_KEYS_BEGIN);
+    int rc = db_keys_run(k, DB_KEYS_BEGIN);
     k->before = k->now;
+    k->stage_before = k->stage;
     k->in_transaction = rc == 0;
     return rc;
 }
@@ -99,7 +113,7 @@ int db_keys_commit(struct db_keys *k)
     if (!k->in_transaction)
         return 0;
     db_now_statement();
-    int rc = keys_run(k, DB_KEYS_COMMIT);
+    int rc = db_keys_run(k, DB_KEYS_COMMIT);
     if (rc == 0)
         k->in_transaction = false;
     return rc;
@@ -111,10 +125,11 @@ int db_keys_roll_back(struct db_keys *k)
         return 0;
     k->in_transaction = false;
     k->now = k->before;
+    k->stage = k->stage_before;
     if (sqlite3_get_autocommit(k->conn))
         return 0; /* a failure of the machine has ended it */
     db_now_statement();
-    return keys_run(k, DB_KEYS_ROLLBACK);
+    return db_keys_run(k, DB_KEYS_ROLLBACK);
 }
 
 int db_keys_limit_wal(struct db_keys *k, uint64_t limit_bytes)
@@ -164,7 +179,7 @@ int db_keys_find(struct db_keys *k, struct slice key, int64_t wall_ns, struct db
     }
     int rc = sqlite3_reset(s);
     (void)sqlite3_clear_bindings(s);
-    return rc == SQLITE_OK && db_now()->machine_rc == 0 ? 0 : keys_failed(rc);
+    return rc == SQLITE_OK && db_now()->machine_rc == 0 ? 0 : db_keys_failed(rc);
 }
 
 static int drop(struct db_keys *k, uint64_t index, uint64_t bytes)
@@ -173,7 +188,7 @@ static int drop(struct db_keys *k, uint64_t index, uint64_t bytes)
     k->now.count--;
     k->now.bytes -= bytes;
     (void)sqlite3_bind_int64(k->sql[DB_KEYS_DROP], 1, (sqlite3_int64)index);
-    return keys_run(k, DB_KEYS_DROP);
+    return db_keys_run(k, DB_KEYS_DROP);
 }
 
 /* Drop the oldest, if it is too old or there is no room. */
@@ -190,7 +205,7 @@ static int drop_oldest(struct db_keys *k, int64_t now_ns, bool crowded, bool *dr
     int64_t wall_ns = sqlite3_column_int64(s, 1);
     int rc = sqlite3_reset(s);
     if (step != SQLITE_ROW || db_now()->machine_rc)
-        return keys_failed(rc);
+        return db_keys_failed(rc);
     *dropped = crowded || too_old(k, wall_ns, now_ns);
     return *dropped ? drop(k, index, bytes) : 0;
 }
@@ -220,7 +235,7 @@ static int insert(struct db_keys *k, struct slice key, const struct db_key *seen
     (void)sqlite3_bind_blob(s, 3, key.data, (int)key.len, SQLITE_STATIC);
     (void)sqlite3_bind_int64(s, 4, (sqlite3_int64)seen->print);
     (void)sqlite3_bind_blob(s, 5, outcome.data, (int)outcome.len, SQLITE_STATIC);
-    int rc = keys_run(k, DB_KEYS_PUT);
+    int rc = db_keys_run(k, DB_KEYS_PUT);
     (void)sqlite3_clear_bindings(s);
     return rc;
 }
@@ -230,7 +245,7 @@ int db_keys_put(struct db_keys *k, struct slice key, const struct db_key *stale,
 {
     ASSERT(!stale->known && seen->index > 0);
     db_now_statement();
-    int rc = keys_begin(k);
+    int rc = db_keys_begin(k);
     if (rc == 0 && stale->index)
         rc = drop(k, stale->index, stale->bytes);
     int64_t now_ns = clock_at(k, seen->wall_ns);

@@ -41,6 +41,10 @@ static void store_copy(struct db_store *s, uint8_t *bytes, size_t len, uint64_t 
 int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got)
 {
     *got = 0;
+    if (s->read) {
+        *got = offset >= s->size ? 0 : s->size - offset < len ? (size_t)(s->size - offset) : len;
+        return *got ? s->read(s->read_ctx, dst, *got, offset) : 0;
+    }
     if (s->file)
         return env_file_read(s->file, dst, len, offset, got);
     if (offset >= s->size)
@@ -54,6 +58,7 @@ int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t off
 {
     int rc;
 
+    ASSERT(!s->read);
     if (s->file)
         rc = env_file_write(s->file, src, len, offset);
     else

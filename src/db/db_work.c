@@ -261,6 +261,22 @@ static int entry_apply(struct entry_run *x, const struct wire_cmd *cmd, struct d
     return rc;
 }
 
+/* An entry of a load. Prepared statements were made for the database there was. */
+static int load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd)
+{
+    bool installed = false;
+    int rc = db_load_apply(d, e, cmd, &installed);
+
+    d->entry_wall_ns = cmd->wall_ns;
+    if (rc || !installed)
+        return rc;
+    db_stmts_clear(&d->stmts);
+    d->schema_known = false;
+    d->changed_index = e->index;
+    d->counters.loads++;
+    return digest_schema(d);
+}
+
 int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *w, bool in_batch,
                   bool *redo)
 {
@@ -274,6 +290,11 @@ int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *
     if (e->kind != RAFT_ENTRY_NORMAL)
         return 0;
     digest_entry(d, e);
+    rc = db_stage_age(&d->keys, e->index);
+    if (rc)
+        return rc;
+    if (wire_cmd_loads(&w->cmd))
+        return load_apply(d, e, &w->cmd);
     if (is_query(&w->cmd) && !e->sink)
         return 0; /* a read runs only where somebody waits for it */
     x.cmd = w->cmd;
@@ -322,6 +343,8 @@ int db_work_open(const struct db *d, const struct db_entry *e, struct db_work *w
         return 0;
     if (wire_cmd_open(e->payload, true, &w->cmd))
         return ERR_CORRUPT;
+    if (w->cmd.kind == WIRE_CMD_LOAD_INSTALL)
+        w->alone = true;
     struct wire_cmd c = w->cmd;
     while (!w->alone && wire_cmd_next(&c, &sql, &params) == 0)
         w->alone = text_runs_alone(d, sql);

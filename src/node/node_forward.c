@@ -40,6 +40,7 @@ static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
     n->counters.forwarded_executions += w->kind == WIRE_EXECUTE;
     n->counters.forwarded_queries += w->kind == WIRE_QUERY;
     n->counters.forwarded_requests += w->kind == WIRE_REQUEST;
+    n->counters.forwarded_loads += w->kind == WIRE_LOAD && !w->vouched; /* a load's first piece */
     node_wait_limit(w,
                     env_now_ns(n->env) + w->timeout_ms * ENV_MS_NS); /* of each exchange (§11.4) */
     w->conn = c;

@@ -2,7 +2,7 @@
  * when something it waited for is there.
  *
  *                 here leads                          not
- *   EXECUTE       log                                 forward
+ *   EXECUTE, LOAD log                                 forward
  *   none          read                                read
  *   weak          read                                forward
  *   linearizable  index, read                         index (of the leader), read
@@ -109,7 +109,7 @@ static void dispatch_reads(struct node_wait *w, bool leader)
 void node_request_dispatch(struct node_wait *w)
 {
     bool leader = w->node->view.role == RAFT_LEADER;
-    bool log = w->kind == WIRE_EXECUTE || w->class == CLASS_WRITES ||
+    bool log = w->kind == WIRE_EXECUTE || w->kind == WIRE_LOAD || w->class == CLASS_WRITES ||
                w->level == WIRE_LEVEL_STRONG ||
                wire_cmd_must_log(slice_of(w->payload->payload, w->payload->len));
 

@@ -33,6 +33,7 @@ void node_retry(struct node_wait *w, int rc, const char *text)
     n->counters.retried_executions += w->kind == WIRE_EXECUTE;
     n->counters.retried_queries += w->kind == WIRE_QUERY;
     n->counters.retried_requests += w->kind == WIRE_REQUEST;
+    n->counters.retried_loads += w->kind == WIRE_LOAD && !w->vouched;
     if (list_empty(&n->retrying))
         env_timer_arm(&n->retry_timer, RETRY_PAUSE_MS * ENV_MS_NS);
     w->state = WAIT_RETRY;

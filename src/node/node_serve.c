@@ -78,11 +78,14 @@ static void serve_fail(struct serve *s, int rc)
 
 /* ---- running --------------------------------------------------------------------------------------- */
 
-static void serve_count(struct node_counters *c, enum wire_request_kind kind)
+static void serve_count(struct node_counters *c, const struct wire_forward *f)
 {
+    enum wire_request_kind kind = f->kind;
+
     c->served_executions += kind == WIRE_EXECUTE;
     c->served_queries += kind == WIRE_QUERY;
     c->served_requests += kind == WIRE_REQUEST;
+    c->served_loads += kind == WIRE_LOAD && !f->vouched; /* a load's first piece */
 }
 
 static void run_forward(struct serve *s, struct slice body)
@@ -94,7 +97,7 @@ static void run_forward(struct serve *s, struct slice body)
     if (rc == 0)
         rc = wire_cmd_open(r.f.payload, false, &cmd);
     if (rc == 0)
-        serve_count(&s->node->counters, r.f.kind);
+        serve_count(&s->node->counters, &r.f);
     if (rc == 0)
         rc = node_submit(s->node, &r, node_relay_reply, &s->relay, &s->relay.ticket);
     if (rc)
@@ -178,6 +181,8 @@ static uint32_t forward_perms(enum wire_request_kind kind)
         return AUTH_QUERY;
     case WIRE_REQUEST:
         return AUTH_QUERY | AUTH_EXECUTE;
+    case WIRE_LOAD:
+        return AUTH_LOAD;
     }
     UNREACHABLE();
 }

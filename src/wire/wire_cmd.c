@@ -40,22 +40,27 @@ static uint8_t *head_of(const struct buf *b)
     return b->data + b->start;
 }
 
-void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags,
-                    struct slice idempotency_key)
+static void head_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags, size_t key_len)
 {
     uint8_t *head = buf_reserve(b, WIRE_CMD_HEAD);
 
     ASSERT(buf_len(b) == 0);
-    ASSERT(kind >= WIRE_CMD_EXECUTE && kind <= WIRE_CMD_QUERY);
-    ASSERT((flags & ~(CMD_FLAGS & ~CMD_CONDITION)) == 0);
     if (!head)
         return;
     memset(head, 0, WIRE_CMD_HEAD);
     head[AT_VERSION] = CMD_VERSION;
     head[AT_KIND] = (uint8_t)kind;
     put_u16(head + AT_FLAGS, flags);
-    put_u16(head + AT_KEY_LEN, (uint16_t)idempotency_key.len);
+    put_u16(head + AT_KEY_LEN, (uint16_t)key_len);
     buf_commit(b, WIRE_CMD_HEAD);
+}
+
+void wire_cmd_begin(struct buf *b, enum wire_cmd_kind kind, uint16_t flags,
+                    struct slice idempotency_key)
+{
+    ASSERT(kind >= WIRE_CMD_EXECUTE && kind <= WIRE_CMD_QUERY);
+    ASSERT((flags & ~(CMD_FLAGS & ~CMD_CONDITION)) == 0);
+    head_begin(b, kind, flags, idempotency_key.len);
     (void)buf_append_slice(b, idempotency_key);
     if (idempotency_key.len > LIMIT_KEY_BYTES)
         wire_fail(b, ERR_INVALID);
@@ -211,6 +216,22 @@ int wire_cmd_finish(struct buf *b)
     return b->failed;
 }
 
+int wire_cmd_load(struct buf *b, enum wire_cmd_kind kind, const struct wire_load *l)
+{
+    ASSERT(kind >= WIRE_CMD_LOAD_PIECE && kind <= WIRE_CMD_LOAD_DROP);
+    ASSERT(l->id != 0);
+    head_begin(b, kind, 0, 0);
+    wire_give_u64(b, l->id);
+    if (kind != WIRE_CMD_LOAD_DROP)
+        wire_give_u64(b, l->at);
+    if (kind == WIRE_CMD_LOAD_INSTALL)
+        wire_give_u32(b, l->digest);
+    if (kind == WIRE_CMD_LOAD_PIECE)
+        (void)buf_append_slice(b, l->bytes);
+    wire_give_u32(b, 0); /* checksum, filled by sealing */
+    return b->failed;
+}
+
 void wire_cmd_seal(uint8_t *payload, size_t len, int64_t wall_ns, uint64_t seed)
 {
     ASSERT(len >= WIRE_CMD_HEAD + CMD_CRC);
@@ -292,7 +313,10 @@ static int head_check(const uint8_t *head)
 {
     uint16_t flags = get_u16(head + AT_FLAGS);
 
-    if (head[AT_KIND] < WIRE_CMD_EXECUTE || head[AT_KIND] > WIRE_CMD_QUERY)
+    if (head[AT_KIND] < WIRE_CMD_EXECUTE || head[AT_KIND] > WIRE_CMD_LOAD_DROP)
+        return ERR_PROTOCOL;
+    if (head[AT_KIND] >= WIRE_CMD_LOAD_PIECE &&
+        (flags || get_u16(head + AT_KEY_LEN) || get_u32(head + AT_COUNT)))
         return ERR_PROTOCOL;
     if ((flags & ~CMD_FLAGS) || get_u16(head + AT_RESERVED))
         return ERR_PROTOCOL;
@@ -303,6 +327,26 @@ static int head_check(const uint8_t *head)
     if (get_u32(head + AT_DB) != 0) /* the only database there is so far */
         return ERR_PROTOCOL;
     return get_u32(head + AT_COUNT) > LIMIT_STATEMENTS ? ERR_PROTOCOL : 0;
+}
+
+static int load_open(struct wire_cmd *c)
+{
+    struct wire_reader r = wire_reader_of(c->body);
+    struct wire_load *l = &c->load;
+
+    l->id = wire_take_u64(&r);
+    if (c->kind != WIRE_CMD_LOAD_DROP)
+        l->at = wire_take_u64(&r);
+    if (c->kind == WIRE_CMD_LOAD_INSTALL)
+        l->digest = wire_take_u32(&r);
+    if (c->kind == WIRE_CMD_LOAD_PIECE) {
+        l->bytes = wire_take_slice(&r, r.left);
+        if (l->bytes.len == 0 || l->bytes.len > LIMIT_LOAD_PIECE_BYTES)
+            r.bad = true;
+    }
+    if (l->id == 0 || l->at > LIMIT_LOAD_BYTES)
+        r.bad = true;
+    return wire_reader_end(&r);
 }
 
 int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c)
@@ -331,6 +375,13 @@ int wire_cmd_open(struct slice payload, bool sealed, struct wire_cmd *c)
     c->statement_count = get_u32(head + AT_COUNT);
     c->params_left = 0;
     c->body = slice_of(head + WIRE_CMD_HEAD + key_len, body_len - WIRE_CMD_HEAD - key_len);
+    c->load = (struct wire_load){0};
+    if (wire_cmd_loads(c)) {
+        c->if_index = 0;
+        c->if_count = 0;
+        c->rest = slice_of(NULL, 0);
+        return load_open(c);
+    }
     struct wire_reader r = wire_reader_of(c->body);
     condition_take(&r, c);
     c->rest = slice_of(r.at, r.left);

@@ -12,8 +12,10 @@
 
 #include "env/env_sim.h"
 #include <rq/db.h>
+#include <rq/util/crc.h>
 #include <rq/util/mem.h>
 #include <rq/util/prng.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,6 +239,46 @@ static UNUSED struct payload payload_make_keyed(char kind, struct slice key, con
 static UNUSED struct payload payload_make(char kind, const char *const *sql, size_t count)
 {
     return payload_make_keyed(kind, slice_of(NULL, 0), sql, count);
+}
+
+/* ---- database files ------------------------------------------------------------------------------------ */
+
+/* A file of the given page size, made by SQL; free() it. */
+static UNUSED struct payload file_make(int page_bytes, const char *sql)
+{
+    struct payload p;
+    sqlite3 *conn;
+    sqlite3_int64 len;
+    char page[64];
+
+    assert_int_equal(sqlite3_open(":memory:", &conn), SQLITE_OK);
+    snprintf(page, sizeof(page), "PRAGMA page_size=%d;", page_bytes);
+    assert_int_equal(sqlite3_exec(conn, page, NULL, NULL, NULL), SQLITE_OK);
+    if (sqlite3_exec(conn, sql, NULL, NULL, NULL))
+        fail_msg("%s: %s", sql, sqlite3_errmsg(conn));
+    unsigned char *bytes = sqlite3_serialize(conn, "main", &len, 0);
+    assert_non_null(bytes);
+    p.len = (size_t)len;
+    p.bytes = malloc(p.len);
+    memcpy(p.bytes, bytes, p.len);
+    p.bytes[18] = p.bytes[19] = 1;
+    sqlite3_free(bytes);
+    assert_int_equal(sqlite3_close(conn), SQLITE_OK);
+    return p;
+}
+
+static UNUSED struct payload load_make(enum wire_cmd_kind kind, const struct wire_load *l)
+{
+    struct buf b;
+    struct payload p;
+
+    buf_init(&b, 16 * 1024 * 1024);
+    assert_int_equal(wire_cmd_load(&b, kind, l), 0);
+    p.len = buf_len(&b);
+    p.bytes = malloc(p.len);
+    memcpy(p.bytes, buf_slice(&b).data, p.len);
+    buf_fini(&b);
+    return p;
 }
 
 /* ---- a node ------------------------------------------------------------------------------------------ */

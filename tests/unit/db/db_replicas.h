@@ -37,6 +37,18 @@ static UNUSED void log_add(struct replica_log *l, char kind, const char *const *
     log_add_keyed(l, kind, "", sql, count);
 }
 
+static UNUSED void log_add_load(struct replica_log *l, enum wire_cmd_kind kind,
+                                const struct wire_load *load)
+{
+    struct payload p = load_make(kind, load);
+
+    assert_true(l->count < LOG_MAX);
+    wire_cmd_seal(p.bytes, p.len, 1600000000987654321 + (int64_t)l->count * 61000000007,
+                  prng_mix(l->count, 99));
+    l->kind[l->count] = 'L';
+    l->at[l->count++] = p;
+}
+
 static UNUSED void log_fini(struct replica_log *l)
 {
     for (uint32_t i = 0; i < l->count; i++) {

@@ -105,8 +105,59 @@ static void statement(struct prng *p, char *out, size_t cap)
     }
 }
 
+/* A database file on its way: its pieces stand between other entries. */
+struct coming {
+    struct payload file;
+    struct wire_load next;
+    size_t piece;
+};
+
+static void coming_begin(struct coming *c, struct prng *p)
+{
+    char sql[800];
+    int n = 0, rows = (int)prng_below(p, 150);
+
+    for (int i = 0; i < 3; i++)
+        n += snprintf(
+            sql + n, sizeof(sql) - (size_t)n,
+            "CREATE TABLE t%d(k %s, v, w UNIQUE);INSERT INTO t%d(k,v) WITH RECURSIVE c(i) AS "
+            "(SELECT 1 UNION ALL SELECT i+1 FROM c WHERE i<%d) SELECT i,hex(zeroblob(50)) FROM c;",
+            i, rows % 3 ? "INTEGER PRIMARY KEY" : "PRIMARY KEY", i, 1 + rows);
+    free(c->file.bytes);
+    c->file = file_make(4096, sql);
+    c->next = (struct wire_load){.id = 1 + prng_below(p, 1000)};
+    c->piece = (size_t[]){1000, 4096, 5000, 20000, 100000}[prng_below(p, 5)];
+}
+
+static void coming_add(struct coming *c, struct prng *p, struct replica_log *l)
+{
+    struct wire_load *next = &c->next;
+
+    if (!c->file.bytes || prng_below(p, 40) == 0)
+        coming_begin(c, p);
+    if (prng_below(p, 40) == 0) { /* one too many, or too few: refused */
+        struct wire_load odd = *next;
+        odd.at += prng_below(p, 2) ? 1 : 4096;
+        odd.bytes = slice_of("x", 1);
+        log_add_load(l, prng_below(p, 2) ? WIRE_CMD_LOAD_PIECE : WIRE_CMD_LOAD_INSTALL, &odd);
+        return;
+    }
+    if (next->at < c->file.len) {
+        size_t left = c->file.len - next->at;
+        next->bytes = slice_of(c->file.bytes + next->at, left < c->piece ? left : c->piece);
+        next->digest = crc32c(next->digest, next->bytes.data, next->bytes.len);
+        log_add_load(l, WIRE_CMD_LOAD_PIECE, next);
+        next->at += next->bytes.len;
+        return;
+    }
+    log_add_load(l, prng_below(p, 8) ? WIRE_CMD_LOAD_INSTALL : WIRE_CMD_LOAD_DROP, next);
+    free(c->file.bytes);
+    c->file.bytes = NULL;
+}
+
 static void mix(struct replica_log *l, uint64_t seed)
 {
+    struct coming coming = {{0}, {0}, 0};
     static const char kinds[] = "eeeeeerrrEERq";
     struct prng p;
     char text[4][400];
@@ -119,11 +170,14 @@ static void mix(struct replica_log *l, uint64_t seed)
         log_add(l, 'e', sql, 1);
     }
     for (int i = 0; i < 100; i++) {
+        if (prng_below(&p, 5) == 0)
+            coming_add(&coming, &p, l);
         size_t n = prng_below(&p, 3) ? 1 : 1 + prng_below(&p, 4);
         for (size_t k = 0; k < n; k++)
             statement(&p, text[k], sizeof(text[k]));
         log_add(l, kinds[prng_below(&p, sizeof(kinds) - 1)], sql, n);
     }
+    free(coming.file.bytes);
 }
 
 static void round_run(uint64_t seed)
