@@ -78,7 +78,8 @@ static void check_answer(const struct http_message *m)
  * it may be cut off only by the client's hanging up. */
 static void check_answers(struct slice bytes)
 {
-    static const struct http_parser_limits limits = {64 * 1024, SIZE_MAX / 8};
+    static const struct http_parser_limits limits = {.header_bytes_max = 64 * 1024,
+                                                     .body_bytes_max = SIZE_MAX / 8};
     struct http_conn_parser *p;
     const struct http_message *m;
     struct http_refusal refusal;

@@ -12,7 +12,8 @@
 /* segment_max 0: one segment. */
 static void trace(struct buf *out, enum http_side side, struct slice bytes, uint64_t segment_max)
 {
-    static const struct http_parser_limits limits = {512, 128};
+    static const struct http_parser_limits limits = {.header_bytes_max = 512,
+                                                     .body_bytes_max = 128};
     struct http_conn_parser *p;
     struct prng random;
     size_t at = 0;

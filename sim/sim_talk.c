@@ -137,7 +137,8 @@ static const struct env_stream_events conn_events = {on_opened, on_data, on_ende
 
 static void conn_open(struct sim_talk *t, struct sim_server *v)
 {
-    static const struct http_parser_limits limits = {65536, BODY_MAX};
+    static const struct http_parser_limits limits = {.header_bytes_max = 65536,
+                                                     .body_bytes_max = BODY_MAX};
     struct talk_conn *k = mem_must_zalloc(sizeof(*k));
 
     k->talk = t;

@@ -35,7 +35,7 @@ struct http_message {
     bool expect_continue;
     struct http_header headers[HTTP_HEADERS_MAX];
     uint32_t header_count;
-    struct slice body; /* whole, de-chunked */
+    struct slice body; /* whole, de-chunked; HTTP_BODY: what came of it and was not taken yet */
 };
 /* First header of that name (case-insensitive); NULL if absent. Value lent like the message. */
 const struct http_header *http_header_find(const struct http_message *m, const char *name);
@@ -44,6 +44,10 @@ enum http_side { HTTP_SERVER, HTTP_CLIENT };
 struct http_parser_limits {
     size_t header_bytes_max; /* request line + headers: else 431 (414 for the line) */
     size_t body_bytes_max;   /* else 413 */
+    /* May the body be given as it comes (HTTP_BODY), however long it is? Asked when the head is whole, with nothing, and
+     * if that said yes once more with the first start_bytes of the body, or all. NULL: never. Servers only. */
+    bool (*streams)(const struct http_message *m, struct slice start);
+    size_t start_bytes;
 };
 
 struct http_conn_parser; /* one per connection and direction */
@@ -55,6 +59,7 @@ enum http_progress {
     HTTP_NEED_MORE = 0, /* all given bytes were taken; no message yet */
     HTTP_MESSAGE, /* *message is whole; *used bytes were taken, feed the rest after http_parser_next */
     HTTP_HEADERS_DONE, /* once per message with Expect: 100-continue and a body to come: answer 100, go on feeding */
+    HTTP_BODY, /* some of a body that limits.streams wanted so is in message->body; HTTP_MESSAGE comes with the rest */
     HTTP_BAD /* *refusal says what to answer; then close. Every later call gives it again */
 };
 struct http_refusal {
@@ -70,6 +75,8 @@ struct http_refusal {
 enum http_progress http_parser_feed(struct http_conn_parser *p, struct slice bytes, size_t *used,
                                     const struct http_message **message,
                                     struct http_refusal *refusal);
+/* The first len bytes of message->body are done with (they stay where they are until the next feed). */
+void http_parser_take(struct http_conn_parser *p, size_t len);
 void http_parser_next(struct http_conn_parser *p); /* done with the message; storage is reused */
 /* The connection ended. HTTP_MESSAGE: a response that ends with it; HTTP_NEED_MORE: nothing was lost;
  * HTTP_BAD: cut off inside a message. */

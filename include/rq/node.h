@@ -25,6 +25,8 @@ struct node_codec {
     bool (*sink_pause)(struct db_sink *s);
     void (*sink_resume)(struct db_sink *s); /* rows will come again; out is empty */
     void (*sink_free)(struct db_sink *s);
+    /* Words of complete bytes that say that the request as a whole failed; len 0: they do not. Lent like body. */
+    struct slice (*error_of)(struct slice body);
     uint32_t qualify_columns_option; /* bit of encode_options that asks for DB_QUALIFY_COLUMNS */
     uint32_t phases_option;          /* bit of encode_options that asks for node_answer's phases */
 };
@@ -58,6 +60,7 @@ struct node_config {
     uint64_t entry_cache_bytes;    /* 0: LIMIT_ENTRY_CACHE_BYTES */
     uint64_t snapshot_entries;     /* -raft-snap: entries between two snapshots; 0: 8192 */
     uint64_t snapshot_trailing;    /* entries kept before the snapshot, for followers a little behind */
+    size_t load_piece_bytes;       /* of a database file, in one entry; 0: LIMIT_LOAD_PIECE_BYTES */
 };
 
 /* Starts opening: lock the directory, recover the log, listen, replay. 0 and *out, then opened(rc)
@@ -105,6 +108,34 @@ int node_submit(struct node *n, const struct node_request *r, node_reply_fn *rep
 void node_pull(struct node *n, uint64_t ticket);
 /* The asker is gone: reply will not run (again). What was proposed may still be applied. Also from within reply. */
 void node_forget(struct node *n, uint64_t ticket);
+
+/* ---- a database file in place of the database ---------------------------------------------------------- */
+
+/* The file is given in pieces, kept on disk, checked, proposed in pieces and installed (rq/db.h), by this node or
+ * through its leader. One at a time on a node; of two in a cluster the one begun later wins.
+ *
+ *   begin ─► taken ─► give ─► taken ─► give … ─► give(last) ─► done
+ *
+ * done() exactly once, at any time, unless canceled; afterwards, and from within it, u must not be used. */
+struct node_upload;
+struct node_upload_ask {
+    bool boot;      /* this node is all of the cluster: a snapshot follows at once */
+    uint64_t bytes; /* as announced; 0: not known */
+    uint64_t timeout_ms; /* of each exchange with the leader */
+    uint32_t retries;
+    struct slice user, password; /* as in struct wire_forward; copied */
+    void (*taken)(void *ctx); /* more may be given */
+    /* rc: 0; ERR_INVALID (the file is none that can be loaded; or the log refused it: nothing changed), ERR_NOSPC,
+     * ERR_NO_LEADER, ERR_DENIED …: as of node_submit. *unknown: it may have been installed nevertheless. why: words.
+     * served_by: as in struct node_answer. */
+    void (*done)(void *ctx, int rc, bool unknown, const char *why, const char *served_by);
+    void *ctx;
+};
+/* 0: taken() or done() will come, later. ERR_BUSY: there is one already; ERR_NOT_READY, ERR_NOMEM. ask: copied. */
+int node_upload_begin(struct node *n, const struct node_upload_ask *ask, struct node_upload **out) MUST_USE;
+/* After taken(). bytes: copied; may be empty. last: they complete the file. */
+void node_upload_give(struct node_upload *u, struct slice bytes, bool last);
+void node_upload_cancel(struct node_upload *u); /* nobody waits any more: what can be stopped is */
 
 /* ---- cluster ---------------------------------------------------------------------------------------- */
 

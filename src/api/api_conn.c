@@ -10,6 +10,10 @@
  * One request is in flight at a time; bytes behind it wait in `in`, and reading stops when too many
  * wait or when the client does not take its answers. Answers of one pump go out in one write.
  *
+ * A body that is given as it comes (api_store.c says which) is in flight from its first bytes on: the endpoint
+ * asks for each piece (api_conn_body_want), and while it does not, bytes wait in `in` and then in the transport.
+ * An answer before the body's end closes the connection.
+ *
  * A large answer comes in parts: the next one is asked for when nothing of the last one is unsent, so that
  * a client that does not read holds one part here, and its query waits (LIMIT_PARTS_STALL_MS, at node). */
 #include "api_int.h"
@@ -59,6 +63,16 @@ static void conn_timer_fire(struct env_timer *t)
         conn_deadline_output(c, c->state == API_CONN_FINISHING ? FINISH_MS : LIMIT_HTTP_IDLE_MS);
     else
         api_conn_close(c);
+}
+
+/* A body in flight: its client may not pause longer than any body may; we may. */
+static void conn_deadline_body(struct api_conn *c)
+{
+    c->unsent_then = 0;
+    if (c->request.body_wanted)
+        conn_deadline_set(c, LIMIT_HTTP_BODY_IDLE_MS);
+    else
+        conn_deadline_clear(c);
 }
 
 /* Which limit applies while nothing is in flight. had_bytes: some just came. */
@@ -240,23 +254,50 @@ static void conn_send_away(struct api_conn *c, const char *answer)
         api_conn_close(c);
 }
 
-static void conn_dispatch(struct api_conn *c, const struct http_message *message)
+static void conn_dispatch(struct api_conn *c, const struct http_message *message, bool whole)
 {
     memset(&c->request, 0, sizeof c->request);
     c->request.conn = c;
     c->request.message = message;
+    c->request.body_open = !whole;
     c->request.started_ns = env_now_ns(c->api->env);
     c->busy = true;
     conn_deadline_clear(c);
     c->api->dispatch(&c->request);
 }
 
-/* Feed bytes until a request is in flight; returns how many were taken. */
+/* Give what there is of a body to who asked for it, as long as it asks. */
+static void conn_body_give(struct api_conn *c)
+{
+    struct api_request *r = &c->request;
+    while (c->busy && c->state == API_CONN_OPEN && r->body_wanted &&
+           (r->message->body.len > 0 || !r->body_open)) {
+        const struct slice bytes = r->message->body;
+        r->body_wanted = false;
+        http_parser_take(c->parser, bytes.len);
+        r->body(r, bytes, !r->body_open);
+    }
+}
+
+static bool conn_hungry(const struct api_conn *c)
+{
+    if (c->choked || c->state != API_CONN_OPEN)
+        return false;
+    return c->busy ? c->request.body_open && c->request.body_wanted : !c->close_after;
+}
+
+/* A body in flight that cannot go on. */
+static void conn_body_broken(struct api_conn *c, const struct http_refusal *refusal)
+{
+    conn_request_drop(c);
+    conn_refuse(c, refusal);
+}
+
+/* Feed bytes until a request is in flight, or its body has enough; returns how many were taken. */
 static size_t conn_feed(struct api_conn *c, struct slice bytes)
 {
     size_t taken = 0;
-    while (!c->busy && !c->choked && !c->close_after && c->state == API_CONN_OPEN &&
-           taken < bytes.len) {
+    while (conn_hungry(c) && taken < bytes.len) {
         const struct http_message *message = NULL;
         struct http_refusal refusal = {0};
         size_t used = 0;
@@ -275,14 +316,22 @@ static size_t conn_feed(struct api_conn *c, struct slice bytes)
         case HTTP_HEADERS_DONE:
             buf_append_str(&c->out, "HTTP/1.1 100 Continue\r\n\r\n");
             break;
+        case HTTP_BODY:
+            if (!c->busy)
+                conn_dispatch(c, message, false);
+            conn_body_give(c);
+            break;
         case HTTP_MESSAGE:
-            conn_dispatch(c, message);
+            c->request.body_open = false;
+            if (!c->busy)
+                conn_dispatch(c, message, true);
+            conn_body_give(c);
             if (!c->busy && buf_len(&c->out) > OUT_GATHER_BYTES)
                 conn_write(c, NULL,
                            0); /* now: the client may have sent thousands, and read nothing */
             break;
         case HTTP_BAD:
-            conn_refuse(c, &refusal);
+            conn_body_broken(c, &refusal);
             break;
         }
     }
@@ -294,6 +343,7 @@ static void conn_pump(struct api_conn *c, struct slice fresh)
 {
     ASSERT(!c->pumping);
     c->pumping = true;
+    conn_body_give(c);
     if (buf_len(&c->in) > 0) {
         if (fresh.len > 0)
             buf_append_slice(&c->in, fresh);
@@ -320,8 +370,22 @@ static void conn_pump(struct api_conn *c, struct slice fresh)
     }
     if (c->store && !c->busy && buf_len(&c->in) == 0 && http_parser_idle(c->parser))
         api_store_give(c);
+    if (c->busy && c->request.body_open && c->saw_eof && conn_hungry(c)) {
+        api_conn_close(c); /* it ended in the middle of its body */
+        return;
+    }
     conn_reading_set(c);
+    if (c->busy && c->request.body_open)
+        conn_deadline_body(c);
     conn_deadline_wait(c, fresh.len > 0);
+}
+
+void api_conn_body_want(struct api_conn *c)
+{
+    ASSERT(c->busy && c->request.body && !c->request.body_wanted);
+    c->request.body_wanted = true;
+    if (!c->pumping && c->state == API_CONN_OPEN)
+        conn_pump(c, slice_of(NULL, 0));
 }
 
 void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t count, bool keep)
@@ -330,6 +394,7 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
     size_t len = 0;
     for (uint32_t i = 0; i < count; i++)
         len += parts[i].len;
+    ASSERT(!keep || !c->request.body_open);
     if (!keep)
         c->close_after = true;
     c->busy = false;
@@ -337,7 +402,7 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
         node_forget(c->api->node, c->request.ticket);
     c->request.ticket = 0;
     c->request.op = NULL;
-    c->request.in_parts = false;
+    c->request.in_parts = c->request.body_open = c->request.body_wanted = false;
     if (len <= OUT_GATHER_BYTES) {
         for (uint32_t i = 0; i < count; i++)
             buf_append_slice(&c->out, parts[i]);
@@ -373,7 +438,7 @@ static void conn_ended(void *ctx, int rc)
     c->saw_eof = true;
     if (rc != ERR_EOF || c->state != API_CONN_OPEN)
         api_conn_close(c);
-    else if (!c->busy)
+    else if (!c->busy || c->request.body_open)
         conn_pump(c, slice_of(NULL, 0)); /* else: the client may still read its answer */
 }
 

@@ -109,6 +109,12 @@ static void envelope_end(struct api_request *r, const struct envelope *v)
         api_reply_end(r, v->results, slice_of(all.data + split, all.len - split));
 }
 
+void api_db_reply_nothing(struct api_request *r, const char *served_by)
+{
+    const struct envelope v = {.served_by = served_by};
+    envelope_reply(r, &v);
+}
+
 static void error_reply(struct api_request *r, const char *text)
 {
     const struct envelope v = {.error = slice_str(text)};

@@ -491,12 +491,20 @@ static void codec_free(struct db_sink *s)
     mem_free(e);
 }
 
+static struct slice codec_error_of(struct slice body)
+{
+    const bool failed =
+        body.len > 1 && body.data[0] != API_BODY_RESULTS && body.data[0] != API_BODY_REPLAYED;
+    return failed ? slice_of(body.data + 1, body.len - 1) : slice_of(NULL, 0);
+}
+
 static const struct node_codec codec = {
     .sink_new = codec_new,
     .sink_finish = codec_finish,
     .sink_pause = codec_pause,
     .sink_resume = codec_resume,
     .sink_free = codec_free,
+    .error_of = codec_error_of,
     .qualify_columns_option = API_ENCODE_QUALIFY,
     .phases_option = API_ENCODE_PHASES,
 };

@@ -4,7 +4,8 @@
  *
  *      api.c                          listen, stop; fills in what connections call
  *      api_route.c                    checks in order, table of endpoints
- *      api_storage.c                  backup, load, boot, snapshot; SQL text is in api_db.c
+ *      api_storage.c                  backup, snapshot
+ *      api_load.c                     load, boot; SQL text is in api_db.c
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
  *      api_misc.c api_nodes.c api_ready.c api_vars.c api_metrics.c
@@ -215,10 +216,14 @@ struct api_request { /* lives in its connection from the message until the reply
     const struct auth_basic *basic; /* credentials given; NULL: none */
     struct guard_wait guard_wait;
     uint64_t started_ns;
-    uint64_t ticket;   /* 0: nothing to forget at node */
-    bool in_parts;     /* the head and a part of the body have left */
-    bool chunked;      /* … in chunks; else the end of the connection ends the body (HTTP/1.0) */
-    bool part_due;     /* node has the next part: asked for when the output is gone */
+    uint64_t ticket;  /* 0: nothing to forget at node */
+    bool in_parts;    /* the head and a part of the body have left */
+    bool chunked;     /* … in chunks; else the end of the connection ends the body (HTTP/1.0) */
+    bool part_due;    /* node has the next part: asked for when the output is gone */
+    bool body_open;   /* the body is given as it comes, and more will come */
+    bool body_wanted; /* asked for by api_conn_body_want */
+    /* The next bytes, lent (what message->body was); last: there are no more. */
+    void (*body)(struct api_request *r, struct slice bytes, bool last);
     struct api_op *op; /* NULL: none */
 };
 
@@ -292,10 +297,17 @@ void api_conn_answer(struct api_conn *c, const struct slice *parts, uint32_t cou
 /* The same in parts: bytes leave at once, and the request stays in flight. When the client has taken them node is
  * asked for the next part, perhaps before this returns. The last part is an api_conn_answer. */
 void api_conn_part(struct api_conn *c, const struct slice *parts, uint32_t count);
+/* The request in flight takes the next bytes of its body, once, by r->body; perhaps before this returns. */
+void api_conn_body_want(struct api_conn *c);
 /* Close now; a request in flight is forgotten. */
 void api_conn_close(struct api_conn *c);
 /* Close as soon as nothing is in flight. */
 void api_conn_retire(struct api_conn *c);
+
+/* Which bodies are given as they come: SQLite files for /db/load and /boot (§13.3, §13.4). */
+enum { API_BODY_START_BYTES = 14 };
+bool api_body_is_sqlite(struct slice start);
+bool api_body_streams(const struct http_message *m, struct slice start);
 
 /* ---- answers (api_reply.c; §1.3, §1.4) -------------------------------------------------------------------- */
 
@@ -420,9 +432,10 @@ void api_console_slash(struct api_request *r);
 void api_root(struct api_request *r);
 void api_licenses(struct api_request *r); /* api_licenses.c */
 void api_pprof(struct api_request *r);
-void api_backup(struct api_request *r); /* api_storage.c */
-void api_load(struct api_request *r);
+void api_backup(struct api_request *r);       /* api_storage.c */
+void api_load(struct api_request *r);         /* api_load.c */
 void api_db_load_text(struct api_request *r); /* api_db.c */
+void api_db_reply_nothing(struct api_request *r, const char *served_by);
 void api_boot(struct api_request *r);
 void api_snapshot(struct api_request *r);
 void api_reap(struct api_request *r);

@@ -39,7 +39,8 @@ static void reply_head(struct buf *head, struct api *a, const struct api_reply *
 static bool reply_keeps(const struct api_request *r)
 {
     const struct api_conn *c = r->conn;
-    return r->message->keep_alive && !c->api->stopping && !c->close_after && !c->saw_eof;
+    return r->message->keep_alive && !r->body_open && !c->api->stopping && !c->close_after &&
+           !c->saw_eof;
 }
 
 static void reply_head_end(struct buf *out, const struct api_request *r, bool keep)

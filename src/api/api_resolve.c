@@ -86,6 +86,7 @@ static void resolve_data(void *ctx, struct slice bytes)
         break;
     case HTTP_NEED_MORE:
     case HTTP_HEADERS_DONE:
+    case HTTP_BODY:
         break;
     }
 }
@@ -171,7 +172,8 @@ int api_resolve_start(struct env *e, const struct api_resolve_ask *ask,
                       void (*done)(void *ctx, int rc, const char *raft_addr, const char *why),
                       void *ctx, struct api_resolve **out)
 {
-    static const struct http_parser_limits limits = {LIMIT_HTTP_HEADER_BYTES, RESOLVE_BODY_MAX};
+    static const struct http_parser_limits limits = {.header_bytes_max = LIMIT_HTTP_HEADER_BYTES,
+                                                     .body_bytes_max = RESOLVE_BODY_MAX};
     struct env *net = NULL;
     ASSERT(ask->url != NULL && done != NULL);
     struct api_resolve *v = mem_zalloc(sizeof *v);

@@ -1,4 +1,4 @@
-/* api_storage — /db/backup, /db/load, /boot, /snapshot, /reap (http-api.md §13): what can be answered before
+/* api_storage — /db/backup, /snapshot, /reap (http-api.md §13): what can be answered before
  * the database is touched is answered as documented; the rest says that it is not there yet. */
 #include "api_int.h"
 
@@ -43,46 +43,6 @@ void api_backup(struct api_request *r)
     }
     (void)status_look(r, &status);
     if (api_params_has(&r->params, API_FLAG_NOLEADER) || leader_here(r, &status))
-        api_reply_text(r, 501, not_yet);
-}
-
-/* SQLite's header begins with "SQLite format 3" and a NUL; rqlite looks at the first thirteen bytes. */
-static bool body_is_sqlite(struct slice body)
-{
-    static const char magic[] = "SQLite format";
-    return body.len > sizeof magic - 1 && memcmp(body.data, magic, sizeof magic - 1) == 0;
-}
-
-void api_load(struct api_request *r)
-{
-    struct node_status status;
-    const bool binary = body_is_sqlite(r->message->body);
-    if (!binary) {
-        api_db_load_text(r);
-        return;
-    }
-    if (!status_look(r, &status) || !status.has_leader)
-        api_reply_text(r, 500, "store not ready");
-    else if (leader_here(r, &status))
-        api_reply_text(r, 501, not_yet);
-}
-
-void api_boot(struct api_request *r)
-{
-    enum { HEADER_BYTES = 32 };
-    struct node_status status;
-    const bool open = status_look(r, &status);
-    if (r->message->body.len < HEADER_BYTES)
-        api_reply_text(r, 503, "EOF");
-    else if (!body_is_sqlite(r->message->body))
-        api_reply_text(r, 400, "invalid SQLite data");
-    else if (!open)
-        api_reply_text(r, 503, "store not open");
-    else if (status.role != RAFT_LEADER)
-        api_reply_text(r, 503, "not leader");
-    else if (status.member_count != 1)
-        api_reply_text(r, 503, "not single-node");
-    else
         api_reply_text(r, 501, not_yet);
 }
 

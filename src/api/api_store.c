@@ -17,6 +17,24 @@ struct api_store {
     struct arena arena;
 };
 
+/* SQLite's header begins with "SQLite format 3" and a NUL; rqlite looks at the first thirteen bytes. */
+bool api_body_is_sqlite(struct slice start)
+{
+    static const char magic[] = "SQLite format";
+    return start.len > sizeof magic - 1 && memcmp(start.data, magic, sizeof magic - 1) == 0;
+}
+
+bool api_body_streams(const struct http_message *m, struct slice start)
+{
+    static const char load[] = "/db/load", boot[] = "/boot";
+    struct slice path, query;
+    http_target_split(m->target, &path, &query);
+    const bool loads = path.len >= sizeof load - 1 && memcmp(path.data, load, sizeof load - 1) == 0;
+    if (m->method != HTTP_METHOD_POST || (!loads && !slice_equal_str(path, boot)))
+        return false;
+    return start.len == 0 || api_body_is_sqlite(start);
+}
+
 static void store_free(struct api_store *s)
 {
     http_parser_destroy(s->parser);
@@ -33,6 +51,8 @@ static struct api_store *store_new(void)
     static const struct http_parser_limits limits = {
         .header_bytes_max = LIMIT_HTTP_HEADER_BYTES,
         .body_bytes_max = LIMIT_HTTP_BODY_BYTES,
+        .streams = api_body_streams,
+        .start_bytes = API_BODY_START_BYTES,
     };
     struct api_store *s = mem_zalloc(sizeof *s);
     if (!s)

@@ -185,8 +185,8 @@ static void vars_look(const struct api *a, struct vars *v)
     v->queries = v->n.queries.statements + v->d.strong_queries.statements;
     v->query_errors = v->n.queries.errors + v->d.strong_queries.errors;
     v->query_transactions = v->n.queries.transactions + v->d.strong_queries.transactions;
-    v->retries = v->n.retried_executions + v->n.retried_queries + v->n.retried_requests +
-                 v->n.retried_loads;
+    v->retries =
+        v->n.retried_executions + v->n.retried_queries + v->n.retried_requests + v->n.retried_loads;
     v->execution_errors = v->d.executions.errors + v->d.requests.errors;
 }
 

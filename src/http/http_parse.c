@@ -4,7 +4,8 @@
  *     \_______________________\______ refused: BAD, for ever
  *
  * The head is collected whole and understood at once; the body is unframed into its own buffer. Both
- * are bounded by the limits given at creation. Callers: the api's server and client connections. */
+ * are bounded by the limits given at creation, but for a body that is given as it comes: whether it is depends
+ * on its head and first bytes alone, and who is given it empties the buffer. Callers: the api's server and client connections. */
 #include "http_int.h"
 
 #include "http_lib.h"
@@ -12,6 +13,7 @@
 #include <rq/util/assert.h>
 
 enum phase { HEAD, BODY, READY, BAD };
+enum stream { COLLECTED, UNDECIDED, STREAMED };
 enum { HEAD_KEEP_BYTES = 4096, BODY_KEEP_BYTES = 32768 };
 
 struct http_conn_parser {
@@ -19,6 +21,8 @@ struct http_conn_parser {
     struct http_parser_limits limits;
     enum phase phase;
     bool no_body; /* the next response answers a HEAD */
+    enum stream stream;
+    uint64_t length; /* of the body, as declared; 0: not declared */
     enum http_line_state line;
     size_t leading_bytes; /* of empty lines passed over */
     struct buf head;
@@ -58,6 +62,7 @@ void http_parser_next(struct http_conn_parser *p)
         return;
     p->phase = HEAD;
     p->no_body = false;
+    p->stream = COLLECTED;
     p->line = HTTP_LINE_LEADING;
     p->leading_bytes = 0;
     buf_reset(&p->head, HEAD_KEEP_BYTES);
@@ -139,7 +144,13 @@ static enum http_progress head_understand(struct http_conn_parser *p)
         framing.kind = HTTP_BODY_NONE;
         framing.length = 0;
     }
-    if (!http_body_begin(&p->body, &framing, &p->limits, &p->refusal)) {
+    struct http_parser_limits limits = p->limits;
+    p->length = framing.kind == HTTP_BODY_LENGTH ? framing.length : 0;
+    if (p->limits.streams && p->limits.streams(&p->message, slice_of(NULL, 0))) {
+        p->stream = UNDECIDED;
+        limits.body_bytes_max = SIZE_MAX;
+    }
+    if (!http_body_begin(&p->body, &framing, &limits, &p->refusal)) {
         p->phase = BAD;
         return HTTP_BAD;
     }
@@ -160,18 +171,58 @@ static enum http_progress head_feed(struct http_conn_parser *p, struct slice byt
 
 /* ---- body and the whole ----------------------------------------------------------------------- */
 
+static void body_show(struct http_conn_parser *p)
+{
+    p->message.body = buf_len(&p->content) > 0 ? buf_slice(&p->content) : slice_of(NULL, 0);
+}
+
+/* Enough is there to tell? False: it is refused. */
+static bool stream_decide(struct http_conn_parser *p)
+{
+    struct slice start = buf_slice(&p->content);
+
+    if (start.len < p->limits.start_bytes && !http_body_done(&p->body))
+        return true;
+    if (start.len > p->limits.start_bytes)
+        start.len = p->limits.start_bytes;
+    if (p->limits.streams(&p->message, start)) {
+        p->stream = STREAMED;
+        return true;
+    }
+    p->stream = COLLECTED;
+    p->body.limits = p->limits;
+    if (p->length <= p->limits.body_bytes_max)
+        return true;
+    (void)refuse(p, 413, "body larger than the limit");
+    return false;
+}
+
 static enum http_progress body_feed(struct http_conn_parser *p, struct slice bytes, size_t *used)
 {
+    size_t room = p->limits.body_bytes_max - buf_len(&p->content);
+
+    if (p->stream != COLLECTED && bytes.len > room)
+        bytes.len = room; /* not more than the buffer holds at a time */
     if (!http_body_feed(&p->body, bytes, &p->content, used, &p->refusal)) {
         p->phase = BAD;
         return HTTP_BAD;
     }
-    if (!http_body_done(&p->body))
+    if (p->stream == UNDECIDED && !stream_decide(p))
+        return HTTP_BAD;
+    bool done = http_body_done(&p->body), some = buf_len(&p->content) > 0;
+    if (!done && (p->stream != STREAMED || !some))
         return HTTP_NEED_MORE;
-    p->phase = READY;
-    if (buf_len(&p->content) > 0)
-        p->message.body = buf_slice(&p->content);
-    return HTTP_MESSAGE;
+    body_show(p);
+    if (done)
+        p->phase = READY;
+    return done ? HTTP_MESSAGE : HTTP_BODY;
+}
+
+void http_parser_take(struct http_conn_parser *p, size_t len)
+{
+    ASSERT(len <= p->message.body.len && len <= buf_len(&p->content));
+    buf_consume(&p->content, len);
+    body_show(p);
 }
 
 enum http_progress http_parser_feed(struct http_conn_parser *p, struct slice bytes, size_t *used,
@@ -193,7 +244,7 @@ enum http_progress http_parser_feed(struct http_conn_parser *p, struct slice byt
     }
     if (progress == HTTP_BAD)
         *refusal = p->refusal;
-    if (progress == HTTP_MESSAGE || progress == HTTP_HEADERS_DONE)
+    if (progress == HTTP_MESSAGE || progress == HTTP_HEADERS_DONE || progress == HTTP_BODY)
         *message = &p->message;
     return progress;
 }

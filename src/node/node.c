@@ -61,6 +61,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
     if (c->reader_count <= c->reader_jobs)
         c->reader_count = c->reader_jobs + 1;
     DEFAULT_TO(c->part_bytes, LIMIT_PART_BYTES);
+    DEFAULT_TO(c->load_piece_bytes, LIMIT_LOAD_PIECE_BYTES);
     DEFAULT_TO(c->snapshot_entries, 8192);
     if (c->heartbeat_timeout_ms < 5 || !c->codec)
         return err_set(why, ERR_INVALID, "the heartbeat timeout must be at least 5ms");

@@ -10,6 +10,7 @@
  *   node_install.c                       a received image takes the place of the old  (READ, APPLY, LOG)
  *   node_serve.c                         their clients' requests, judged and run
  *   node_relay.c                         their answers, frame by frame
+ *   node_upload.c                        a client's database file on its way into the log   (READ, APPLY)
  *   node_request.c                       which way a request goes
  *   node_read.c                          reads: classify, run                     (lane READ)
  *   node_fresh.c                         reads that bound their age
@@ -253,7 +254,7 @@ struct node_index {      /* node_index.c */
     struct list asked;   /* ASK: covered by it */
     struct list indexed; /* INDEX, by await_index */
     bool question_out;
-    bool late; /* a read gave up waiting for its answer */
+    bool late;      /* a read gave up waiting for its answer */
     raft_id leader; /* asked, in this term of ours */
     uint64_t term;
     peer_conn conn;
@@ -324,8 +325,8 @@ struct node_image {
     struct list tasks;
     struct node_image_task *running;
     struct env_job job;
-    struct buf state;           /* beside the pages: being made */
-    uint64_t index, term;       /* of the image, as the LOOP knows it; 0: none */
+    struct buf state;     /* beside the pages: being made */
+    uint64_t index, term; /* of the image, as the LOOP knows it; 0: none */
 };
 
 struct node_cut {
@@ -491,7 +492,8 @@ struct node_up {
     void (*read_end)(struct node_wait *w);    /* node_read_end: it has a reader and nobody waits */
     void (*dispatch)(
         struct node_wait *w); /* node_request_dispatch: something it waited for is there */
-    void (*log_reset)(struct node *n);     /* node_install_logged: what node_log_reset asked for is done */
+    void (*log_reset)(
+        struct node *n); /* node_install_logged: what node_log_reset asked for is done */
 };
 
 struct node {
@@ -541,7 +543,8 @@ struct node {
     struct node_cut cut;
     struct node_fetch fetch;
     struct node_install install;
-    struct list lends; /* images on their way to others */
+    struct node_upload *upload; /* NULL: none */
+    struct list lends;          /* images on their way to others */
     uint32_t lend_count;
     struct node_held *held;
     uint32_t held_head, held_count, held_cap;
@@ -641,11 +644,11 @@ void node_image_submit(struct node *n, struct node_image_task *t, enum env_lane 
 int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire_conf *conf,
                          struct slice db_state);
 int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
-                         struct slice *db_state); /* 0, ERR_CORRUPT */
+                         struct slice *db_state);             /* 0, ERR_CORRUPT */
 int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
 /* node_cut.c */
 void node_cut_init(struct node *n);
-void node_cut_look(struct node *n); /* entries were applied */
+void node_cut_look(struct node *n);   /* entries were applied */
 void node_cut_cancel(struct node *n); /* on the way down */
 /* node_install.c */
 void node_install_start(struct node *n, struct image_receive *receive); /* takes it */
@@ -679,6 +682,9 @@ void node_read_start(struct node_wait *w, bool classify); /* queue for a read co
 void node_read_kick(struct node *n);
 void node_read_pulled(struct node_wait *w); /* PARKED: queue for the next part */
 void node_read_end(struct node_wait *w);    /* give the query up, then free */
+/* node_upload.c */
+void node_upload_stop(struct node *n);  /* on the way down */
+void node_upload_sweep(struct node *n); /* run(): what a crash left */
 /* node_serve.c */
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_serve_cancel_all(struct node *n);
@@ -735,7 +741,7 @@ void node_retry_init(struct node *n);
 /* The leader could not be reached. Another attempt follows, with a dispatch; or it fails. text may be NULL. */
 void node_retry(struct node_wait *w, int rc, const char *text);
 void node_retry_leaderless(struct node_wait *w); /* no leader is known */
-void node_retry_soon(struct node *n); /* there is a connection, or another leader */
+void node_retry_soon(struct node *n);            /* there is a connection, or another leader */
 void node_retry_turn(struct node *n);
 /* node_frame.c */
 

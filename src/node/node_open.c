@@ -146,6 +146,7 @@ static int open_log(struct node *n)
     rc = env_lock_take(n->env, path, &n->lock);
     if (rc)
         return err_set(&n->open_why, rc, "%s is in use by another process", n->dir);
+    node_upload_sweep(n);
     rc = open_image(n);
     if (rc)
         return rc;

@@ -7,7 +7,7 @@
 static bool lanes_idle(const struct node *n)
 {
     if (n->open_busy || n->log.busy || n->apply.busy || n->apply.load.busy || n->adopt_id ||
-        n->readers_busy || n->image.running)
+        n->readers_busy || n->image.running || n->upload)
         return false;
     for (uint32_t i = 0; i < n->link_count; i++)
         if (n->links[i].load.busy)
@@ -111,6 +111,7 @@ static void stop_now(struct node *n)
     node_transfer_cancel(n);
     node_cut_cancel(n);
     node_fetch_stop(n);
+    node_upload_stop(n);
     node_serve_cancel_all(n);
     env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);

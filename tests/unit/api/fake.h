@@ -41,6 +41,12 @@ struct fake {
     struct node_counters counters;
     uint32_t metas; /* questions */
     struct api_queue_config queue; /* of the next fake_api */
+    /* a database file */
+    int upload_rc; /* of node_upload_begin */
+    bool uploading, upload_last, upload_canceled;
+    struct node_upload_ask upload;
+    struct buf uploaded; /* what was given; buf_init by who looks */
+    uint32_t upload_gives;
     int order_rc; /* of node_remove and node_stepdown */
     struct slice order_user;
 };

@@ -10,7 +10,7 @@
 #include <rq/http.h>
 #include <stdio.h>
 
-static const struct http_parser_limits limits = {1024, 64};
+static const struct http_parser_limits limits = {.header_bytes_max = 1024, .body_bytes_max = 64};
 
 /* Feed bytes cut at first and second (both <= len). */
 static void trace_cut(struct buf *out, enum http_side side, struct slice bytes, size_t first,
