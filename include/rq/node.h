@@ -50,7 +50,8 @@ struct node_config {
     struct db_config db;   /* path NULL: <dir>/db.sqlite */
     uint32_t segment_bytes;
     uint64_t heartbeat_timeout_ms; /* -raft-heartbeat-timeout: follower's patience, randomised 1x-2x */
-    uint64_t election_timeout_ms;  /* -raft-election-timeout */
+    uint64_t election_timeout_ms;  /* -raft-election-timeout: a candidate's, randomised 1x-2x; a transfer's limit;
+                                      less than the heartbeat timeout counts as that */
     uint64_t lease_timeout_ms;     /* -raft-leader-lease-timeout; 0: 500 */
     uint64_t apply_timeout_ms;     /* -raft-apply-timeout */
     uint32_t append_count_max, append_bytes_max, window_msgs, window_bytes; /* 0: defaults */

@@ -203,6 +203,8 @@ struct raft_config {
     uint64_t seed;            /* of the election jitter */
     uint64_t heartbeat_ms;    /* leader sends at least this often; >= 1 */
     uint64_t election_ms;     /* follower waits [election_ms, 2 election_ms) for its leader; > heartbeat_ms */
+    uint64_t campaign_ms;     /* candidate waits [campaign_ms, 2 campaign_ms) for votes; a transfer is given so
+                               * long; >= election_ms; 0: election_ms */
     uint64_t lease_ms;        /* leader without a quorum's answers for this long steps down (check-quorum) */
     uint32_t append_count_max; /* entries per APPEND_REQ, 1..RAFT_ENTRIES_PER_STEP */
     uint32_t append_bytes_max; /* bytes per APPEND_REQ (at least one entry goes) */

@@ -8,6 +8,7 @@
 #include "daemon.h"
 
 #include "cluster.h"
+#include "timing.h"
 
 #include <rq/limits.h>
 #include <rq/util/assert.h>
@@ -235,6 +236,11 @@ static void daemon_open_node(struct daemon *d)
 {
     const struct flags *f = d->flags;
     struct err_text why = {""};
+    struct timing timing;
+    if (timing_of(f, &timing, &why) != 0) {
+        daemon_fail(d, "failed to open store: ", why.text);
+        return;
+    }
     const struct node_config config = {
         .name = f->node_id,
         .dir = d->dir,
@@ -259,10 +265,10 @@ static void daemon_open_node(struct daemon *d)
                .batch_max = BATCH_MAX,
                .cache_pages = CACHE_PAGES,
                .wal_limit_bytes = f->raft_snap_wal_size ? f->raft_snap_wal_size : wal_limit_bytes},
-        .heartbeat_timeout_ms = ms_of(f->raft_heartbeat_timeout),
-        .election_timeout_ms = ms_of(f->raft_election_timeout),
-        .lease_timeout_ms = ms_of(f->raft_leader_lease_timeout),
-        .apply_timeout_ms = ms_of(f->raft_apply_timeout),
+        .heartbeat_timeout_ms = ms_of(timing.heartbeat),
+        .election_timeout_ms = ms_of(timing.election),
+        .lease_timeout_ms = ms_of(timing.lease),
+        .apply_timeout_ms = ms_of(timing.apply),
         .reader_count = reader_count(f->db_max_ro_conns),
         .reader_jobs = d->reader_jobs,
         .snapshot_entries = f->raft_snap,

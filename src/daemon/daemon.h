@@ -15,8 +15,8 @@ struct daemon_config {
     const struct flags *flags; /* lent for the daemon's life */
     const char *version;
     const struct api_facts *facts;
-    const char *dir; /* data directory, absolute */
-    uint32_t reader_jobs; /* threads that read */
+    const char *dir;        /* data directory, absolute */
+    uint32_t reader_jobs;   /* threads that read */
     struct secrets secrets; /* lent for the daemon's life, which stops them */
 };
 

@@ -3,6 +3,7 @@
 #include "machine.h"
 
 #include "secrets.h"
+#include "timing.h"
 
 #include <rq/db.h>
 #include <rq/env_uv.h>
@@ -197,6 +198,9 @@ static void machine_look(struct machine *m)
 static struct api_facts facts_of(const struct flags *f, const struct machine *m, const char *dir,
                                  const char *db_path, const char *const *argv)
 {
+    struct timing timing; /* should it be refused, the daemon will say so */
+    struct err_text why;
+    (void)!timing_of(f, &timing, &why);
     const struct api_facts facts = {
         .dir = dir,
         .commit = RQ_COMMIT,
@@ -230,12 +234,11 @@ static struct api_facts facts_of(const struct flags *f, const struct machine *m,
         .verify_client = f->http_verify_client,
         .db_reader_max = f->db_max_ro_conns,
         .apply_timeout_ns = f->raft_apply_timeout,
-        .heartbeat_timeout_ns = f->raft_heartbeat_timeout,
-        .election_timeout_ns = f->raft_election_timeout,
-        .lease_timeout_ns =
-            f->raft_leader_lease_timeout ? f->raft_leader_lease_timeout : 500 * FLAGS_MS,
-        .commit_timeout_ns = f->raft_commit_timeout,
-        .snapshot_interval_ns = f->raft_snap_int,
+        .heartbeat_timeout_ns = timing.heartbeat,
+        .election_timeout_ns = timing.election,
+        .lease_timeout_ns = timing.lease,
+        .commit_timeout_ns = timing.commit,
+        .snapshot_interval_ns = timing.snapshot_interval,
         .snapshot_threshold = f->raft_snap,
     };
     return facts;

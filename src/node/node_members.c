@@ -372,6 +372,14 @@ void node_transfer_cancel(struct node *n)
         transfer_end(n, ERR_CANCELED, "the node is stopping");
 }
 
+/* raft gives up after the election timeout; a little later, should it have been forgotten. */
+static uint64_t node_transfer_limit_ms(const struct node *n)
+{
+    const uint64_t heartbeat = n->config.heartbeat_timeout_ms,
+                   election = n->config.election_timeout_ms;
+    return (election > heartbeat ? election : heartbeat) + heartbeat;
+}
+
 int node_transfer(struct node *n, struct slice name, node_done_fn *done, void *ctx)
 {
     const struct wire_conf *conf = node_confs_latest(&n->confs);
@@ -391,6 +399,6 @@ int node_transfer(struct node *n, struct slice name, node_done_fn *done, void *c
     n->transfer.done = done;
     n->transfer.ctx = ctx;
     env_timer_init(&n->transfer.timer, n->env, transfer_timer_fired, n);
-    env_timer_arm(&n->transfer.timer, 2 * n->config.heartbeat_timeout_ms * ENV_MS_NS);
+    env_timer_arm(&n->transfer.timer, node_transfer_limit_ms(n) * ENV_MS_NS);
     return 0;
 }

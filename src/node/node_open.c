@@ -192,6 +192,9 @@ static int create_raft(struct node *n)
         .heartbeat_ms =
             n->config.heartbeat_timeout_ms / 10 ? n->config.heartbeat_timeout_ms / 10 : 1,
         .election_ms = n->config.heartbeat_timeout_ms,
+        .campaign_ms = n->config.election_timeout_ms > n->config.heartbeat_timeout_ms
+                           ? n->config.election_timeout_ms
+                           : 0,
         .lease_ms = n->config.lease_timeout_ms,
         .append_count_max = n->config.append_count_max,
         .append_bytes_max = n->config.append_bytes_max,

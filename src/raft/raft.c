@@ -10,7 +10,8 @@ static int config_check(const struct raft_config *c, struct err_text *why)
 {
     if (c->id == 0)
         return err_set(why, ERR_INVALID, "raft: id is 0");
-    if (c->heartbeat_ms < 1 || c->election_ms <= c->heartbeat_ms || c->lease_ms < 1)
+    if (c->heartbeat_ms < 1 || c->election_ms <= c->heartbeat_ms || c->lease_ms < 1 ||
+        (c->campaign_ms != 0 && c->campaign_ms < c->election_ms))
         return err_set(why, ERR_INVALID, "raft: timeouts contradict each other");
     if (c->append_count_max < 1 || c->append_count_max > RAFT_ENTRIES_PER_STEP)
         return err_set(why, ERR_INVALID, "raft: append_count_max out of range");
@@ -120,6 +121,8 @@ int raft_create(const struct raft_config *config, const struct raft_restore *res
     if (!r)
         return err_set(why, ERR_NOMEM, "raft: out of memory");
     r->config = *config;
+    if (r->config.campaign_ms == 0)
+        r->config.campaign_ms = config->election_ms;
     r->now_ms = now_ms;
     prng_init(&r->prng, config->seed);
     if (allocate(r, found)) {

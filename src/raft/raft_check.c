@@ -121,7 +121,8 @@ static void check_others(const struct raft *r)
     ASSERT(r->role != RAFT_FOLLOWER || r->vote_count == 0);
     ASSERT(r->peer_count == 0 && r->transfer_to == 0 && r->term_start_index == 0);
     ASSERT(r->reads.count == 0);
-    ASSERT(r->deadline_ms <= r->now_ms + 2 * r->config.election_ms);
+    ASSERT(r->config.campaign_ms >= r->config.election_ms);
+    ASSERT(r->deadline_ms <= r->now_ms + 2 * r->config.campaign_ms);
 }
 
 static void check_reads(const struct raft *r)

@@ -14,10 +14,13 @@
  * (etcd-io/etcd#10998). */
 #include "raft_int.h"
 
+/* Who campaigns waits for answers, everybody else for a leader. */
 void election_rearm(struct raft *r)
 {
-    r->deadline_ms =
-        r->now_ms + r->config.election_ms + prng_below(&r->prng, r->config.election_ms);
+    const bool campaigns = r->role == RAFT_PRECANDIDATE || r->role == RAFT_CANDIDATE;
+    const uint64_t patience = campaigns ? r->config.campaign_ms : r->config.election_ms;
+
+    r->deadline_ms = r->now_ms + patience + prng_below(&r->prng, patience);
 }
 
 bool election_hears_leader(const struct raft *r)

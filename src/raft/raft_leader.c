@@ -465,7 +465,7 @@ int leader_transfer(struct raft *r, raft_id to)
         return ERR_BUSY;
     r->transfer_to = p->id;
     r->transfer_told = false;
-    r->transfer_deadline_ms = r->now_ms + r->config.election_ms;
+    r->transfer_deadline_ms = r->now_ms + r->config.campaign_ms;
     r->orders.transfer_changed = true;
     return 0;
 }

@@ -2,7 +2,7 @@
  * indented below each, everything the nodes ordered. `raft_test_golden --rewrite` writes what happens now;
  * review the difference. The watchers of raft_world.h and raft_check run in every step too.
  *
- *   cluster NODES VOTERS [KEY=VALUE…]   config: heartbeat election lease count bytes msgs window runs
+ *   cluster NODES VOTERS [KEY=VALUE…]   config: heartbeat election campaign lease count bytes msgs window runs
  *   disk ID term=T vote=V log=T,T,… [snapshot=I applied=I]   what the node will find; without log=
  *                                       what it wrote before
  *   start ID…                           from its disk
@@ -98,6 +98,7 @@ static void do_cluster(struct world *w, const struct words *s)
     w->trace = trace;
     w->config.heartbeat_ms = number_of(s, "heartbeat", 10);
     w->config.election_ms = number_of(s, "election", 100);
+    w->config.campaign_ms = number_of(s, "campaign", 0);
     w->config.lease_ms = number_of(s, "lease", 100);
     w->config.append_count_max = (uint32_t)number_of(s, "count", 4);
     w->config.append_bytes_max = (uint32_t)number_of(s, "bytes", 1000);
