@@ -42,7 +42,7 @@ struct api_config {
         /* Memory of the process, bytes. NULL: not known. LOOP; must not block. */
         void (*memory)(uint64_t *resident, uint64_t *mapped);
         const char *log_level;          /* -raft-log-level */
-        bool remove_shutdown;           /* -raft-cluster-remove-shutdown */
+        bool remove_shutdown;           /* -raft-remove-shutdown */
         int64_t reap_timeout_ns, reap_read_only_timeout_ns;
         bool no_freelist_sync;
         uint32_t pid, ppid, page_size, cpu_count;

@@ -45,6 +45,9 @@ struct node_config {
     const struct wire_conf *founders; /* … of these voters, all of whom pledged themselves (node_found); copied;
                                          NULL: of this node alone */
     uint32_t bootstrap_expect;        /* -bootstrap-expect; 0: found none with others */
+    bool no_handover;                 /* -raft-shutdown-stepdown=false: a leader that stops just goes */
+    bool remove_shutdown;             /* -raft-remove-shutdown: once removed, Raft shuts down */
+    uint64_t reap_voter_ms, reap_replica_ms; /* the leader removes who was out of reach for so long; 0: never */
     const char *join_user, *join_password; /* of -join-as, for what this node asks of others; NULL: none; copied */
 
     struct db_config db;   /* path NULL: <dir>/db.sqlite */
@@ -195,6 +198,7 @@ struct node_status {
     uint64_t strong_read_term;    /* of the last read through the log that was answered here; 0: none */
     bool ready;               /* open, leader known, replayed what was committed at start */
     enum raft_role role;
+    bool shutdown; /* removed, and Raft has shut down (remove_shutdown) */
     bool voter, has_leader;
     char leader_name[WIRE_NAME_MAX + 1], leader_addr[WIRE_ADDR_MAX + 1], leader_api_url[WIRE_ADDR_MAX + 1];
     uint64_t term, commit_index, applied_index, last_log_index, last_log_term, conf_index;
@@ -236,6 +240,7 @@ struct node_counters {
     uint64_t joins, joins_ignored, removed_before_joins;
     uint64_t reads_confirmed, reads_unconfirmed; /* linearizable */
     uint64_t confirm_last_ns;                    /* how long the last confirmation took */
+    uint64_t members_reaped, members_not_reaped;
     uint64_t members_suspected; /* connections of members that were lost and refused */
     uint64_t leader_changes;    /* seen: another leader, or none */
     uint64_t applies, apply_last_ns; /* jobs of the database, and how long the last one took */

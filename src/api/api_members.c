@@ -228,7 +228,10 @@ static void leader_post(struct api_request *r)
         stepdown_wait(r, &status, id);
         return;
     }
-    if (leads && rc == 0 && node_transfer(a->node, id, ignore_done, NULL) != 0)
+    /* Without `wait` a follower of the reference does nothing here (http-api.md, fact 182). Who names a successor
+     * means it: then the leader is asked (daemon.md, Q-16). */
+    const struct node_order order = member_order(r, id);
+    if (rc == 0 && (leads || id.len > 0) && node_stepdown(a->node, &order, ignore_done, NULL) != 0)
         env_log(a->env, "http", "stepping down could not be started");
     const struct api_reply reply = {.status = 200, .served_by = a->adv_addr};
     api_reply(r, &reply);

@@ -4,9 +4,11 @@
 
 #include <stdio.h>
 
-static const char *role_text(enum raft_role role)
+static const char *role_text(const struct node_status *s)
 {
-    switch (role) {
+    if (s->shutdown)
+        return "Shutdown";
+    switch (s->role) {
     case RAFT_LEADER:
         return "Leader";
     case RAFT_FOLLOWER:
@@ -112,7 +114,7 @@ static void status_raft(cJSON *store, const struct api *a, const struct node_sta
     api_tree_u64(raft, "log_syncs", s->log.sync_count);
     api_tree_u64(raft, "num_peers", other_voters(s));
     raft_versions(raft);
-    api_tree_text(raft, "state", role_text(s->role));
+    api_tree_text(raft, "state", role_text(s));
     api_tree_u64(raft, "term", s->term);
     cJSON *transport = api_tree_object(raft, "transport");
     api_tree_u64(transport, "command_commit_index", s->commit_index);

@@ -156,6 +156,8 @@ static const struct {
     VALUE_ROW("store.failed_heartbeat_observed", n.members_suspected),
     {"store.fsm_apply_duration_us", offsetof(struct vars, n.apply_last_ns), 1000},
     VALUE_ROW("store.leader_changes_observed", n.leader_changes),
+    VALUE_ROW("store.nodes_reaped_failed", n.members_not_reaped),
+    VALUE_ROW("store.nodes_reaped_ok", n.members_reaped),
     VALUE_ROW("store.num_ignored_joins", n.joins_ignored),
     VALUE_ROW("store.num_joins", n.joins),
     VALUE_ROW("store.num_loads", d.loads),

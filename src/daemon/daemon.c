@@ -8,6 +8,7 @@
 #include "daemon.h"
 
 #include "cluster.h"
+#include "leave.h"
 #include "timing.h"
 
 #include <rq/limits.h>
@@ -95,14 +96,56 @@ static void node_stopped(void *ctx)
     daemon_finish(ctx);
 }
 
-static void api_stopped(void *ctx)
+static void daemon_stop_node(struct daemon *d)
 {
-    struct daemon *d = ctx;
-    api_node_set(d->api, NULL);
     if (d->node)
         node_stop(d->node, node_stopped, d);
     else
         daemon_finish(d);
+}
+
+static void daemon_left(void *ctx, int rc, const char *why)
+{
+    struct daemon *d = ctx;
+    if (rc == 0) {
+        env_log(d->env, "cluster-remove",
+                "removed this node successfully from cluster before shutdown");
+    } else {
+        env_log(d->env, "rqlited", "failed to remove this node from cluster before shutdown: %s",
+                why);
+        d->status = 1;
+    }
+    daemon_stop_node(d);
+}
+
+static bool is_in_company(const struct node *n)
+{
+    struct node_status status;
+    node_status_get(n, &status);
+    bool self = false;
+    for (uint32_t i = 0; i < status.member_count; i++)
+        self = self || status.members[i].self;
+    return self && status.member_count > 1;
+}
+
+/* -raft-cluster-remove-shutdown. Whoever is alone cannot leave, and whoever failed has not arrived. */
+static bool daemon_leaves(struct daemon *d)
+{
+    if (!d->flags->raft_cluster_remove_shutdown || d->status != 0 || !d->node ||
+        !is_in_company(d->node))
+        return false;
+    env_log(d->env, "cluster-remove",
+            "initiating removal of this node from cluster before shutdown");
+    return leave_start(d->env, d->node, d->secrets.join_user, d->secrets.join_password, daemon_left,
+                       d) == 0;
+}
+
+static void api_stopped(void *ctx)
+{
+    struct daemon *d = ctx;
+    api_node_set(d->api, NULL);
+    if (!daemon_leaves(d))
+        daemon_stop_node(d);
 }
 
 static void daemon_stop_run(struct env_turn *t)
@@ -256,6 +299,10 @@ static void daemon_open_node(struct daemon *d)
                                      !f->raft_non_voter && !d->state_found),
         .founders = d->founders.count > 0 ? &d->founders : NULL,
         .bootstrap_expect = f->bootstrap_expect > 0 ? (uint32_t)f->bootstrap_expect : 0,
+        .no_handover = !f->raft_shutdown_stepdown,
+        .remove_shutdown = f->raft_remove_shutdown,
+        .reap_voter_ms = ms_of(f->raft_reap_node_timeout),
+        .reap_replica_ms = ms_of(f->raft_reap_read_only_node_timeout),
         .join_user = d->secrets.join_user,
         .join_password = d->secrets.join_password,
         .db = {.path = f->on_disk_path[0] != '\0' ? f->on_disk_path : NULL,

@@ -276,10 +276,6 @@ const char *flags_unsupported(const struct flags *f)
         {"extensions-path", f->extensions_path[0] != '\0'},
         {"disco-mode", f->disco_mode[0] != '\0'},
         {"auto-vacuum-int", f->auto_vacuum_int > 0},
-        {"raft-cluster-remove-shutdown", f->raft_cluster_remove_shutdown},
-        {"raft-remove-shutdown", f->raft_remove_shutdown},
-        {"raft-reap-node-timeout", f->reap_given},
-        {"raft-reap-read-only-node-timeout", f->reap_read_only_given},
         {"auto-backup", f->auto_backup[0] != '\0'},
         {"auto-restore", f->auto_restore[0] != '\0'},
         {"cdc-config", f->cdc_config[0] != '\0'},
@@ -303,7 +299,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
         {"auto-optimize-int", f->auto_optimize_int != d->auto_optimize_int},
         {"raft-snap-int", f->raft_snap_int != d->raft_snap_int},
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
-        {"raft-shutdown-stepdown", f->raft_shutdown_stepdown != d->raft_shutdown_stepdown},
         {"raft-log-level", strcmp(f->raft_log_level, d->raft_log_level) != 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)

@@ -290,6 +290,7 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->store_id = n->store_id;
     const struct raft_view *v = &n->view;
     out->role = v->role;
+    out->shutdown = n->retired;
     out->voter = v->am_voter;
     out->term = v->hard.term;
     out->snapshot_index = n->image.index;

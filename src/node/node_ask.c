@@ -205,6 +205,8 @@ static int ask_leader(struct node *n, enum node_ask_kind kind, const struct node
         return ERR_FULL;
     a->done = done;
     a->conn = c;
+    if (o->name.len)
+        memcpy(a->name, o->name.data, o->name.len);
     n->counters.forwarded_removals += kind == ASK_REMOVE;
     n->counters.forwarded_stepdowns += kind == ASK_STEPDOWN;
     int rc = ask_send(a, o);
@@ -309,6 +311,27 @@ void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f)
     }
 }
 
+/* A leader that removes itself on our behalf: as soon as we have the entry we talk to it no more. Whether it
+ * was removed we shall see. */
+static bool removes_its_leader(const struct node *n, const struct node_ask *a)
+{
+    return a->kind == ASK_REMOVE &&
+           !node_conf_find_name(node_confs_latest(&n->confs), slice_str(a->name));
+}
+
+void node_ask_conf_committed(struct node *n)
+{
+    for (struct list *l = n->asks.next; l != &n->asks;) {
+        struct node_ask *a = LIST_ENTRY(l, struct node_ask, link);
+        l = l->next;
+        if (!a->sees_itself)
+            continue;
+        const bool gone = removes_its_leader(n, a);
+        ask_end(a, gone ? 0 : ERR_RESET, NULL, NULL);
+        l = n->asks.next; /* the callback may have changed the list */
+    }
+}
+
 void node_ask_lost(struct node *n, peer_conn c)
 {
     for (struct list *l = n->asks.next; l != &n->asks;) {
@@ -317,6 +340,15 @@ void node_ask_lost(struct node *n, peer_conn c)
         if (a->conn != c)
             continue;
         a->conn = 0; /* gone already */
+        if (removes_its_leader(n, a) && !n->view.conf_committed) {
+            a->sees_itself = true;
+            continue;
+        }
+        if (removes_its_leader(n, a)) {
+            ask_end(a, 0, NULL, NULL);
+            l = n->asks.next;
+            continue;
+        }
         ask_end(a, ERR_RESET, NULL, a->own_conn ? "connection refused or lost" : NULL);
         l = n->asks.next; /* the callback may have changed the list */
     }

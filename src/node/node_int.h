@@ -20,6 +20,7 @@
  *   node_index.c                         which index a read must see, and waiting for it
  *   node_retry.c                         attempts to reach the leader, and the next one
  *   node_found.c                         several nodes found a cluster
+ *   node_reap.c                          members that are gone
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
  *   node_cut.c                           the image brought up to date             (lanes APPLY, READ)
  *   node_image.c                         its tasks, one at a time
@@ -453,6 +454,7 @@ struct node_ask { /* a question of ours to another node */
     peer_conn conn;
     uint32_t stream;
     bool own_conn; /* dialled for this: close afterwards */
+    bool sees_itself; /* REMOVE: the answer is what becomes of the configuration */
     uint32_t hops;
     struct env_timer timer;
     struct env_turn turn; /* to answer about ourselves later */
@@ -460,6 +462,12 @@ struct node_ask { /* a question of ours to another node */
     node_done_fn *done;
     void (*meta_done)(void *ctx, int rc, const struct wire_meta *meta, const char *why);
     void *ctx;
+};
+
+struct node_reap { /* node_reap.c */
+    uint64_t term, office_ms; /* when we began to lead in it */
+    bool active, replica;     /* a removal is under way */
+    char name[WIRE_NAME_MAX + 1];
 };
 
 struct node_founding { /* node_found.c */
@@ -561,6 +569,8 @@ struct node {
     struct list changes; /* node_change, first one is under way */
     struct env_timer change_timer;
     struct node_founding founding;
+    struct node_reap reap;
+    bool was_member, retired;
     struct list asks;
     uint32_t ask_count;
     struct list
@@ -754,6 +764,9 @@ void node_members_lost(struct node *n);     /* no longer leader */
 void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_transfer_progress(struct node *n);
 void node_transfer_cancel(struct node *n);
+/* node_reap.c */
+void node_reap_look(struct node *n);   /* now and then */
+void node_retire_look(struct node *n); /* after each step */
 /* node_found.c */
 int node_found_notified(struct node *n, const struct wire_join *j);
 void node_found_push(struct node *n); /* founded just now, with others: be elected */
@@ -765,6 +778,7 @@ void node_ask_self(struct node *n, peer_conn c);
 void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_ask_greeted(struct node *n, peer_conn c);
 void node_ask_lost(struct node *n, peer_conn c);
+void node_ask_conf_committed(struct node *n);
 void node_ask_cancel_all(struct node *n);
 void node_meta_fill(const struct node *n, struct wire_meta *m);
 /* node_open.c */

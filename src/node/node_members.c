@@ -266,8 +266,14 @@ void node_members_progress(struct node *n)
         env_timer_arm(&n->change_timer, CHANGE_RETRY_MS * ENV_MS_NS);
 }
 
+/* No longer leader, perhaps because the change under way was our own removal. */
 void node_members_lost(struct node *n)
 {
+    if (!list_empty(&n->changes)) {
+        struct node_change *c = LIST_ENTRY(n->changes.next, struct node_change, link);
+        if (c->is_remove && c->step == CHANGE_REMOVING && change_committed(n, c))
+            change_answer(n, c, 0, NULL);
+    }
     for (struct list *l; (l = n->changes.next) != &n->changes;)
         change_answer(n, LIST_ENTRY(l, struct node_change, link), ERR_NOT_LEADER, NULL);
 }

@@ -110,6 +110,9 @@ static void obey(struct node *n, const struct raft_out *out)
         node_clock_committed(n, n->apply.target);
     }
     obey_roles(n, was_leader, out);
+    if (n->view.conf_committed)
+        node_ask_conf_committed(n);
+    node_retire_look(n);
     if (n->view.leader != leader)
         log_leader(n);
     for (uint32_t i = 0; i < out->reads.count; i++) /* 6 */
@@ -127,8 +130,8 @@ int node_step(struct node *n, struct raft_in *in)
 {
     struct raft_out out;
 
-    if (n->phase != NODE_OPEN)
-        return 0; /* stopping: nothing is promised any more */
+    if (n->phase != NODE_OPEN || n->retired)
+        return 0; /* stopping, or removed: nothing is promised any more */
     ASSERT(n->raft);
     in->now_ms = node_now_ms(n);
     int rc = raft_step(n->raft, in, &out);
@@ -163,6 +166,7 @@ static void tick_fired(struct env_timer *t)
     ASSERT(rc == 0);
     watch_lanes(n);
     node_members_progress(n);
+    node_reap_look(n);
 }
 
 void node_pump_start(struct node *n)

@@ -151,7 +151,7 @@ void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
     n->stopped = stopped;
     n->stopped_ctx = ctx;
     env_timer_init(&n->stop_timer, n->env, stop_timer_fired, n);
-    bool leads = n->raft && n->view.role == RAFT_LEADER && n->view.conf->count > 1;
+    bool leads = !n->config.no_handover && n->raft && n->view.role == RAFT_LEADER && n->view.conf->count > 1;
     if (leads && n->phase == NODE_OPEN &&
         node_transfer(n, slice_of(NULL, 0), stop_transferred, n) == 0)
         return;

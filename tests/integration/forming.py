@@ -507,18 +507,16 @@ def test_expect_with_credentials(field):
     wait_members(nodes, 3)
 
 
-TESTS = [f for name, f in sorted(globals().items()) if name.startswith("test_")]
-
-
-def main():
-    chosen = [t for t in TESTS if not sys.argv[2:] or t.__name__ in sys.argv[2:]]
-    want(chosen, f"no such test; there are: {' '.join(t.__name__ for t in TESTS)}")
-    for test in chosen:
+def main_of(names):
+    """Run the tests of a module: its globals."""
+    tests = {name: f for name, f in names.items() if name.startswith("test_")}
+    want(all(name in tests for name in sys.argv[2:]), f"no such test; there are: {' '.join(tests)}")
+    for name in sys.argv[2:] or tests:
         began = time.monotonic()
         with Field(sys.argv[1]) as field:
-            test(field)
-        print(f"ok {test.__name__} {time.monotonic() - began:.1f} s", flush=True)
+            tests[name](field)
+        print(f"ok {name} {time.monotonic() - began:.1f} s", flush=True)
 
 
 if __name__ == "__main__":
-    main()
+    main_of(globals())
