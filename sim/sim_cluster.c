@@ -129,6 +129,8 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->part_bytes = p->part_bytes;
     c->snapshot_entries = p->snapshot_entries;
     c->snapshot_trailing = p->snapshot_trailing;
+    c->snapshot_wal_bytes = p->snapshot_wal_bytes;
+    c->snapshot_interval_ms = p->snapshot_interval_ms;
 }
 
 static void boot(struct env *e, void *ctx)

@@ -130,6 +130,18 @@ static void draw_hunt(struct sim_plan *p, struct prng *r)
     p->fault_every_ns = p->heartbeat_timeout_ms * PICK(r, 1, 2, 4) * ENV_MS_NS;
 }
 
+/* When each node looks whether to cut. From a chance of its own: older plans stay as they are. */
+static void draw_looks(struct sim_plan *p)
+{
+    struct prng r;
+
+    prng_init(&r, prng_mix(p->seed, 0x6c6f6f6bU));
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        p->nodes[i].snapshot_wal_bytes = PICK(&r, 0, 0, 20000, 200000);
+        p->nodes[i].snapshot_interval_ms = PICK(&r, 0, 0, 5, 100, 1000);
+    }
+}
+
 static uint32_t draw_node_count(struct prng *r)
 {
     return (uint32_t)PICK(r, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5);
@@ -174,4 +186,5 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
         prng_chance_ppm(&r, 300000))
         draw_hunt(p, &r);
     p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
+    draw_looks(p);
 }

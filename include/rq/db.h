@@ -156,6 +156,7 @@ struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t changed_index; /* of the last entry that changed anything */
     int64_t sticky_last_insert_id, sticky_rows_affected; /* what the API repeats (http-api.md §6.8) */
     uint64_t main_bytes, wal_bytes;
+    uint64_t uncut_bytes; /* written to the WALs since the last cut that was kept */
     uint64_t statements_prepared, statements_cached; /* counters since open */
     uint64_t batches, batches_redone;
     uint64_t page_count, freelist_count; /* of the database as of its last commit */

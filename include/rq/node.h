@@ -63,9 +63,19 @@ struct node_config {
     size_t part_bytes;             /* 0: LIMIT_PART_BYTES */
     uint64_t entry_cache_bytes;    /* 0: LIMIT_ENTRY_CACHE_BYTES */
     uint64_t snapshot_entries;     /* -raft-snap: entries between two snapshots; 0: 8192 */
+    uint64_t snapshot_wal_bytes;   /* -raft-snap-wal-size: so many written to the WAL since the last; 0: not looked at */
+    uint64_t snapshot_interval_ms; /* -raft-snap-int: looked at so often, randomised 1x-2x; 0: after every batch */
     uint64_t snapshot_trailing;    /* entries kept before the snapshot, for followers a little behind */
     size_t load_piece_bytes;       /* of a database file, in one entry; 0: LIMIT_LOAD_PIECE_BYTES */
 };
+
+enum { NODE_SNAPSHOT_ENTRIES = 8192 };
+/* How many entries to keep before a snapshot, where nobody says: 10240 for 8192. */
+static inline uint64_t node_snapshot_trailing(uint64_t snapshot_entries)
+{
+    const uint64_t n = snapshot_entries ? snapshot_entries : NODE_SNAPSHOT_ENTRIES;
+    return n > UINT64_MAX - n / 4 ? UINT64_MAX : n + n / 4;
+}
 
 /* Starts opening: lock the directory, recover the log, listen, replay. 0 and *out, then opened(rc)
  * exactly once, later (rc != 0: words in why; node_stop and destroy it). Otherwise nothing was started. */
@@ -246,6 +256,8 @@ struct node_counters {
     uint64_t applies, apply_last_ns; /* jobs of the database, and how long the last one took */
     uint64_t reader_waits, reader_wait_ns; /* reads that waited for a connection */
     uint64_t snapshots, snapshots_asked;   /* cuts of the image; of them, asked for by node_snapshot */
+    uint64_t snapshots_wal;                /* … because of snapshot_wal_bytes */
+    uint64_t snapshots_failed, snapshots_asked_failed;
     uint64_t installs;                     /* images received that took the place of the old one */
     struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
     struct peer_counters peers;

@@ -341,12 +341,6 @@ void api_reply_location(struct api_request *r, int status, struct slice location
 /* The buffer of an answer that was being written: sent as JSON, or 503 if memory was short. */
 void api_reply_buf(struct api_request *r, const char *content_type, const struct buf *body);
 
-/* Log entries kept before a snapshot, as rqlite has it: 10240 with its threshold of 8192. */
-static inline uint64_t api_trailing_logs(const struct api_facts *f)
-{
-    return f->snapshot_threshold / 4 * 5;
-}
-
 /* Helpers of several endpoints. */
 void api_redirect_leader(
     struct api_request *r); /* 301 to the leader's API, or 500 (§11.2, §11.3) */

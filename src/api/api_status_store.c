@@ -301,7 +301,7 @@ static void store_second(cJSON *store, const struct api *a, const struct node_st
     status_sqlite(store, a, s);
     api_tree_hex(store, "store_id", s->store_id);
     api_tree_u64(store, "strong_read_term", s->strong_read_term);
-    api_tree_u64(store, "trailing_logs", api_trailing_logs(f));
+    api_tree_u64(store, "trailing_logs", node_snapshot_trailing(f->snapshot_threshold));
 }
 
 void api_status_store(cJSON *root, const struct api *a, const struct node_status *s)

@@ -74,7 +74,8 @@ void api_snapshot(struct api_request *r)
     struct snapshot_op *op = api_op_begin(r, sizeof *op);
     if (!op)
         return;
-    const uint64_t trailing = given > 0 ? (uint64_t)given : api_trailing_logs(&a->facts);
+    const uint64_t trailing =
+        given > 0 ? (uint64_t)given : node_snapshot_trailing(a->facts.snapshot_threshold);
     const int rc = a->node ? node_snapshot(a->node, trailing, snapshot_done, op) : ERR_NOT_READY;
     if (rc != 0)
         snapshot_done(op, rc, rc == ERR_BUSY ? "snapshot already in progress" : NULL);

@@ -23,6 +23,8 @@ enum {
     BATCH_MAX = 1000,
     STATEMENT_CACHE = 256,
     CACHE_PAGES = 4000,
+    SNAPSHOT_INTERVAL_MS = 120 * 1000, /* for a -raft-snap-int of 0; bytes are then not looked at */
+    SNAPSHOT_INTERVAL_MIN_MS = 5,
     PATH_MAX_BYTES = 1024
 };
 static const uint64_t wal_limit_bytes = 64 * 1024 * 1024;
@@ -319,8 +321,15 @@ static void daemon_open_node(struct daemon *d)
         .reader_count = reader_count(f->db_max_ro_conns),
         .reader_jobs = d->reader_jobs,
         .snapshot_entries = f->raft_snap,
-        .snapshot_trailing = f->raft_snap / 4 * 5,
+        .snapshot_trailing = node_snapshot_trailing(f->raft_snap),
+        .snapshot_wal_bytes = f->raft_snap_int ? f->raft_snap_wal_size : 0,
+        .snapshot_interval_ms = f->raft_snap_int ? ms_of(f->raft_snap_int) : SNAPSHOT_INTERVAL_MS,
     };
+    if (f->raft_snap_int != 0 && f->raft_snap_int < SNAPSHOT_INTERVAL_MIN_MS * FLAGS_MS) {
+        daemon_fail(d, "failed to open store: ",
+                    "creating the raft system failed: SnapshotInterval is too low");
+        return;
+    }
     env_log(d->env, "store", "opening store with node ID %s, listening on %s", f->node_id,
             f->raft_adv_addr);
     const int rc = node_create(d->env, &config, node_opened, d, &d->node, &why);

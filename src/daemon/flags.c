@@ -297,7 +297,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
     } rows[] = {
         {"compress-snap-transport", f->compress_snap_transport},
         {"auto-optimize-int", f->auto_optimize_int != d->auto_optimize_int},
-        {"raft-snap-int", f->raft_snap_int != d->raft_snap_int},
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
         {"raft-log-level", strcmp(f->raft_log_level, d->raft_log_level) != 0},
     };

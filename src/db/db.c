@@ -197,6 +197,7 @@ void db_state(struct db *d, struct db_state *out)
     out->sticky_rows_affected = sqlite3_changes64(d->writer);
     out->main_bytes = d->files.stores[DB_SLOT_MAIN].size;
     out->wal_bytes = d->files.stores[DB_SLOT_WAL].size;
+    out->uncut_bytes = d->files.dirty.bytes + d->keys.files.dirty.bytes;
     out->statements_prepared = d->stmts.prepared;
     out->statements_cached = d->stmts.hits;
     out->batches = d->batches;

@@ -40,12 +40,14 @@ int db_dirty_note(struct db_files *files, const struct db_store *store, const vo
     int rc = dirty_grow(&files->dirty, page);
     if (rc == 0)
         files->dirty.page[page] = 1;
+    files->dirty.bytes += WAL_FRAME + (uint64_t)files->wal_page_bytes;
     return rc;
 }
 
 void db_dirty_merge(struct db_dirty *into, struct db_dirty *from)
 {
     into->all |= from->all;
+    into->bytes += from->bytes;
     for (uint32_t i = 0; i < from->cap; i++)
         if (from->page[i] && dirty_grow(into, i) == 0)
             into->page[i] = 1;

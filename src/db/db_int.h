@@ -62,6 +62,7 @@ struct db_dirty {
     bool all;
     uint8_t *page; /* by number; cap of them */
     uint32_t cap;
+    uint64_t bytes; /* of the frames that were noted */
 };
 
 /* ---- what the connections of one database share ----------------------------------------------------- */

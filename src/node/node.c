@@ -62,7 +62,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
         c->reader_count = c->reader_jobs + 1;
     DEFAULT_TO(c->part_bytes, LIMIT_PART_BYTES);
     DEFAULT_TO(c->load_piece_bytes, LIMIT_LOAD_PIECE_BYTES);
-    DEFAULT_TO(c->snapshot_entries, 8192);
+    DEFAULT_TO(c->snapshot_entries, NODE_SNAPSHOT_ENTRIES);
     if (c->heartbeat_timeout_ms < 5 || !c->codec)
         return err_set(why, ERR_INVALID, "the heartbeat timeout must be at least 5ms");
     return rc;
@@ -116,6 +116,7 @@ static void init_state(struct node *n)
     node_apply_init(n);
     node_image_init(n);
     node_cut_init(n);
+    node_cut_when_init(n);
     node_fetch_init(n);
     env_timer_init(&n->change_timer, n->env, change_timer_fired, n);
     n->id = wire_member_id(slice_str(n->name));
@@ -130,6 +131,7 @@ static void init_state(struct node *n)
 /* A lane's job is done: who waits for quiet lanes? */
 static void lane_idle(struct node *n)
 {
+    node_cut_look(n);
     node_install_progress(n);
     node_stop_progress(n);
 }

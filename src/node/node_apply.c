@@ -88,7 +88,6 @@ static void apply_done(struct env_job *job)
     int rc = n->up.step(n, &in);
     ASSERT(rc == 0);
     node_index_applied(n);
-    node_cut_look(n);
     n->up.lane_idle(n);
 }
 

@@ -26,6 +26,15 @@ static void asked_answer(struct node_cut *c, int rc, const char *why)
         asked(c->asked_ctx, rc, why);
 }
 
+static void cut_failed(struct node_cut *c)
+{
+    struct node *n = c->task.node;
+
+    env_log(n->env, "snapshot", "%s", c->task.why.text);
+    n->counters.snapshots_failed++;
+    n->counters.snapshots_asked_failed += c->asked_begun;
+}
+
 static void cut_over(struct node_cut *c)
 {
     struct node *n = c->task.node;
@@ -36,9 +45,7 @@ static void cut_over(struct node_cut *c)
                      c->applied ? "" : "the snapshot failed, see the log");
     else if (c->asked && n->phase == NODE_OPEN && !n->install.active)
         begin(c);
-    if (c->applied) /* as many entries may have come meanwhile; after a failure others must come first */
-        node_cut_look(n);
-    n->up.lane_idle(n);
+    n->up.lane_idle(n); /* it may be time for the next one */
 }
 
 /* ---- compact ------------------------------------------------------------------------------------------- */
@@ -162,7 +169,7 @@ static void write_run(struct node_image_task *t)
 static void written(struct node_image_task *t)
 {
     if (t->rc)
-        env_log(t->node->env, "snapshot", "%s", t->why.text);
+        cut_failed(cut_of(t));
     node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
 }
 
@@ -194,7 +201,7 @@ static void begun(struct node_image_task *t)
 
     c->sealed = c->applied = false;
     if (t->rc) {
-        env_log(n->env, "snapshot", "%s", t->why.text);
+        cut_failed(c);
         cut_over(c);
         return;
     }
@@ -242,16 +249,10 @@ void node_cut_cancel(struct node *n)
     asked_answer(&n->cut, ERR_CANCELED, "the node is stopping");
 }
 
-void node_cut_look(struct node *n)
+void node_cut_begin(struct node *n)
 {
-    struct node_cut *c = &n->cut;
-    uint64_t since =
-        c->index > n->image.index ? c->index : n->image.index; /* also of one given up */
-
-    if (c->active || n->install.active || n->phase != NODE_OPEN ||
-        n->apply.applied < since + n->config.snapshot_entries)
-        return;
-    begin(c);
+    ASSERT(!n->cut.active);
+    begin(&n->cut);
 }
 
 void node_cut_init(struct node *n)

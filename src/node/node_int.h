@@ -22,6 +22,7 @@
  *   node_found.c                         several nodes found a cluster
  *   node_reap.c                          members that are gone
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
+ *   node_cut_when.c                      is it time to cut?
  *   node_cut.c                           the image brought up to date             (lanes APPLY, READ)
  *   node_image.c                         its tasks, one at a time
  *   node_log.c                           what must become durable                 (lane LOG)
@@ -343,6 +344,12 @@ struct node_cut {
     uint64_t asked_trailing;
 };
 
+struct node_cut_when {
+    struct env_timer timer; /* the next look */
+    uint64_t begun_bytes;   /* what waited to be cut when the last one began */
+    bool wal;               /* that one was begun because of it */
+};
+
 struct node_fetch { /* the one image on its way here */
     struct node_image_task task;
     bool active, complete;
@@ -549,6 +556,7 @@ struct node {
     struct node_clock clock;
     struct node_image image;
     struct node_cut cut;
+    struct node_cut_when cut_when;
     struct node_fetch fetch;
     struct node_install install;
     struct node_upload *upload; /* NULL: none */
@@ -656,9 +664,15 @@ int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire
 int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
                          struct slice *db_state);             /* 0, ERR_CORRUPT */
 int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
+/* node_cut_when.c */
+void node_cut_when_init(struct node *n);
+void node_cut_look(struct node *n); /* a lane's job is done: entries may have been applied */
+/* The last one, on the way down. true: done() will run; false: there is nothing to cut. */
+bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *why), void *ctx);
+void node_cut_when_stop(struct node *n);
 /* node_cut.c */
 void node_cut_init(struct node *n);
-void node_cut_look(struct node *n);   /* entries were applied */
+void node_cut_begin(struct node *n); /* none is under way */
 void node_cut_cancel(struct node *n); /* on the way down */
 /* node_install.c */
 void node_install_start(struct node *n, struct image_receive *receive); /* takes it */

@@ -1,8 +1,10 @@
 /* node_stop.c — the way down.
  *
- *   hand leadership over (bounded) ─► answer who waits ─► peers say BYE and close ─► lanes run dry
+ *   hand leadership over (bounded) ─► bring the image up to date (bounded) ─► answer who waits ─► peers say BYE and close ─► lanes run dry
  * ─► database and log closed in their lanes ─► stopped() */
 #include "node_int.h"
+
+enum { STOP_CUT_MS = 20 * 1000 };
 
 static bool lanes_idle(const struct node *n)
 {
@@ -109,6 +111,7 @@ static void stop_now(struct node *n)
     env_timer_disarm(&n->tick);
     env_timer_disarm(&n->change_timer);
     node_transfer_cancel(n);
+    node_cut_when_stop(n);
     node_cut_cancel(n);
     node_fetch_stop(n);
     node_upload_stop(n);
@@ -137,12 +140,40 @@ static void stop_timer_fired(struct env_timer *t)
     stop_now(t->ctx);
 }
 
-static void stop_transferred(void *ctx, int rc, const char *why)
+/* The one before ended, whatever came of it. From the timer: we may be in the midst of a step. */
+static void stop_next(struct node *n, void (*fired)(struct env_timer *t))
+{
+    env_timer_disarm(&n->stop_timer);
+    env_timer_init(&n->stop_timer, n->env, fired, n);
+    env_timer_arm(&n->stop_timer, 0);
+}
+
+static void stop_cut_ended(void *ctx, int rc, const char *why)
 {
     struct node *n = ctx;
     (void)rc;
     (void)why;
-    env_timer_arm(&n->stop_timer, 0);
+    if (n->phase == NODE_OPEN) /* else we are called off by stop_now() */
+        stop_next(n, stop_timer_fired);
+}
+
+/* The next start then has nothing to replay. A disk that is full or slow does not keep us. */
+static void stop_cut(struct env_timer *t)
+{
+    struct node *n = t->ctx;
+
+    env_timer_init(&n->stop_timer, n->env, stop_timer_fired, n);
+    if (n->phase == NODE_OPEN && node_cut_last(n, stop_cut_ended, n))
+        env_timer_arm(&n->stop_timer, STOP_CUT_MS * ENV_MS_NS);
+    else
+        env_timer_arm(&n->stop_timer, 0);
+}
+
+static void stop_transferred(void *ctx, int rc, const char *why)
+{
+    (void)rc;
+    (void)why;
+    stop_next(ctx, stop_cut);
 }
 
 void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
@@ -150,8 +181,9 @@ void node_stop(struct node *n, void (*stopped)(void *ctx), void *ctx)
     ASSERT(n->phase == NODE_OPENING || n->phase == NODE_OPEN);
     n->stopped = stopped;
     n->stopped_ctx = ctx;
-    env_timer_init(&n->stop_timer, n->env, stop_timer_fired, n);
-    bool leads = !n->config.no_handover && n->raft && n->view.role == RAFT_LEADER && n->view.conf->count > 1;
+    env_timer_init(&n->stop_timer, n->env, stop_cut, n);
+    bool leads =
+        !n->config.no_handover && n->raft && n->view.role == RAFT_LEADER && n->view.conf->count > 1;
     if (leads && n->phase == NODE_OPEN &&
         node_transfer(n, slice_of(NULL, 0), stop_transferred, n) == 0)
         return;

@@ -11,7 +11,7 @@ import time
 
 from nodes import Client, Field, wait_equal, wait_leader, want
 
-SMALL = ["-raft-snap", "40"]
+SMALL = ["-raft-snap", "40", "-raft-snap-int", "100ms"]
 
 
 def status(node):
