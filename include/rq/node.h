@@ -258,6 +258,7 @@ struct node_counters {
     uint64_t snapshots, snapshots_asked;   /* cuts of the image; of them, asked for by node_snapshot */
     uint64_t snapshots_wal;                /* … because of snapshot_wal_bytes */
     uint64_t snapshots_failed, snapshots_asked_failed;
+    uint64_t recoveries;                   /* a membership was forced at the start */
     uint64_t installs;                     /* images received that took the place of the old one */
     struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
     struct peer_counters peers;

@@ -61,7 +61,7 @@ int rlog_append(struct rlog *l, uint64_t first, const struct wire_entry *entries
 /* Make term and vote durable: copy A, sync, copy B, sync. 0 or ERR_IO (poisoned).
  * Terms never decrease (ASSERT). */
 int rlog_hard_save(struct rlog *l, const struct raft_hard *hard) MUST_USE;
-/* The cluster this directory belongs to; only from 0 to something, or the same again (ASSERT). Durable on return. */
+/* The cluster this directory belongs to; never 0. It changes once, from 0, and by a recovery. Durable on return. */
 int rlog_identity_save(struct rlog *l, uint64_t cluster_id) MUST_USE;
 /* Write lazily (no sync of its own) that everything up to index is known to be committed. Recovery
  * treats a bad record at or below a synced mark as damage. 0 or ERR_IO. */

@@ -113,7 +113,7 @@ int wire_raft_get(struct slice body, struct raft_msg *msg,
 /* Replicated configuration: payload of CONF entries. */
 struct wire_member {
     raft_id id;        /* wire_member_id(name) */
-    uint64_t store_id; /* of the data directory this member promised with */
+    uint64_t store_id; /* of the data directory this member promised with; 0: not known (a forced membership) */
     bool voter;
     bool replica; /* stays a non-voter (read replica); a learner to be promoted is voter=false, replica=false */
     char name[WIRE_NAME_MAX + 1];

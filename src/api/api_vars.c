@@ -162,6 +162,7 @@ static const struct {
     VALUE_ROW("store.num_joins", n.joins),
     VALUE_ROW("store.num_loads", d.loads),
     VALUE_ROW("store.num_removed_before_joins", n.removed_before_joins),
+    VALUE_ROW("store.num_recoveries", n.recoveries),
     VALUE_ROW("store.num_restores", n.installs),
     VALUE_ROW("store.num_snapshots", n.snapshots),
     VALUE_ROW("store.num_snapshots_failed", n.snapshots_failed),

@@ -41,3 +41,15 @@ const struct wire_member *node_conf_find_name(const struct wire_conf *c, struct 
             return &c->members[i];
     return NULL;
 }
+
+void node_conf_insert(struct wire_conf *conf, const struct wire_member *m)
+{
+    ASSERT(conf->count < RAFT_NODES_MAX);
+    uint32_t at = conf->count;
+    while (at > 0 && conf->members[at - 1].id > m->id) {
+        conf->members[at] = conf->members[at - 1];
+        at--;
+    }
+    conf->members[at] = *m;
+    conf->count++;
+}

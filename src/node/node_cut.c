@@ -98,6 +98,7 @@ static void applied_piece(struct node_image_task *t)
     }
     n->image.index = c->index;
     n->image.term = c->term;
+    n->cut_when.wanted = false;
     n->counters.snapshots++;
     n->counters.snapshots_asked += c->asked_begun;
     cut_compact(n, c->index);

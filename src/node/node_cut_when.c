@@ -1,6 +1,6 @@
 /* node_cut_when.c — is it time to bring the image up to date? Looked at once in a while after something was
- * applied, so that an idle node does nothing: by entries since the last cut, by bytes that wait for one, and
- * on the way down. */
+ * applied, so that an idle node does nothing: by entries since the last cut, by bytes that wait for one, after
+ * a recovery, and on the way down. */
 #include "node_int.h"
 
 /* Of a cut that was given up only what came after it counts, or a full disk would be tried at every look. */
@@ -31,7 +31,7 @@ static void look_now(struct node *n)
 {
     bool wal = due_by_bytes(n);
 
-    if (!may_begin(n) || !(wal || due_by_entries(n)))
+    if (!may_begin(n) || !(wal || due_by_entries(n) || n->cut_when.wanted))
         return;
     n->cut_when.begun_bytes = n->apply.state.uncut_bytes;
     n->counters.snapshots_wal += wal;
@@ -50,7 +50,7 @@ void node_cut_look(struct node *n)
 
     if (!may_begin(n))
         return;
-    if (interval_ms == 0)
+    if (interval_ms == 0 || n->cut_when.wanted)
         look_now(n);
     else if (!env_timer_armed(timer))
         env_timer_arm(timer, (interval_ms + env_random_u64(n->env) % interval_ms) * ENV_MS_NS);

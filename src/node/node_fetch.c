@@ -265,8 +265,8 @@ static void lend_asked(struct node *n, peer_conn c, const struct wire_frame *fra
 
     if (wire_image_req_get(frame->body, &seq) || (l ? seq != l->seq + 1 : seq != 0) ||
         (l && l->task.queued))
-        return; /* not what our asker does */
-    if (!l)
+        return;                    /* not what our asker does */
+    if (!l && !n->cut_when.wanted) /* else it names a former cluster; raft will offer it again */
         l = lend_new(n, c, frame->stream);
     if (!l) {
         res_send(n, c, frame->stream, &refused);

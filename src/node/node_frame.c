@@ -55,7 +55,7 @@ static int greet_check(struct node *n, const struct wire_hello *h)
     if (n->cluster_id && h->cluster_id && n->cluster_id != h->cluster_id)
         return ERR_IDENTITY;
     /* A wiped member has cluster id 0: it may talk to us, to ask for being added anew. */
-    if (m && m->store_id != h->store_id && h->cluster_id != 0)
+    if (m && m->store_id && m->store_id != h->store_id && h->cluster_id != 0)
         return ERR_IDENTITY;
     return 0;
 }
@@ -153,6 +153,10 @@ static int incoming_conf(struct node *n, const struct wire_entry *e, struct raft
     int rc = wire_conf_get(e->payload, &conf);
     if (rc)
         return rc;
+    if (conf.cluster_id != n->cluster_id) { /* of a former cluster: it changes nothing */
+        meta->kind = RAFT_ENTRY_NOOP;
+        return 0;
+    }
     struct raft_conf *out = mem_alloc(sizeof(*out));
     if (!out)
         return ERR_NOMEM;
@@ -233,7 +237,7 @@ static bool may_speak_raft(struct node *n, const struct node_conn *from)
             adopt_start(n, from->cluster_id);
         return false;
     }
-    if (m && m->store_id != from->store_id)
+    if (m && m->store_id && m->store_id != from->store_id)
         return false;
     return true;
 }

@@ -31,6 +31,7 @@ static void tell_raft(struct node *n)
     n->apply.state = x->state;
     n->image.index = x->index;
     n->image.term = x->term;
+    n->cut_when.wanted = false;
     n->counters.installs++;
     int rc = n->up.step(n, &in);
     if (rc)
@@ -164,7 +165,8 @@ void node_install_start(struct node *n, struct image_receive *receive)
     x->index = m->index;
     x->term = m->term;
     /* What is malformed is dropped as one that came too late. */
-    if (node_image_state_get(m->state, &x->conf_index, &x->conf, &db_state)) {
+    if (node_image_state_get(m->state, &x->conf_index, &x->conf, &db_state) ||
+        x->conf.cluster_id != n->cluster_id) {
         env_log(n->env, "snapshot", "the state beside a received image is malformed");
         x->index = 0;
     }

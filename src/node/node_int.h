@@ -28,6 +28,7 @@
  *   node_log.c                           what must become durable                 (lane LOG)
  *   node_send.c                          raft's messages out; promises held until stored
  *   node_load.c                          entries read back                        (lane LOG)
+ *   node_recover.c node_peers_file.c     a membership forced by an operator       (lane LOG)
  *   node_wait.c node_cache.c node_confs.c node_times.c  plain data
  *
  * Results come back through callbacks of jobs and peers, as new inputs of the pump. All on the
@@ -103,9 +104,35 @@ struct node_confs {
 };
 void node_confs_push(struct node_confs *c, uint64_t index, const struct wire_conf *conf);
 void node_confs_truncate(struct node_confs *c, uint64_t index); /* those at index and above */
-const struct wire_conf *node_confs_latest(const struct node_confs *c); /* NULL: none */
+void node_conf_insert(struct wire_conf *conf, const struct wire_member *m); /* there is room */
+const struct wire_conf *node_confs_latest(const struct node_confs *c);      /* NULL: none */
 const struct wire_member *node_conf_find(const struct wire_conf *c, raft_id id);
 const struct wire_member *node_conf_find_name(const struct wire_conf *c, struct slice name);
+
+/* ---- a forced membership (node_peers_file.c, node_recover.c) -------------------------------------------- */
+
+struct node_recovery { /* at a start: one file after the other, in LOG */
+    struct env *env;
+    const char *dir; /* of the log */
+    raft_id self;
+    uint64_t store_id;
+    const struct node_confs *confs; /* of image and log */
+    uint64_t cluster_id;            /* as known; changed by a recovery */
+    bool forced_there;              /* there is a raft/forced, */
+    bool forced;                    /* and it counts: */
+    struct wire_conf conf;
+    bool recovered; /* by this start */
+};
+/* What raft/peers.json says. 0; ERR_INVALID: why, as rqlite has it. */
+int node_peers_parse(struct slice text, struct wire_conf *out, struct err_text *why);
+/* Do what peers.json asks for, if it is there. 0; ERR_*: nothing was changed that the next start would not do
+ * again. */
+int node_recover(struct node_recovery *r, struct rlog *log, struct err_text *why);
+/* Keep the configurations of this cluster. *base: that of raft/forced stands for the image's. ERR_CORRUPT: the
+ * image's is of a former cluster, and raft/forced is lost. */
+int node_recover_confs(const struct node_recovery *r, struct node_confs *confs,
+                       uint64_t image_index, bool *base);
+void node_recover_forget(const struct node_recovery *r); /* the image has it */
 
 /* ---- requests that wait (node_wait.c)
  * -------------------------------------------------------------- */
@@ -347,7 +374,7 @@ struct node_cut {
 struct node_cut_when {
     struct env_timer timer; /* the next look */
     uint64_t begun_bytes;   /* what waited to be cut when the last one began */
-    bool wal;               /* that one was begun because of it */
+    bool wanted;            /* the image's configuration is of a former cluster */
 };
 
 struct node_fetch { /* the one image on its way here */
@@ -672,7 +699,7 @@ bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *w
 void node_cut_when_stop(struct node *n);
 /* node_cut.c */
 void node_cut_init(struct node *n);
-void node_cut_begin(struct node *n); /* none is under way */
+void node_cut_begin(struct node *n);  /* none is under way */
 void node_cut_cancel(struct node *n); /* on the way down */
 /* node_install.c */
 void node_install_start(struct node *n, struct image_receive *receive); /* takes it */

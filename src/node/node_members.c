@@ -37,17 +37,6 @@ static void change_answer(struct node *n, struct node_change *c, int rc, const c
 /* ---- proposing
  * ----------------------------------------------------------------------------------------- */
 
-static void conf_insert(struct wire_conf *conf, const struct wire_member *m)
-{
-    uint32_t at = conf->count;
-    while (at > 0 && conf->members[at - 1].id > m->id) {
-        conf->members[at] = conf->members[at - 1];
-        at--;
-    }
-    conf->members[at] = *m;
-    conf->count++;
-}
-
 static void conf_erase(struct wire_conf *conf, raft_id id)
 {
     for (uint32_t i = 0; i < conf->count; i++) {
@@ -134,7 +123,8 @@ static void start_join(struct node *n, struct node_change *c)
         change_answer(n, c, 0, NULL);
         return;
     }
-    if (same_name && same_name->store_id != c->store_id && heard_lately(n, same_name->id)) {
+    if (same_name && same_name->store_id && same_name->store_id != c->store_id &&
+        heard_lately(n, same_name->id)) {
         change_answer(n, c, ERR_IDENTITY, "a node with this ID is alive and in the cluster");
         return;
     }
@@ -165,7 +155,7 @@ static void start_join(struct node *n, struct node_change *c)
         change_answer(n, c, ERR_INVALID, "this node ID collides with a member's, choose another");
         return;
     }
-    conf_insert(&conf, &m);
+    node_conf_insert(&conf, &m);
     change_move(n, c, &conf, CHANGE_ADDING);
 }
 

@@ -133,6 +133,29 @@ static int fit_log(struct node *n)
     return 0;
 }
 
+/* Which configurations count: an operator may have forced one. */
+static int recover(struct node *n, const char *log_dir)
+{
+    struct node_recovery r = {.env = n->env,
+                              .dir = log_dir,
+                              .self = n->id,
+                              .store_id = n->found.identity.store_id,
+                              .confs = &n->confs,
+                              .cluster_id = n->found.identity.cluster_id};
+
+    int rc = node_recover(&r, n->rlog, &n->open_why);
+    if (rc)
+        return rc;
+    n->found.identity.cluster_id = r.cluster_id;
+    n->counters.recoveries += r.recovered;
+    if (node_recover_confs(&r, &n->confs, n->image.index, &n->cut_when.wanted))
+        return err_set(&n->open_why, ERR_CORRUPT,
+                       "%s/forced: missing: the image is of a former cluster", log_dir);
+    if (r.forced_there && !n->cut_when.wanted)
+        node_recover_forget(&r);
+    return 0;
+}
+
 static int open_log(struct node *n)
 {
     char path[DB_PATH_MAX + 32];
@@ -154,6 +177,8 @@ static int open_log(struct node *n)
     rc = rlog_open(n->env, &config, n->store_id, visit_entry, n, &n->found, &n->rlog, &n->open_why);
     if (rc == 0)
         rc = fit_log(n);
+    if (rc == 0)
+        rc = recover(n, path);
     if (rc)
         return rc;
     n->store_id = n->found.identity.store_id;

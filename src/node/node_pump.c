@@ -28,7 +28,8 @@ static void note_conf(struct node *n, uint64_t index, const struct node_entry *e
     struct wire_conf conf;
     int rc = wire_conf_get(slice_of(e->payload, e->len), &conf);
     ASSERT(rc == 0); /* checked when it came in */
-    node_confs_push(&n->confs, index, &conf);
+    if (conf.cluster_id == n->cluster_id)
+        node_confs_push(&n->confs, index, &conf);
 }
 
 /* 2. The log from append.first on becomes these entries, in memory now and on disk soon. */

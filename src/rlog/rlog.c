@@ -213,7 +213,6 @@ int rlog_identity_save(struct rlog *l, uint64_t cluster_id)
     if (l->poisoned)
         return ERR_IO;
     ASSERT(cluster_id != 0);
-    ASSERT(l->hard.cluster_id == 0 || l->hard.cluster_id == cluster_id);
     if (l->hard.cluster_id == cluster_id)
         return 0;
     l->hard.cluster_id = cluster_id;
