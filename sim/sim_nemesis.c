@@ -318,7 +318,7 @@ static bool inject_rot(struct sim *s)
     struct sim_server *v = draw_server(s, true);
     struct rot_choice c = {0};
 
-    if (!v || n->rotted || s->plan.node_count < 3)
+    if (!v || n->rotted || s->plan.node_count < 3 || sim_wipe_pending(s))
         return false;
     c.disk = host_disk(v->host);
     if (prng_chance_ppm(&n->rng, 300000)) { /* one of the two copies: repaired, nobody notices */
@@ -409,6 +409,8 @@ static bool inject(struct sim *s, enum sim_family f)
     case SIM_FAMILY_HEIR:
         sim_ambush_begin(s, f);
         return false; /* likewise */
+    case SIM_FAMILY_WIPE:
+        return sim_wipe_begin(s);
     case SIM_FAMILY_COUNT:
         break;
     }

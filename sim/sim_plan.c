@@ -8,7 +8,7 @@ static const char *const profile_names[SIM_PROFILE_COUNT] = {"crash_only", "net_
 static const char *const family_names[SIM_FAMILY_COUNT] = {
     "crash",      "power",    "crash_call", "pause",    "partition", "reset", "loss",
     "black_hole", "sync_eio", "write_eio",  "nospc",    "stall",     "rot",   "wall_jump",
-    "stop",       "transfer", "duel",       "overtake", "depose",    "heir"};
+    "stop",       "transfer", "duel",       "overtake", "depose",    "heir",  "wipe"};
 
 const char *sim_profile_name(enum sim_profile p)
 {
@@ -66,7 +66,7 @@ static void draw_families(struct sim_plan *p, struct prng *r)
         break;
     case SIM_SWARM: {
         uint32_t ppm = (uint32_t)PICK(r, 0, 350000, 350000, 350000, 350000, 350000, 350000, 900000);
-        for (int i = 0; i < SIM_FAMILY_COUNT; i++)
+        for (int i = 0; i < SIM_FAMILY_WIPE; i++)
             f[i] = prng_chance_ppm(r, ppm);
         break;
     }
@@ -130,8 +130,8 @@ static void draw_hunt(struct sim_plan *p, struct prng *r)
     p->fault_every_ns = p->heartbeat_timeout_ms * PICK(r, 1, 2, 4) * ENV_MS_NS;
 }
 
-/* When each node looks whether to cut. From a chance of its own: older plans stay as they are. */
-static void draw_looks(struct sim_plan *p)
+/* From a chance of its own: older plans stay as they are. */
+static void draw_more(struct sim_plan *p)
 {
     struct prng r;
 
@@ -140,6 +140,8 @@ static void draw_looks(struct sim_plan *p)
         p->nodes[i].snapshot_wal_bytes = PICK(&r, 0, 0, 20000, 200000);
         p->nodes[i].snapshot_interval_ms = PICK(&r, 0, 0, 5, 100, 1000);
     }
+    bool breaks = p->profile == SIM_SWARM || p->profile == SIM_CRASH_ONLY;
+    p->family[SIM_FAMILY_WIPE] = breaks && p->node_count >= 3 && prng_chance_ppm(&r, 150000);
 }
 
 static uint32_t draw_node_count(struct prng *r)
@@ -186,5 +188,5 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
         prng_chance_ppm(&r, 300000))
         draw_hunt(p, &r);
     p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
-    draw_looks(p);
+    draw_more(p);
 }

@@ -43,6 +43,7 @@ enum sim_family {
     SIM_FAMILY_OVERTAKE, /* a longer log of an older term, and few left to vote */
     SIM_FAMILY_DEPOSE,   /* a leader is cut off while another takes over, and is asked */
     SIM_FAMILY_HEIR,     /* a leader that knows of no commit of the one before it is asked */
+    SIM_FAMILY_WIPE,     /* an empty disk under an old name */
     SIM_FAMILY_COUNT
 };
 const char *sim_family_name(enum sim_family f);

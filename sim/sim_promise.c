@@ -233,7 +233,7 @@ static void judge_write(struct sim *s, const struct promise *p)
 
     sim_evaluated(s, SIM_P3);
     for (uint32_t i = 0; term && i < s->plan.node_count; i++) {
-        if (s->servers[i].damaged) { /* within the fault budget: the others hold it */
+        if (sim_excused(&s->servers[i])) { /* within the fault budget: the others hold it */
             have++;
             continue;
         }
@@ -261,7 +261,7 @@ void sim_promises_check(struct sim *s)
             made->disk ? sim_shadow_learn(s, made->server, made->disk, made->disk_ops)
                        : sim_shadow_last(s, made->server);
         made->disk = NULL;
-        if (made->server->damaged)
+        if (sim_excused(made->server))
             (void)0; /* its recovery refuses, rightly */
         else if (made->kind == PROMISE_VOTE)
             judge_vote(s, made, x);

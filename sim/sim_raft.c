@@ -131,6 +131,14 @@ void sim_raft_restarted(struct sim *s, struct sim_server *v)
     sim_shadow_forget(s, v);
 }
 
+void sim_raft_forgot(struct sim *s, struct sim_server *v)
+{
+    struct mirror *m = &s->watch->nodes[v->at];
+    m->acked = 0;
+    m->acked_term = 0;
+    sim_raft_restarted(s, v);
+}
+
 uint64_t sim_raft_committed(const struct sim *s)
 {
     return s->watch->committed_last;
@@ -283,7 +291,7 @@ static void check_commit_rule(struct sim *s, struct sim_server *v, const struct 
             struct sim_server *o = &s->servers[j];
             if (wire_member_id(slice_str(o->name)) != view->conf->members[i].id)
                 continue;
-            if (o->damaged) {
+            if (sim_excused(o)) {
                 have++;
                 continue;
             }

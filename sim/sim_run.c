@@ -76,6 +76,7 @@ static void finish(struct sim *s)
     sim_asker_destroy(s);
     sim_ambush_destroy(s);
     sim_duel_destroy(s);
+    sim_wipe_destroy(s);
     sim_nemesis_destroy(s);
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
         sim_history_destroy(s->histories[i]);
@@ -114,6 +115,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     sim_nemesis_create(s);
     sim_duel_create(s);
     sim_ambush_create(s);
+    sim_wipe_create(s);
     hooks_set(s);
     sim_cluster_create(s);
     sim_asker_create(s);

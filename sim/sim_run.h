@@ -6,6 +6,7 @@
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
+ *      sim_wipe.c                  an empty disk under an old name
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
  *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
  *      sim_order.c sim_history.c   was it possible: pure judges
@@ -64,6 +65,7 @@ struct sim_server {
     bool bootstrap;
     bool
         dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */
+    bool wiped;        /* its disk was taken away; until it votes again */
     bool damaged;      /* bits of its durable log were flipped: recovery may refuse, rightly */
     bool halt_expected;     /* its disk was made to fail: a halt is the right answer */
     uint64_t restart_at_ns; /* 0: none planned */
@@ -84,6 +86,7 @@ struct sim_client;     /* sim_client.c */
 struct sim_nemesis;    /* sim_nemesis.c */
 struct sim_duel;       /* sim_duel.c */
 struct sim_ambush;     /* sim_ambush.c */
+struct sim_wipe;       /* sim_wipe.c */
 struct clients_shared; /* sim_client.c */
 struct sim_asker;      /* sim_ask.c */
 
@@ -106,6 +109,7 @@ struct sim {
     struct sim_nemesis *nemesis;
     struct sim_duel *duel;
     struct sim_ambush *ambush;
+    struct sim_wipe *wipe;
     struct clients_shared *shared;
     struct sim_asker *asker;
     struct sim_history *histories[SIM_KEYS_MAX];
@@ -197,6 +201,16 @@ void sim_ambush_led(struct sim *s, struct sim_server *v, uint64_t term);
 void sim_ambush_committed(struct sim *s, struct sim_server *leader, uint64_t term);
 void sim_ambush_acked(struct sim *s, struct sim_server *v, uint64_t index);
 void sim_ambush_agent_done(struct sim *s, const struct sim_deed *d);
+/* sim_wipe.c */
+void sim_wipe_create(struct sim *s);
+void sim_wipe_destroy(struct sim *s);
+bool sim_wipe_begin(struct sim *s);   /* false: not now */
+bool sim_wipe_pending(struct sim *s); /* somebody is not back yet */
+/* Not its promises count, within the fault budget: the others hold what it held. */
+static inline bool sim_excused(const struct sim_server *v)
+{
+    return v->damaged || v->wiped;
+}
 
 /* sim_shadow.c */
 void sim_shadows_create(struct sim *s);
@@ -228,6 +242,7 @@ void sim_raft_watch_create(struct sim *s);
 void sim_raft_watch_destroy(struct sim *s);
 void sim_raft_look(struct sim *s);                            /* after every event */
 void sim_raft_restarted(struct sim *s, struct sim_server *v); /* a new incarnation begins */
+void sim_raft_forgot(struct sim *s, struct sim_server *v);    /* its disk is empty */
 void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint64_t digest);
 void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t crc);
 void sim_raft_acked(struct sim *s, struct sim_server *v, uint64_t index, uint64_t term);
