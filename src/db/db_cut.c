@@ -18,6 +18,7 @@ enum { STATE_BYTES = 72, STATE_MAGIC = 0x32444252 };
 static const char *const pragmas[] = {"foreign_keys", "recursive_triggers",
                                       "ignore_check_constraints", "case_sensitive_like"};
 enum { PRAGMA_COUNT = sizeof(pragmas) / sizeof(pragmas[0]), PRAGMA_LIKE = PRAGMA_COUNT - 1 };
+enum { AUTO_VACUUM_SHIFT = 8 }; /* two bits: what waits for a VACUUM, plus one; 0: nothing */
 
 struct db_cut {
     struct db *db;
@@ -55,7 +56,21 @@ static int pragmas_look(struct db *d, uint32_t *bits)
             return rc;
         *bits |= on ? 1U << i : 0;
     }
+    *bits |= (uint32_t)d->guard.auto_vacuum << AUTO_VACUUM_SHIFT;
     return 0;
+}
+
+/* What a VACUUM will make of the file. Asked of temp, whose file nobody looks at: main may have been made
+ * otherwise since. */
+static int auto_vacuum_set(struct db *d, uint32_t bits)
+{
+    char sql[64];
+
+    d->guard.auto_vacuum = (uint8_t)(bits >> AUTO_VACUUM_SHIFT & 3U);
+    if (d->guard.auto_vacuum == 0)
+        return 0;
+    (void)snprintf(sql, sizeof(sql), "PRAGMA temp.auto_vacuum=%u", d->guard.auto_vacuum - 1U);
+    return db_exec(d->writer, sql, NULL);
 }
 
 static int pragmas_set(struct db *d, uint32_t bits)
@@ -70,6 +85,8 @@ static int pragmas_set(struct db *d, uint32_t bits)
         if (i != PRAGMA_LIKE || bits >> i & 1U)
             rc = db_exec(d->writer, sql, NULL);
     }
+    if (rc == 0)
+        rc = auto_vacuum_set(d, bits);
     d->guard.mode = mode;
     return rc;
 }

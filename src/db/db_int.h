@@ -157,6 +157,9 @@ enum db_guard_mode {
 struct db_guard {
     enum db_guard_mode mode;
     bool vacuum; /* the statement being prepared or run is VACUUM */
+    /* What PRAGMA auto_vacuum asked the next VACUUM for, plus one; 0: never asked. SQLite keeps it in the
+     * connection and does not tell. */
+    uint8_t auto_vacuum;
 };
 void db_guard_install(sqlite3 *conn, struct db_guard *g);
 bool db_guard_pragma_reads(const struct sql_pragma *p); /* a PRAGMA that only looks */

@@ -171,7 +171,7 @@ def ask_snapshot(node):
 
 
 def field_nodes(field, mode, size):
-    flags = ["-raft-snap", str(SNAP_ENTRIES)] + (["-on-disk"] if mode == "on-disk" else [])
+    flags = ["-raft-snap", str(SNAP_ENTRIES), "-raft-snap-int", "50ms"] + (["-on-disk"] if mode == "on-disk" else [])
     if size == 3:
         return field.three(flags=flags, prefix=mode + "-")
     return [field.node(mode, flags=flags).start()]

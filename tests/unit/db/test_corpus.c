@@ -278,7 +278,16 @@ static const struct request corpus[] = {
     {'e', {"DROP TABLE ft", "DROP TABLE f4", "DROP TABLE rt"}},
     {'e', {"INSERT INTO u VALUES(70)"}},
     {'e', {"INSERT INTO u VALUES(71)"}},
-    /* the file as a whole */
+    /* the file as a whole: what waits in the connection for a VACUUM that comes much later */
+    {'e', {"PRAGMA auto_vacuum=FULL", "PRAGMA auto_vacuum"}},
+    {'e', {"PRAGMA auto_vacuum=3", "PRAGMA auto_vacuum=on", "INSERT INTO u VALUES(72)"}},
+    {'e', {"INSERT INTO u VALUES(73)"}},
+    {'e', {"INSERT INTO u VALUES(74)"}},
+    {'e', {"INSERT INTO u VALUES(75)"}},
+    {'r', {"PRAGMA auto_vacuum"}},
+    {'e', {"VACUUM", "PRAGMA auto_vacuum", "PRAGMA freelist_count"}},
+    {'e', {"INSERT INTO u VALUES(76)"}},
+    {'r', {"PRAGMA auto_vacuum", "PRAGMA page_count"}},
     {'e',
      {"PRAGMA auto_vacuum=INCREMENTAL", "VACUUM", "DELETE FROM u", "PRAGMA incremental_vacuum(2)",
       "VACUUM"}},
@@ -461,12 +470,50 @@ static void test_analyze_does_not_follow_history(void **state)
     log_fini(&l);
 }
 
+/* What PRAGMA auto_vacuum asks for waits in the connection; a node that begins with a snapshot in between
+ * must make the same file of the VACUUM. */
+static void test_a_snapshot_holds_what_waits_for_a_vacuum(void **state)
+{
+    static const char *const asked[] = {"NONE", "full", "INCREMENTAL", "2"};
+    static const char *const answers[] = {"0", "1", "2", "2"};
+    struct db_config c = config_default();
+
+    (void)state;
+    library_once();
+    for (size_t i = 0; i < 4; i++) {
+        static struct shelf shelf;
+        struct db_cut *cut;
+        struct err_text why;
+        struct node_db n;
+        char sql[64], want[64];
+
+        node_db_init(&n, 5, &c);
+        (void)apply(&n, 'e', "CREATE TABLE t(a)");
+        if (i == 0) { /* a file that is otherwise made already */
+            (void)apply(&n, 'e', "PRAGMA auto_vacuum=full");
+            (void)apply(&n, 'e', "VACUUM");
+        }
+        (void)snprintf(sql, sizeof(sql), "PRAGMA auto_vacuum=%s", asked[i]);
+        (void)apply(&n, 'e', sql);
+        assert_int_equal(db_cut_begin(n.db, &cut, &why), 0);
+        shelf_cut_take(&shelf, cut);
+        db_close(n.db);
+        node_db_open_from(&n, &shelf);
+        (void)apply(&n, 'e', "VACUUM");
+        (void)snprintf(want, sizeof(want), "columns auto_vacuum:\nrow %s\nend\n", answers[i]);
+        assert_string_equal(apply(&n, 'r', "PRAGMA auto_vacuum"), want);
+        node_db_fini(&n);
+        shelf_fini(&shelf);
+    }
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_clocks_of_the_nodes_differ),
         cmocka_unit_test(test_time_is_the_entrys),
         cmocka_unit_test(test_analyze_does_not_follow_history),
+        cmocka_unit_test(test_a_snapshot_holds_what_waits_for_a_vacuum),
         cmocka_unit_test(test_corpus_is_equal_on_all_nodes),
         cmocka_unit_test(test_corpus_is_equal_with_foreign_keys),
         cmocka_unit_test(test_corpus_is_equal_with_digest_of_rows),
