@@ -65,7 +65,10 @@ static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *
         /* A reader never commits, so that SQLite's default of 1000 there is only a number,
                     * one that tools compare (http-api.md §19.5). */
         fresh && shrinks ? "PRAGMA auto_vacuum=FULL;" : "",
-        total_shift ? "PRAGMA journal_mode=WAL;PRAGMA wal_autocheckpoint=0;" : "",
+        /* A WAL that one large commit made (db_load.c) does not stay so large. */
+        total_shift ? "PRAGMA journal_mode=WAL;PRAGMA wal_autocheckpoint=0;"
+                      "PRAGMA journal_size_limit=67108864;"
+                    : "",
         config->cache_pages, config->foreign_keys ? "ON" : "OFF",
         /* Reading the schema fixes the encoding. */
         !total_shift ? "PRAGMA query_only=ON;"
