@@ -127,6 +127,7 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->reader_count = p->reader_count;
     c->reader_jobs = 2;
     c->part_bytes = p->part_bytes;
+    c->load_piece_bytes = p->load_piece_bytes;
     c->snapshot_entries = p->snapshot_entries;
     c->snapshot_trailing = p->snapshot_trailing;
     c->snapshot_wal_bytes = p->snapshot_wal_bytes;

@@ -144,6 +144,17 @@ static void draw_more(struct sim_plan *p)
     p->family[SIM_FAMILY_WIPE] = breaks && p->node_count >= 3 && prng_chance_ppm(&r, 150000);
 }
 
+/* Likewise. */
+static void draw_loads(struct sim_plan *p)
+{
+    struct prng r;
+
+    prng_init(&r, prng_mix(p->seed, 0x6c6f6164U));
+    p->loads = p->world.net.cut != SIM_CUT_BYTE && prng_chance_ppm(&r, 200000);
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+        p->nodes[i].load_piece_bytes = (uint32_t)PICK(&r, 700, 4096, 10000, 0);
+}
+
 static uint32_t draw_node_count(struct prng *r)
 {
     return (uint32_t)PICK(r, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5);
@@ -189,4 +200,5 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
         draw_hunt(p, &r);
     p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
     draw_more(p);
+    draw_loads(p);
 }

@@ -52,7 +52,7 @@ struct sim_node_plan {
     bool on_disk;
     uint32_t batch_max, statement_cache, cache_pages, segment_bytes;
     uint32_t append_count_max, window_msgs;
-    uint32_t reader_count, part_bytes;
+    uint32_t reader_count, part_bytes, load_piece_bytes;
     uint64_t entry_cache_bytes;
     uint64_t snapshot_entries, snapshot_trailing, snapshot_wal_bytes, snapshot_interval_ms;
     int64_t wall_offset_ns;
@@ -72,6 +72,7 @@ struct sim_plan {
     uint32_t answer_ms;  /* what requests say how long the node may take */
     uint32_t shadow_ppm; /* of promises checked by a shadow power cut */
     bool hunt_leaders;   /* cut off whoever leads, soon after it began to */
+    bool loads;          /* one more client loads databases */
     bool maimed;         /* after the faults one node stays half cut off; the others must serve */
     bool family[SIM_FAMILY_COUNT];
     enum sim_disk_profile disk_profile;

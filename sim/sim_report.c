@@ -49,6 +49,9 @@ void sim_report_line(FILE *out, const struct sim_plan *p, const struct sim_resul
                   (unsigned long long)r->fail, (unsigned long long)r->info);
     print_counts(out, "requests", deed_name, r->deeds_ok, SIM_DEED_COUNT);
     print_counts(out, "reads", level_name, r->reads_ok, SIM_LEVEL_COUNT);
+    if (p->loads)
+        (void)fprintf(out, " loads=%llu refused=%llu", (unsigned long long)r->loads_ok,
+                      (unsigned long long)r->loads_refused);
     print_counts(out, "oracles", oracle_name, r->evaluations, SIM_ORACLE_COUNT);
     (void)fprintf(out, " hash=%016llx%016llx", (unsigned long long)r->hash.a,
                   (unsigned long long)r->hash.b);
@@ -77,6 +80,8 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->commits += r->commits;
     t->compactions += r->compactions;
     t->installs += r->installs;
+    t->loads_ok += r->loads_ok;
+    t->loads_refused += r->loads_refused;
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];
     for (int i = 0; i < SIM_DEED_COUNT; i++)
@@ -106,6 +111,8 @@ enum {
     LEAST_P5 = 200,
     LEAST_COMPACTIONS = 2000,
     LEAST_INSTALLS = 10,
+    LEAST_LOADS = 300,
+    LEAST_LOADS_REFUSED = 100,
     LEAST_FAMILY_PER_10_SEEDS = 5,
     LEAST_ROT_PER_10_SEEDS = 1,
     LEAST_DUEL_PER_10_SEEDS = 1, /* struck, not begun */
@@ -219,6 +226,9 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         uint64_t least = least_evaluations((enum sim_oracle)i, profile);
         enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));
     }
+    enough &= print_limit(out, "databases loaded", t->loads_ok, scaled(sums, LEAST_LOADS));
+    enough &= print_limit(out, "databases refused", t->loads_refused,
+                          scaled(sums, LEAST_LOADS_REFUSED));
     enough &= print_limit(out, "log let go", t->compactions, scaled(sums, LEAST_COMPACTIONS));
     if (profile != SIM_QUIET)
         enough &= print_limit(out, "image installed", t->installs, scaled(sums, LEAST_INSTALLS));

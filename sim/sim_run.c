@@ -43,6 +43,7 @@ static void phase_form(struct sim *s)
 static void phase_faults(struct sim *s)
 {
     sim_clients_create(s);
+    sim_loader_create(s);
     sim_nemesis_begin(s);
     (void)sim_go(s, s->plan.fault_ns, NULL);
 }
@@ -73,6 +74,7 @@ static void finish(struct sim *s)
     sim_shadows_destroy(s);
     world_destroy(s->world);
     sim_clients_destroy(s);
+    sim_loader_destroy(s);
     sim_asker_destroy(s);
     sim_ambush_destroy(s);
     sim_duel_destroy(s);

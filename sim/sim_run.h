@@ -8,6 +8,7 @@
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
  *      sim_wipe.c                  an empty disk under an old name
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
+ *      sim_load.c                  a client that loads databases
  *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
  *      sim_order.c sim_history.c   was it possible: pure judges
  *      sim_step.c                  time passes, the oracles look on after every event
@@ -44,6 +45,7 @@ struct sim_result {
     uint64_t evaluations[SIM_ORACLE_COUNT];
     uint64_t faults[WORLD_FAULT_COUNT];
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
+    uint64_t loads_ok, loads_refused;
     uint64_t elections, commits, compactions, installs;
     struct world_hash hash;
 };
@@ -88,7 +90,12 @@ struct sim_duel;       /* sim_duel.c */
 struct sim_ambush;     /* sim_ambush.c */
 struct sim_wipe;       /* sim_wipe.c */
 struct clients_shared; /* sim_client.c */
-struct sim_asker;      /* sim_ask.c */
+struct sim_loader;     /* sim_load.c */
+struct sim_asker;      /* sim_load.c */
+void sim_loader_create(struct sim *s);
+void sim_loader_destroy(struct sim *s);
+
+/* sim_ask.c */
 
 /* Somebody looks whether a stop ends in time. */
 struct stop_watch {
@@ -111,6 +118,7 @@ struct sim {
     struct sim_ambush *ambush;
     struct sim_wipe *wipe;
     struct clients_shared *shared;
+    struct sim_loader *loader; /* NULL: none */
     struct sim_asker *asker;
     struct sim_history *histories[SIM_KEYS_MAX];
     struct sim_result *result;

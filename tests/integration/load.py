@@ -246,8 +246,8 @@ def large(field, root, mb):
     took = time.monotonic() - start
     grown = memory_kb(node) - before
     want(node.rows("SELECT count(*) FROM t") == [[mb * 1024 * 1024 // 4400]], "rows of the large file")
-    if mb >= 100:
-        want(grown * 1024 < size // 2, f"memory grew by {grown} KB while {size >> 10} KB were loaded")
+    if mb >= 200:  # recent entries, page caches, batches: the same for every size
+        want(grown < 160 * 1024, f"memory grew by {grown} KB while {size >> 10} KB were loaded")
     node.terminate()
     return f"{size >> 20} MB in {took:.1f} s, memory grew by {grown >> 10} MB from {before >> 10}"
 
