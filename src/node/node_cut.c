@@ -41,8 +41,11 @@ static void cut_over(struct node_cut *c)
 
     c->active = false;
     if (c->asked && c->asked_begun)
-        asked_answer(c, c->applied ? 0 : ERR_IO,
-                     c->applied ? "" : "the snapshot failed, see the log");
+        asked_answer(c,
+                     c->applied ? 0
+                     : c->idle  ? ERR_EXISTS
+                                : ERR_IO,
+                     c->applied || c->idle ? "" : "the snapshot failed, see the log");
     else if (c->asked && n->phase == NODE_OPEN && !n->install.active)
         begin(c);
     n->up.lane_idle(n); /* it may be time for the next one */
@@ -53,7 +56,8 @@ static void cut_over(struct node_cut *c)
 /* The image holds everything up to index. */
 static void cut_compact(struct node *n, uint64_t image_index)
 {
-    uint64_t keep = n->cut.asked ? n->cut.asked_trailing : n->config.snapshot_trailing;
+    const struct node_cut *c = &n->cut;
+    uint64_t keep = c->asked && c->asked_begun ? c->asked_trailing : n->config.snapshot_trailing;
     uint64_t index = image_index > keep ? image_index - keep : 0;
 
     if (index <= n->view.snapshot_index)
@@ -200,7 +204,7 @@ static void begun(struct node_image_task *t)
     struct node_cut *c = cut_of(t);
     struct node *n = t->node;
 
-    c->sealed = c->applied = false;
+    c->sealed = c->applied = c->idle = false;
     if (t->rc) {
         cut_failed(c);
         cut_over(c);
@@ -209,8 +213,9 @@ static void begun(struct node_image_task *t)
     const struct db_moment *m = db_cut_moment(c->cut);
     c->index = m->index;
     c->term = m->term;
-    bool useful =
-        n->phase == NODE_OPEN && m->index > n->image.index && state_make(n, m->index, m->state);
+    c->idle = c->index == n->image.index;
+    bool useful = n->phase == NODE_OPEN && !c->idle && m->index > n->image.index &&
+                  state_make(n, m->index, m->state);
     if (useful)
         node_image_submit(n, t, ENV_LANE_READ, write_run, written);
     else

@@ -108,17 +108,23 @@ int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_c
 
 /* ---- the database from it ------------------------------------------------------------------------------ */
 
+struct source {
+    struct image *image;
+    struct err_text *why;
+};
+
 static int source_page(void *ctx, unsigned set, uint32_t number, void *dst)
 {
-    struct node *n = ctx;
-    return image_page_read(n->image.image, (enum image_set)set, number, dst, &n->open_why);
+    struct source *s = ctx;
+    return image_page_read(s->image, (enum image_set)set, number, dst, s->why);
 }
 
 int node_image_db_open(struct node *n, struct err_text *why)
 {
     const struct image_moment *m = image_now(n->image.image);
     struct db_config config = n->config.db;
-    struct db_source source = {.page = source_page, .ctx = n};
+    struct source from = {.image = n->image.image, .why = why};
+    struct db_source source = {.page = source_page, .ctx = &from};
     struct wire_conf conf;
     uint64_t conf_index;
 

@@ -361,6 +361,7 @@ struct node_image {
 struct node_cut {
     struct node_image_task task;
     bool active, sealed, applied;
+    bool idle; /* there was nothing that the image does not hold */
     struct db_cut *cut;   /* the moment held; NULL: none */
     uint64_t index, term; /* of the last one begun */
     struct env_timer retry;
