@@ -14,6 +14,7 @@ struct shadow_cache { /* what recovery finds, as long as the disk does not chang
 
 struct recovery {
     struct env *env;
+    bool live;
     struct sim_shadow *out;
 };
 
@@ -41,7 +42,8 @@ static void recovery_run(void *ctx)
     struct image *image = NULL;
     struct err_text why;
 
-    r->out->rc = image_open(r->env, "data/image", &image, &why);
+    struct image_place place = {.main_path = "data/db.sqlite", .live = r->live};
+    r->out->rc = image_open_placed(r->env, "data/image", &place, &image, &why);
     if (r->out->rc)
         return;
     r->out->image_index = image_now(image)->index;
@@ -57,10 +59,10 @@ static void recovery_run(void *ctx)
     rlog_close(log);
 }
 
-static void shadow_recover(struct sim_disk *clone, uint64_t seed, struct sim_shadow *out)
+static void shadow_recover(struct sim_disk *clone, uint64_t seed, bool live, struct sim_shadow *out)
 {
     struct env *e = env_sim_create(clone, seed);
-    struct recovery r = {.env = e, .out = out};
+    struct recovery r = {.env = e, .live = live, .out = out};
 
     memset(out, 0, sizeof(*out));
     if (!env_sim_run(e, recovery_run, &r))
@@ -104,7 +106,7 @@ const struct sim_shadow *sim_shadow_learn(struct sim *s, struct sim_server *v,
     struct shadow_cache *c = &s->shadows[v->at];
 
     free(c->shadow.terms);
-    shadow_recover(clone, s->plan.seed, &c->shadow);
+    shadow_recover(clone, s->plan.seed, v->plan->on_disk, &c->shadow);
     sim_disk_destroy(clone);
     c->valid = true;
     c->disk_ops = disk_ops;

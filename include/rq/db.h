@@ -18,6 +18,8 @@ enum { DB_PATH_MAX = 1024 };
 struct db_config {
     const char *path;  /* copied. On disk: env path of the main file. In memory: a name for /status */
     bool on_disk;      /* false: pages and WAL live in memory */
+    bool live;         /* with on_disk: whoever cuts (db_cut) brings the main file up to date, by db_cut_copy, and
+                          nothing else does. The keys live in memory */
     bool foreign_keys; /* -fk */
     uint32_t statement_cache;   /* statements kept per connection; 0: none */
     uint32_t batch_max;         /* entries in one SQLite transaction, >= 1 */
@@ -90,6 +92,9 @@ struct db_source {
     struct db_moment moment; /* as db_cut_moment told it */
     int (*page)(void *ctx, unsigned set, uint32_t number, void *dst); /* 0, or ERR_*: db_open gives it back */
     void *ctx;
+    /* Live: the main file holds the moment already, and is left as it is. Its pages' crc32c (lent during db_open):
+     * each page is compared when it is first read, a damaged one fails the read (ERR_CORRUPT). Else NULL. */
+    const uint32_t *main_sums;
 };
 
 /* Open the database as source has it; source NULL: an EMPTY one. Whatever a file at path or beside it held is
@@ -197,8 +202,18 @@ const struct db_moment *db_cut_moment(const struct db_cut *c); /* lent until the
  * Any lane, one call at a time. 0; page's own non-zero result; ERR_IO, ERR_NOMEM. */
 int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
                  int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes), void *ctx) MUST_USE;
+/* Live, when all pages are given and durable: bring the main file to the cut's moment, but for the pages that
+ * db_main_write must bring. 0; ERR_BUSY: a reader still needs the file as it was, ask again; ERR_IO, ERR_NOMEM,
+ * ERR_NOSPC. Any lane, one call at a time. */
+int db_cut_copy(struct db_cut *c) MUST_USE;
 /* kept: whoever took the pages has them for good. run() of APPLY. */
 void db_cut_end(struct db_cut *c, bool kept);
+
+/* Live: the main file, past SQLite; for whoever cuts, one call at a time, any lane. */
+int db_main_read(struct db *d, void *dst, size_t len, uint64_t offset, size_t *got) MUST_USE;
+/* A page as of the last db_cut_copy; does nothing if that has written it. */
+int db_main_write(struct db *d, uint32_t number, const void *bytes, size_t len) MUST_USE;
+int db_main_settle(struct db *d, uint64_t size) MUST_USE; /* at least that long, and synced. ERR_IO is final */
 
 /* ---- queries --------------------------------------------------------------------------------------- */
 

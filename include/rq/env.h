@@ -113,6 +113,15 @@ int env_file_truncate(struct env_file *f, uint64_t size) MUST_USE; /* 0, ERR_IO,
 int env_file_size(struct env_file *f, uint64_t *out) MUST_USE;
 /* Names. All durable only after env_dir_sync of the folder concerned. */
 int env_file_rename(struct env *e, const char *from, const char *to) MUST_USE; /* replaces `to` */
+/* One more name for the file, not open now. ERR_EXISTS, ERR_NOT_FOUND; ERR_NOT_SUPPORTED: this file system has no such
+ * thing. Unlike a rename it cannot leave a file without a name. */
+int env_file_link(struct env *e, const char *from, const char *to) MUST_USE;
+/* What tells that somebody else had his hands on a file; proof of nothing. 0, ERR_NOT_FOUND, ERR_IO. */
+struct env_file_facts {
+    uint64_t size, inode;
+    int64_t changed_ns; /* when its content was last changed, by the machine's clock */
+};
+int env_file_look(struct env *e, const char *path, struct env_file_facts *out) MUST_USE;
 int env_file_remove(struct env *e, const char *path) MUST_USE;                 /* ERR_NOT_FOUND */
 /* Create the folder and its missing parents (mode 0755), and sync the parents; 0 if it was there. */
 int env_dir_create(struct env *e, const char *path) MUST_USE;

@@ -11,6 +11,9 @@
  * So a cut costs what changed, twice, and nothing of SQLite's own files is needed to recover from a crash
  * at any point. Or as a whole: a received image is written beside the old one, and the record switches.
  *
+ * Where the pages of IMAGE_MAIN are. In a file of the image's own; or, "live", in the very file that a database
+ * works in: between two cuts nobody writes to it, and those who cut bring it up to date through whoever has it open.
+ *
  * All calls in run(), one at a time. After ERR_IO or ERR_CORRUPT from anything but image_page_read the
  * image is poisoned: later calls return ERR_IO. */
 #ifndef RQ_IMAGE_H
@@ -46,6 +49,26 @@ struct image_moment {
  *            ERR_VERSION  written by a newer program
  *            ERR_IO, ERR_NOSPC */
 int image_open(struct env *e, const char *dir, struct image **out, struct err_text *why) MUST_USE;
+/* The same for an image whose main set is, or was, live. Where the file is not where it should be, it is moved: as
+ * after a restart in the other mode, or an installed receipt. Nobody may have main_path open. */
+struct image_place {
+    const char *main_path; /* of the live database; copied */
+    bool live;             /* from now on */
+};
+int image_open_placed(struct env *e, const char *dir, const struct image_place *place, struct image **out,
+                      struct err_text *why) MUST_USE;
+/* Live: the database has the file open from now on; until image_live_end its pages are reached through this. */
+struct image_live {
+    int (*read)(void *ctx, void *dst, size_t len, uint64_t offset, size_t *got); /* as env_file_read */
+    /* One page as of the cut being applied; what the database has put there itself need not be written. */
+    int (*write)(void *ctx, uint32_t number, const void *bytes, size_t len);
+    int (*settle)(void *ctx, uint64_t size); /* at least that long; synced */
+    void *ctx;
+};
+void image_live_begin(struct image *im, const struct image_live *live); /* copied */
+void image_live_end(struct image *im); /* the database is closed; harmless without begin */
+/* The checksums of a set's pages, as many as image_now says. Lent until the next cut or receipt ends. */
+const uint32_t *image_sums(const struct image *im, enum image_set set);
 void image_close(struct image *im); /* may be NULL; an unsealed cut is forgotten */
 /* What it holds now; state lent until the next cut or receipt ends. */
 const struct image_moment *image_now(const struct image *im);
@@ -98,6 +121,9 @@ const struct image_moment *image_receive_moment(const struct image_receive *r);
 /* The received image takes the place of the old one, atomically and durably; open sends of the old one end.
  * index must be above that of image_now. r is freed unless it fails. 0; ERR_IO. */
 int image_receive_install(struct image_receive *r) MUST_USE;
+/* Live, after it, when the old database is closed: the received file takes its place. A crash before that is made
+ * good by the next open. 0, ERR_IO. */
+int image_place_settle(struct image *im, struct err_text *why) MUST_USE;
 void image_receive_end(struct image_receive *r); /* forget it and its files; may be NULL */
 
 /* Look at every page, a few at a time: from *set, *number on, at most count pages; they are moved on, and

@@ -158,6 +158,24 @@ int env_files_rename(struct env *env, const char *from, const char *to)
     return result(e, disk_rename(e->disk, from, to), 0);
 }
 
+int env_files_link(struct env *env, const char *from, const char *to)
+{
+    struct sim_env *e = env_of(env);
+
+    tell(e, "link", from, 0, 0);
+    tell(e, "link_to", to, 0, 0);
+    return result(e, disk_link(e->disk, from, to), 0);
+}
+
+int env_files_look(struct env *env, const char *path, struct env_file_facts *out)
+{
+    struct sim_env *e = env_of(env);
+
+    tell(e, "look", path, 0, 0);
+    int rc = disk_look(e->disk, path, out);
+    return result(e, rc, rc ? 0 : (uint32_t)(out->size ^ out->inode ^ (uint64_t)out->changed_ns));
+}
+
 int env_files_remove(struct env *env, const char *path)
 {
     struct sim_env *e = env_of(env);

@@ -74,6 +74,7 @@ static struct sim_inode *clone_inode(struct sim_disk *d, struct inode_map *map,
     struct sim_inode *copy = disk_inode_new(d);
     copy->id = n->id;
     copy->late_error = n->late_error;
+    copy->changed = n->changed;
     image_share(&copy->cache, &n->cache);
     image_share(&copy->platter, &n->platter);
     map->from[map->count] = n;

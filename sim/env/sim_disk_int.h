@@ -11,6 +11,7 @@
 #define SIM_DISK_INT_H
 
 #include "env/sim_disk.h"
+#include <rq/env.h>
 #include <rq/util/list.h>
 #include <rq/util/prng.h>
 
@@ -48,6 +49,7 @@ struct sim_inode {
     uint32_t pending_count;
     bool late_error; /* SIM_SYNC_EIO_LATE: the next sync tells */
     bool locked;     /* env_lock */
+    uint64_t changed; /* operation of the disk that last changed its content */
     struct sim_image cache, platter;
     struct list pending; /* of sim_item.in_inode, in order */
 };
@@ -137,6 +139,8 @@ int disk_write(struct sim_disk *d, struct sim_inode *n, const void *src, size_t 
 int disk_sync(struct sim_disk *d, struct sim_inode *n) MUST_USE;
 int disk_truncate(struct sim_disk *d, struct sim_inode *n, uint64_t size) MUST_USE;
 int disk_rename(struct sim_disk *d, const char *from, const char *to) MUST_USE;
+int disk_link(struct sim_disk *d, const char *from, const char *to) MUST_USE;
+int disk_look(struct sim_disk *d, const char *path, struct env_file_facts *out) MUST_USE;
 int disk_remove(struct sim_disk *d, const char *path) MUST_USE;
 int disk_mkdir(struct sim_disk *d, const char *path) MUST_USE;
 int disk_sync_dir(struct sim_disk *d, const char *path) MUST_USE;

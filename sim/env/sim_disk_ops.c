@@ -188,6 +188,40 @@ int disk_rename(struct sim_disk *d, const char *from, const char *to)
     return rc;
 }
 
+int disk_link(struct sim_disk *d, const char *from, const char *to)
+{
+    char f[SIM_PATH_MAX], t[SIM_PATH_MAX];
+    disk_path(from, f);
+    disk_path(to, t);
+    struct sim_entry *en = disk_entry(d, f), *there = disk_entry(d, t);
+
+    if (!en || !en->cache || !parent_exists(d, t))
+        return ERR_NOT_FOUND;
+    if (there && there->cache)
+        return ERR_EXISTS;
+    struct sim_inode *n = en->cache;
+    op_begin(d);
+    charge(d, d->config.write_ns, 0);
+    disk_entry_set(&disk_entry_make(d, t)->cache, n);
+    pending_name(d, SIM_PENDING_LINK, n, t, NULL);
+    return 0;
+}
+
+/* There is no clock here: the count of operations stands for it. */
+int disk_look(struct sim_disk *d, const char *path, struct env_file_facts *out)
+{
+    char p[SIM_PATH_MAX];
+    disk_path(path, p);
+    struct sim_entry *en = disk_entry(d, p);
+
+    if (!en || !en->cache)
+        return ERR_NOT_FOUND;
+    *out = (struct env_file_facts){.size = en->cache->cache.size,
+                                   .inode = en->cache->id,
+                                   .changed_ns = (int64_t)en->cache->changed * 1000};
+    return 0;
+}
+
 int disk_remove(struct sim_disk *d, const char *path)
 {
     char p[SIM_PATH_MAX];
@@ -344,6 +378,7 @@ static void put_bytes(struct sim_disk *d, struct sim_inode *n, const void *src, 
         return;
     d->write_crc = crc32c(0, src, len);
     image_write(&n->cache, src, len, offset);
+    n->changed = d->ops;
     bool grown = offset + len > n->cache.size;
     if (grown)
         n->cache.size = offset + len;
@@ -439,6 +474,7 @@ int disk_truncate(struct sim_disk *d, struct sim_inode *n, uint64_t size)
         return ERR_IO;
     }
     image_resize(&n->cache, size);
+    n->changed = d->ops;
     pending_size(d, n);
     return 0;
 }

@@ -22,11 +22,12 @@ static int remove_file(const struct db_files *f, const char *suffix, struct err_
                : 0;
 }
 
-static int remove_old(const struct db_files *f, struct err_text *why)
+/* keep: the main file stays. */
+static int remove_old(const struct db_files *f, bool keep, struct err_text *why)
 {
     if (!f->on_disk)
         return 0;
-    int rc = remove_file(f, "", why);
+    int rc = keep ? 0 : remove_file(f, "", why);
     if (rc == 0)
         rc = remove_file(f, "-wal", why);
     if (rc == 0)
@@ -101,6 +102,7 @@ static void files_fini(struct db_files *f)
     for (int i = 0; i < DB_SLOT_COUNT; i++)
         db_store_drop(&f->stores[i]);
     db_shm_free(f);
+    db_live_fini(&f->live);
     mem_free(f->dirty.page);
     sqlite3_mutex_free(f->mutex);
 }
@@ -128,6 +130,8 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
     d->keys.files.shrinks = true;
     if (rc == 0)
         rc = files_init(&d->staged, d, "-load", why);
+    d->files.live.on = d->config.live;
+    d->keys.files.on_disk = d->config.on_disk && !d->config.live;
     d->config.path = d->files.path;
     return rc;
 }
@@ -144,9 +148,9 @@ int db_open(struct env *e, const struct db_config *config, const struct db_sourc
     db_now_entry(0, 0, 0);
     int rc = db_init(d, e, config, why);
     if (rc == 0)
-        rc = remove_old(&d->files, why);
+        rc = remove_old(&d->files, source && source->main_sums, why);
     if (rc == 0)
-        rc = remove_old(&d->keys.files, why);
+        rc = remove_old(&d->keys.files, false, why);
     if (rc == 0 && source)
         rc = db_source_fill(d, source);
     if (rc == 0)

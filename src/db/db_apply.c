@@ -170,7 +170,7 @@ static int limit_wal(struct db *d)
 {
     uint64_t bytes = (uint64_t)d->wal_frames * 4096;
 
-    if (bytes < d->config.wal_limit_bytes)
+    if (bytes < d->config.wal_limit_bytes || d->config.live)
         return 0;
     int log_frames = 0, done_frames = 0;
     bool wait = bytes / 4 >= d->config.wal_limit_bytes && bytes >= d->wal_wait_bytes;

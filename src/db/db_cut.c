@@ -191,6 +191,15 @@ int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
     return rc;
 }
 
+int db_cut_copy(struct db_cut *c)
+{
+    ASSERT(c->db->config.live);
+    db_now_query(0, 0);
+    int rc = db_pin_copy(&c->pin[DB_SET_MAIN], &c->db->config);
+    db_now_idle();
+    return rc;
+}
+
 void db_cut_end(struct db_cut *c, bool kept)
 {
     db_now_query(0, 0);
@@ -223,7 +232,9 @@ int db_source_fill(struct db *d, const struct db_source *source)
         struct taking t = {source, i};
         if (m->page_count[i] == 0)
             continue;
-        rc = db_pages_fill(files[i], m->page_bytes[i], m->page_count[i], take_page, &t);
+        rc = i == DB_SET_MAIN && source->main_sums
+                 ? db_live_adopt(files[i], m->page_bytes[i], m->page_count[i], source->main_sums)
+                 : db_pages_fill(files[i], m->page_bytes[i], m->page_count[i], take_page, &t);
         files[i]->dirty.all = false;
     }
     return rc;

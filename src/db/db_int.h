@@ -2,6 +2,7 @@
  *
  *   db_library.c  once per process: allocator, two VFSes, identity
  *   db_dirty.c    which pages changed
+ *   db_live.c     the main file of a live database: what was verified, what a checkpoint wrote
  *   db_store.c    bytes of one file: memory or env file           ┐
  *   db_shm.c      WAL index and locks between our connections      ├ what SQLite stands on
  *   db_vfs.c      sqlite3_vfs and sqlite3_io_methods over both    ┘
@@ -65,6 +66,20 @@ struct db_dirty {
     uint64_t bytes; /* of the frames that were noted */
 };
 
+/* ---- the main file of a live database (db_live.c) ------------------------------------------------------ */
+
+struct db_live {
+    bool on;
+    uint32_t page_bytes;
+    /* Pages as they were found at open: not read yet, and what they must sum up to then. */
+    uint32_t *sums;
+    uint8_t *unread;
+    uint32_t count, unread_count;
+    /* By number: written by the checkpoint under way, or last. */
+    uint8_t *copied;
+    uint32_t copied_cap;
+};
+
 /* ---- what the connections of one database share ----------------------------------------------------- */
 
 enum db_slot { DB_SLOT_MAIN, DB_SLOT_WAL, DB_SLOT_JOURNAL, DB_SLOT_COUNT };
@@ -84,6 +99,7 @@ struct db_files {
     uint32_t shared_count;
     const void *reserved, *pending, *exclusive; /* the handle that holds it */
     struct db_dirty dirty;                      /* since the last cut */
+    struct db_live live;
     uint32_t wal_page_bytes;
     /* WAL index */
     uint8_t *shm[DB_SHM_REGIONS_MAX];
@@ -115,6 +131,18 @@ void db_shm_free(struct db_files *files);
 int db_dirty_note(struct db_files *files, const struct db_store *store, const void *src, size_t len,
                   uint64_t offset);
 void db_dirty_merge(struct db_dirty *into, struct db_dirty *from); /* from is emptied */
+
+/* Work with the file that is there. sums: lent. 0; ERR_CORRUPT: it is too short; ERR_*. */
+int db_live_adopt(struct db_files *files, uint32_t page_bytes, uint32_t page_count,
+                  const uint32_t *sums);
+void db_live_fini(struct db_live *l);
+/* As db_store_read and db_store_write, of any store; the main file's pages are looked at on the way. The
+ * files' mutex is held. */
+int db_live_read(struct db_files *files, struct db_store *store, void *dst, size_t len,
+                 uint64_t offset, size_t *got);
+int db_live_write(struct db_files *files, struct db_store *store, const void *src, size_t len,
+                  uint64_t offset);
+void db_live_copy_begin(struct db_files *files); /* a checkpoint follows */
 /* Fill the main file, which is not there yet. 0; page's own; ERR_*. */
 int db_pages_fill(struct db_files *files, uint32_t page_bytes, uint32_t page_count,
                   int (*page)(void *ctx, uint32_t number, void *dst), void *ctx);
@@ -507,12 +535,15 @@ struct db_pin { /* db_pages.c: one file at one moment */
     sqlite3 *conn; /* holds a read transaction */
     uint32_t page_bytes, page_count;
     uint32_t frames;       /* of the WAL that it sees; 0: all is in the main file */
+    uint32_t first;        /* the first of them that is not there */
     struct db_dirty dirty; /* changed between the last cut and this */
 };
 int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,
                 struct err_text *why);
 int db_pin_pages(struct db_pin *p, uint32_t known_count,
                  int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx);
+/* One checkpoint. 0: the main file has all that the pin sees, but for pages that changed again; ERR_BUSY. */
+int db_pin_copy(struct db_pin *p, const struct db_config *config);
 void db_pin_release(struct db_pin *p, bool kept); /* one that failed, too */
 
 /* db_cut.c: before the connections are opened, and after. */

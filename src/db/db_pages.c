@@ -11,6 +11,8 @@
 enum {
     WAL_HEADER = 32,
     WAL_FRAME = 24,
+    LOCK_READ = 3, /* of the locks, the first reader's; five of them */
+    READ_MARKS = 5,
     WAL_INDEX_HEADER =
         136, /* two copies of the header, then what checkpoints and readers have reached */
     PAGE_MAX = 65536,
@@ -28,14 +30,28 @@ static int read_at(struct db_pin *p, enum db_slot slot, void *dst, size_t len, u
     size_t got;
 
     sqlite3_mutex_enter(p->files->mutex);
-    int rc = db_store_read(&p->files->stores[slot], dst, len, offset, &got);
+    int rc = db_live_read(p->files, &p->files->stores[slot], dst, len, offset, &got);
     sqlite3_mutex_leave(p->files->mutex);
     if (rc == 0 && got < len)
         memset((uint8_t *)dst + got, 0, len - got); /* SQLite's lock page, at the end */
     return rc;
 }
 
-static void pin_look(struct db_pin *p)
+/* Where a reader's place says how far it sees (walformat.html §2.3.1): a place is shared where all are taken, and a
+ * checkpoint then stops at what it says, before F. */
+static bool pin_is_at(const struct db_pin *p, const uint32_t *read_mark)
+{
+    sqlite3_file *file = NULL;
+
+    (void)sqlite3_file_control(p->conn, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+    const struct db_file *f = (const struct db_file *)(const void *)file;
+    for (unsigned i = 1; i < READ_MARKS; i++)
+        if (f->shm_shared_mask & 1U << (LOCK_READ + i))
+            return read_mark[i] == p->frames;
+    return false;
+}
+
+static int pin_look(struct db_pin *p)
 {
     struct db_files *f = p->files;
     uint32_t word[WAL_INDEX_HEADER / 4];
@@ -47,8 +63,10 @@ static void pin_look(struct db_pin *p)
     sqlite3_mutex_leave(f->mutex);
     uint32_t backfilled = word[24];
     p->frames = word[4] > backfilled ? word[4] : 0;
+    p->first = backfilled + 1;
     p->page_bytes = half[1] == 1 ? PAGE_MAX : half[1];
     p->page_count = word[5];
+    return p->frames == 0 || !f->live.on || pin_is_at(p, &word[25]) ? 0 : ERR_BUSY;
 }
 
 /* sqlite.org/fileformat2.html §1.3.2 */
@@ -77,8 +95,8 @@ int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config
         db_pin_release(p, true);
         return rc;
     }
-    pin_look(p);
-    if (p->page_count == 0) /* nothing was written through the WAL yet */
+    rc = pin_look(p);
+    if (rc == 0 && p->page_count == 0) /* nothing was written through the WAL yet */
         rc = pin_look_main(p);
     if (rc) {
         db_pin_release(p, true);
@@ -103,12 +121,12 @@ void db_pin_release(struct db_pin *p, bool kept)
 
 /* ---- what they hold --------------------------------------------------------------------------------------- */
 
-/* The last frame up to F of each page. */
+/* The last frame up to F of each page, of those that the main file may lack. */
 static int frames_map(struct db_pin *p, uint32_t *frame_of)
 {
     uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
 
-    for (uint32_t i = 1; i <= p->frames; i++) {
+    for (uint32_t i = p->first; i <= p->frames; i++) {
         uint8_t head[WAL_FRAME];
         int rc = read_at(p, DB_SLOT_WAL, head, sizeof(head), WAL_HEADER + (i - 1) * step);
         if (rc)
@@ -148,6 +166,31 @@ int db_pin_pages(struct db_pin *p, uint32_t known_count,
     mem_free(frame_of);
     mem_free(bytes);
     return rc;
+}
+
+/* ---- into the main file ----------------------------------------------------------------------------------- */
+
+int db_pin_copy(struct db_pin *p, const struct db_config *config)
+{
+    sqlite3 *conn = NULL;
+    int in_wal = 0, copied = 0;
+
+    db_live_copy_begin(p->files);
+    if (p->frames == 0)
+        return 0;
+    int rc = db_conn_open(p->files, config, NULL, &conn, NULL);
+    if (rc == 0)
+        rc = db_exec(conn, "SELECT 1 FROM sqlite_schema", NULL);
+    int sqlite_rc =
+        rc ? SQLITE_OK
+           : sqlite3_wal_checkpoint_v2(conn, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal, &copied);
+    (void)sqlite3_close(conn);
+    if (rc || db_now()->machine_rc)
+        return rc ? rc : db_now()->machine_rc;
+    if (sqlite_rc != SQLITE_OK && (sqlite_rc & 0xFF) != SQLITE_BUSY)
+        return db_machine_code(sqlite_rc);
+    ASSERT(copied <= (int)p->frames); /* the pin holds it */
+    return sqlite_rc == SQLITE_OK && copied == (int)p->frames ? 0 : ERR_BUSY;
 }
 
 /* ---- putting them back ------------------------------------------------------------------------------------- */

@@ -67,7 +67,7 @@ static int file_read(sqlite3_file *file, void *dst, int len, sqlite3_int64 offse
     size_t got;
 
     enter(f);
-    int rc = db_store_read(f->store, dst, (size_t)len, (uint64_t)offset, &got);
+    int rc = db_live_read(f->files, f->store, dst, (size_t)len, (uint64_t)offset, &got);
     leave(f);
     if (rc)
         return io_error(rc, SQLITE_IOERR_READ);
@@ -108,7 +108,7 @@ static int file_write(sqlite3_file *file, const void *src, int len, sqlite3_int6
     enter(f);
     int rc = f->files ? db_dirty_note(f->files, f->store, src, (size_t)len, (uint64_t)offset) : 0;
     if (rc == 0)
-        rc = db_store_write(f->store, src, (size_t)len, (uint64_t)offset);
+        rc = db_live_write(f->files, f->store, src, (size_t)len, (uint64_t)offset);
     if (rc == 0 && f->files && f->store == &f->files->stores[DB_SLOT_WAL])
         wal_write_note(f->files, src, len);
     leave(f);

@@ -159,6 +159,18 @@ int env_file_rename(struct env *e, const char *from, const char *to)
     return ops_of(e)->file_rename(e, from, to);
 }
 
+int env_file_link(struct env *e, const char *from, const char *to)
+{
+    ASSERT(from != NULL && to != NULL);
+    return ops_of(e)->file_link(e, from, to);
+}
+
+int env_file_look(struct env *e, const char *path, struct env_file_facts *out)
+{
+    ASSERT(path != NULL && out != NULL);
+    return ops_of(e)->file_look(e, path, out);
+}
+
 int env_file_remove(struct env *e, const char *path)
 {
     ASSERT(path != NULL);

@@ -170,6 +170,29 @@ int uv_env_file_rename(struct env *e, const char *from, const char *to)
     return rename(from, to) == 0 ? 0 : error_of(errno);
 }
 
+int uv_env_file_link(struct env *e, const char *from, const char *to)
+{
+    check_may_block(e);
+    if (link(from, to) == 0)
+        return 0;
+    return errno == EPERM || errno == EOPNOTSUPP || errno == EMLINK ? ERR_NOT_SUPPORTED
+                                                                    : error_of(errno);
+}
+
+int uv_env_file_look(struct env *e, const char *path, struct env_file_facts *out)
+{
+    struct stat st;
+
+    check_may_block(e);
+    if (stat(path, &st) != 0)
+        return error_of(errno);
+    *out = (struct env_file_facts){.size = (uint64_t)st.st_size,
+                                   .inode = (uint64_t)st.st_ino,
+                                   .changed_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 +
+                                                 st.st_mtim.tv_nsec};
+    return 0;
+}
+
 int uv_env_file_remove(struct env *e, const char *path)
 {
     check_may_block(e);

@@ -84,8 +84,11 @@ static int recovered_sync(struct image *im)
 
     if (rc == 0 && im->now.number == 0 && im->cut.phase == IMAGE_IDLE)
         return 0;
+    uint64_t generation = im->now.number ? im->now.generation : 1;
     if (rc == 0)
-        rc = image_generation_open(im, im->now.number ? im->now.generation : 1, false, im->set);
+        rc = image_place_move(im, generation);
+    if (rc == 0)
+        rc = image_present_open(im, generation, false);
     return rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc;
 }
 
@@ -123,7 +126,17 @@ static int image_recover(struct image *im, struct image_records *found, struct e
     return rc;
 }
 
-int image_open(struct env *e, const char *dir, struct image **out, struct err_text *why)
+/* The database opens its file now, not we. */
+static void main_lend(struct image *im)
+{
+    if (!im->live)
+        return;
+    env_file_close(im->set[IMAGE_MAIN].pages);
+    im->set[IMAGE_MAIN].pages = NULL;
+}
+
+int image_open_placed(struct env *e, const char *dir, const struct image_place *place,
+                      struct image **out, struct err_text *why)
 {
     struct image *im = mem_must_zalloc(sizeof(*im));
     struct image_records found = {.good = {false}};
@@ -132,6 +145,9 @@ int image_open(struct env *e, const char *dir, struct image **out, struct err_te
     im->dir = mem_strdup(dir);
     ASSERT(im->dir);
     list_init(&im->sends);
+    im->live = place->live;
+    im->main_path = place->main_path ? mem_strdup(place->main_path) : NULL;
+    ASSERT(!place->main_path == !im->main_path && (im->main_path || !im->live));
     int rc = files_open(im, why);
     if (rc == 0)
         rc = image_records_look(im, &found, why);
@@ -143,8 +159,15 @@ int image_open(struct env *e, const char *dir, struct image **out, struct err_te
         image_close(im);
         return rc;
     }
+    main_lend(im);
     *out = im;
     return 0;
+}
+
+int image_open(struct env *e, const char *dir, struct image **out, struct err_text *why)
+{
+    static const struct image_place own = {.main_path = NULL};
+    return image_open_placed(e, dir, &own, out, why);
 }
 
 void image_close(struct image *im)
@@ -159,6 +182,7 @@ void image_close(struct image *im)
     env_file_close(im->journal);
     mem_free(im->state);
     mem_free(im->dir);
+    mem_free(im->main_path);
     mem_free(im);
 }
 

@@ -92,12 +92,14 @@ static int journal_begin(struct image *im)
 /* The files of the first generation are made by the first cut. */
 static int generation_begin(struct image *im)
 {
-    if (im->now.number != 0 || im->set[0].pages)
+    if (im->now.number != 0 || im->set[0].table)
         return 0;
-    int rc = image_generation_open(im, im->cut.head.generation, true, im->set);
+    int rc = image_present_open(im, im->cut.head.generation, true);
     if (rc)
         image_generation_close(im->set);
-    return rc ? rc : env_dir_sync(im->env, im->dir);
+    if (rc == 0)
+        rc = env_dir_sync(im->env, im->dir);
+    return rc || !im->live ? rc : image_main_path_sync(im);
 }
 
 static int cut_failed(struct image *im, int rc)
@@ -267,12 +269,11 @@ static void frame_pass(struct image *im, const struct image_frame *f)
 
 static int frame_apply(struct image *im, const struct image_frame *f, const uint8_t *payload)
 {
-    struct image_pages *p = &im->set[f->set];
-
     if (f->type == IMAGE_FRAME_SUMS)
-        return env_file_write(p->table, payload, IMAGE_SECTOR, f->number * IMAGE_SECTOR);
+        return env_file_write(im->set[f->set].table, payload, IMAGE_SECTOR,
+                              f->number * IMAGE_SECTOR);
     image_sends_changed(im, f->set, (uint32_t)f->number);
-    return env_file_write(p->pages, payload, f->length, (f->number - 1) * f->length);
+    return image_pages_write(im, f->set, (uint32_t)f->number, payload, f->length);
 }
 
 static int frames_apply(struct image *im, uint64_t bytes_max)
@@ -298,28 +299,11 @@ static int frames_apply(struct image *im, uint64_t bytes_max)
     return 0;
 }
 
-static int files_settle(struct image *im)
-{
-    const struct image_moment *m = &im->cut.head.moment;
-    int rc = 0;
-
-    for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
-        uint64_t bytes = (uint64_t)m->set[i].page_bytes * m->set[i].page_count;
-        rc =
-            env_file_truncate(im->set[i].pages, bytes); /* or grows it: the lock page may be last */
-        if (rc == 0)
-            rc = env_file_truncate(im->set[i].table,
-                                   (uint64_t)image_sums_sectors(m->set[i].page_count) *
-                                       IMAGE_SECTOR);
-    }
-    return rc ? rc : image_generation_sync(im->set);
-}
-
 /* All is in the files: tell so. */
 static int cut_finish(struct image *im)
 {
     struct image_cut *c = &im->cut;
-    int rc = files_settle(im);
+    int rc = image_pages_settle(im, &c->head.moment);
 
     if (rc)
         return rc;

@@ -8,7 +8,7 @@
 static const char *const record_name[2] = {"record.a", "record.b"};
 static const char *const set_name[IMAGE_SET_COUNT] = {"main", "keys"};
 
-static char *path_of(const struct image *im, const char *name)
+char *image_path_of(const struct image *im, const char *name)
 {
     size_t dir_len = strlen(im->dir), name_len = strlen(name);
     char *path = mem_must_alloc(dir_len + name_len + 2);
@@ -21,7 +21,7 @@ static char *path_of(const struct image *im, const char *name)
 
 int image_file_open(struct image *im, const char *name, unsigned flags, struct env_file **out)
 {
-    char *path = path_of(im, name);
+    char *path = image_path_of(im, name);
     int rc = env_file_open(im->env, path, flags, out);
 
     mem_free(path);
@@ -48,17 +48,47 @@ static int generation_file(struct image *im, uint64_t generation, enum image_set
     return rc;
 }
 
-int image_generation_open(struct image *im, uint64_t generation, bool empty,
-                          struct image_pages set[IMAGE_SET_COUNT])
+static int generation_open(struct image *im, uint64_t generation, bool empty, bool but_main,
+                           struct image_pages set[IMAGE_SET_COUNT])
 {
     int rc = 0;
 
     ASSERT(generation != 0);
     for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
-        rc = generation_file(im, generation, (enum image_set)i, false, empty, &set[i].pages);
+        if (i != IMAGE_MAIN || !but_main)
+            rc = generation_file(im, generation, (enum image_set)i, false, empty, &set[i].pages);
         if (rc == 0)
             rc = generation_file(im, generation, (enum image_set)i, true, empty, &set[i].table);
     }
+    return rc;
+}
+
+int image_generation_open(struct image *im, uint64_t generation, bool empty,
+                          struct image_pages set[IMAGE_SET_COUNT])
+{
+    return generation_open(im, generation, empty, false, set);
+}
+
+int image_present_open(struct image *im, uint64_t generation, bool empty)
+{
+    int rc = generation_open(im, generation, empty, im->live, im->set);
+
+    if (rc == 0 && im->live && !empty)
+        rc = env_file_open(im->env, im->main_path, 0, &im->set[IMAGE_MAIN].pages);
+    return rc;
+}
+
+int image_main_path_sync(struct image *im)
+{
+    const char *slash = strrchr(im->main_path, '/');
+
+    if (!slash)
+        return env_dir_sync(im->env, ".");
+    char *folder = mem_strdup(im->main_path);
+    ASSERT(folder);
+    folder[slash == im->main_path ? 1 : slash - im->main_path] = '\0';
+    int rc = env_dir_sync(im->env, folder);
+    mem_free(folder);
     return rc;
 }
 
@@ -77,7 +107,7 @@ void image_generation_remove(struct image *im, uint64_t generation)
     for (unsigned i = 0; i < 2 * IMAGE_SET_COUNT; i++) {
         char name[IMAGE_NAME_MAX];
         image_set_name(name, generation, (enum image_set)(i / 2), i % 2 == 1);
-        char *path = path_of(im, name);
+        char *path = image_path_of(im, name);
         (void)!env_file_remove(im->env, path); /* else the next open tries again */
         mem_free(path);
     }
@@ -88,7 +118,8 @@ int image_generation_sync(struct image_pages set[IMAGE_SET_COUNT])
     int rc = 0;
 
     for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
-        rc = env_file_sync(set[i].pages);
+        if (set[i].pages)
+            rc = env_file_sync(set[i].pages);
         if (rc == 0)
             rc = env_file_sync(set[i].table);
     }
@@ -127,26 +158,6 @@ uint32_t image_sum_of_zeros(uint32_t page_bytes)
     for (uint32_t at = 0; at < page_bytes; at += IMAGE_PAGE_MIN)
         crc = crc32c(crc, zeros, sizeof(zeros));
     return crc;
-}
-
-int image_page_read(struct image *im, enum image_set set, uint32_t number, void *dst,
-                    struct err_text *why)
-{
-    uint32_t bytes = im->now.moment.set[set].page_bytes;
-    uint64_t offset = (uint64_t)(number - 1) * bytes;
-    char name[IMAGE_NAME_MAX];
-    size_t got = 0;
-
-    ASSERT(number >= 1 && number <= im->now.moment.set[set].page_count);
-    if (image_is_applying(im))
-        return ERR_BUSY;
-    image_set_name(name, im->now.generation, set, false);
-    if (env_file_read(im->set[set].pages, dst, bytes, offset, &got))
-        return err_set(why, ERR_IO, "%s/%s: cannot be read", im->dir, name);
-    if (got != bytes || crc32c(0, dst, bytes) != im->set[set].sums[number - 1])
-        return err_set(why, ERR_CORRUPT, "%s/%s: offset %llu: page %u is damaged", im->dir, name,
-                       (unsigned long long)offset, number);
-    return 0;
 }
 
 /* ---- records -------------------------------------------------------------------------------------------- */

@@ -3,7 +3,8 @@
  *   image.c          open, close, look, scrub
  *   image_send.c  image_receive.c
  *   image_cut.c      begin, page, seal, apply; redo is apply at open
- *   image_files.c    files of a generation, pages read, records, journal bytes
+ *   image_pages.c    pages of a set, wherever they are
+ *   image_files.c    files of a generation, records, journal bytes
  *   image_format.c
  *
  * Files call downwards in this list only. */
@@ -24,8 +25,8 @@ enum {
 
 /* One page set of one generation. */
 struct image_pages {
-    struct env_file *pages, *table;
-    uint32_t *sums; /* of the pages of image_now */
+    struct env_file *pages, *table; /* live: pages of IMAGE_MAIN are NULL while the database has them */
+    uint32_t *sums;                 /* of the pages of image_now */
 };
 
 enum image_phase { IMAGE_IDLE, IMAGE_CUTTING, IMAGE_SEALED };
@@ -54,7 +55,9 @@ struct image_window {
 
 struct image {
     struct env *env;
-    char *dir;
+    char *dir, *main_path; /* main_path NULL: never live */
+    bool live;
+    struct image_live database; /* .read NULL: nobody has the live file open */
     bool poisoned, receiving;
     struct env_file *record[2], *journal;
     struct image_head now; /* number 0: none yet */
@@ -78,9 +81,13 @@ void image_set_name(char out[IMAGE_NAME_MAX], uint64_t generation, enum image_se
 /* Make or open the files of a generation; empty: of no length. */
 int image_generation_open(struct image *im, uint64_t generation, bool empty,
                           struct image_pages set[IMAGE_SET_COUNT]) MUST_USE;
+/* Those of the present one: live, the main file is opened at main_path, or (empty) left to the database. */
+int image_present_open(struct image *im, uint64_t generation, bool empty) MUST_USE;
 void image_generation_close(struct image_pages set[IMAGE_SET_COUNT]);
 void image_generation_remove(struct image *im, uint64_t generation);
 int image_generation_sync(struct image_pages set[IMAGE_SET_COUNT]) MUST_USE;
+int image_main_path_sync(struct image *im) MUST_USE; /* the folder of the live file */
+char *image_path_of(const struct image *im, const char *name); /* mem_free */
 int image_sums_load(struct image *im, enum image_set set, struct err_text *why) MUST_USE;
 uint32_t image_sum_of_zeros(uint32_t page_bytes);
 
@@ -106,11 +113,21 @@ void image_window_begin(struct image *im, uint64_t offset);
 int image_window_get(struct image *im, uint64_t offset, size_t len, const uint8_t **out) MUST_USE;
 void image_window_free(struct image *im);
 
-/* The page files are between two moments. */
+/* The page files are between two moments, or, live, may be: the database begins as soon as the cut is sealed. */
 static inline bool image_is_applying(const struct image *im)
 {
-    return im->cut.phase == IMAGE_SEALED && (im->cut.frames > 0 || im->cut.frames_done);
+    return im->cut.phase == IMAGE_SEALED &&
+           (im->live || im->cut.frames > 0 || im->cut.frames_done);
 }
+
+/* ---- image_pages.c ---------------------------------------------------------------------------------------- */
+
+int image_pages_write(struct image *im, enum image_set set, uint32_t number, const void *bytes,
+                      size_t len) MUST_USE;
+/* Bring the files to the size of m, and sync them. */
+int image_pages_settle(struct image *im, const struct image_moment *m) MUST_USE;
+/* The main set's file of this generation gets to where it belongs. 0; ERR_IO. */
+int image_place_move(struct image *im, uint64_t generation) MUST_USE;
 
 /* ---- image_cut.c ---------------------------------------------------------------------------------------- */
 

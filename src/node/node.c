@@ -48,6 +48,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
         rc = copy_text(n->db_path, sizeof(n->db_path), config->db.path, "database path", why);
     else
         (void)snprintf(n->db_path, sizeof(n->db_path), "%s/db.sqlite", n->dir);
+    n->live = config->db.on_disk && !config->db.path;
     struct node_config *c = &n->config;
     DEFAULT_TO(c->append_count_max, DEFAULT_APPEND_COUNT);
     DEFAULT_TO(c->append_bytes_max, DEFAULT_APPEND_BYTES);

@@ -1,14 +1,18 @@
 /* node_cut.c — bringing the image up to date, so that the log can be let go.
  *
  *   enough entries since the last ─► begin (APPLY: hold the moment) ─► write (READ: what changed into the
- *   image's journal, sealed) ─► end (APPLY: let the moment go) ─► apply (READ, in pieces) ─► compact
+ *   image's journal, sealed) ─► copy (READ: live only) ─► end (APPLY: let the moment go) ─► apply (READ, in
+ *   pieces) ─► compact
+ *
+ * Where the database lives in the image's file, SQLite brings most pages there itself (copy); a reader that still
+ * needs the file as it was makes the cut wait.
  *
  * Writes go on all the while. The log is let go of only when the image is durable, and only up to `trailing`
  * entries before it, so that a follower a little behind needs no image. A cut that fails for lack of space is
  * given up: nothing changed, and it is tried again when as many entries have come once more. */
 #include "node_int.h"
 
-enum { CUT_PIECE_BYTES = 4 * 1024 * 1024 };
+enum { CUT_PIECE_BYTES = 4 * 1024 * 1024, COPY_AGAIN_MS = 20 };
 
 static struct node_cut *cut_of(struct node_image_task *t)
 {
@@ -171,11 +175,49 @@ static void write_run(struct node_image_task *t)
                       (unsigned long long)m->index, err_text_of(t->rc));
 }
 
+static void copy_run(struct node_image_task *t)
+{
+    t->rc = db_cut_copy(cut_of(t)->cut);
+    if (t->rc && t->rc != ERR_BUSY)
+        (void)err_set(&t->why, t->rc, "the database's file cannot be brought up to date: %s",
+                      err_text_of(t->rc));
+}
+
+static void copied(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    struct node *n = t->node;
+
+    if (n->phase != NODE_OPEN) {
+        cut_over(c); /* the next start completes it */
+        return;
+    }
+    if (t->rc && t->rc != ERR_BUSY)
+        env_log(n->env, "snapshot", "%s", t->why.text);
+    if (t->rc)
+        env_timer_arm(&c->copy_again, COPY_AGAIN_MS * ENV_MS_NS);
+    else
+        node_image_submit(n, t, ENV_LANE_APPLY, end_run, end_done);
+}
+
+static void copy_again(struct env_timer *timer)
+{
+    struct node_cut *c = timer->ctx;
+
+    if (c->task.node->phase == NODE_OPEN)
+        node_image_submit(c->task.node, &c->task, ENV_LANE_READ, copy_run, copied);
+}
+
 static void written(struct node_image_task *t)
 {
+    struct node *n = t->node;
+
     if (t->rc)
         cut_failed(cut_of(t));
-    node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
+    if (n->live && cut_of(t)->sealed && n->phase == NODE_OPEN)
+        node_image_submit(n, t, ENV_LANE_READ, copy_run, copied);
+    else
+        node_image_submit(n, t, ENV_LANE_APPLY, end_run, end_done);
 }
 
 /* ---- begin -------------------------------------------------------------------------------------------------- */
@@ -252,6 +294,7 @@ int node_snapshot(struct node *n, uint64_t trailing,
 void node_cut_cancel(struct node *n)
 {
     env_timer_disarm(&n->cut.retry);
+    env_timer_disarm(&n->cut.copy_again);
     asked_answer(&n->cut, ERR_CANCELED, "the node is stopping");
 }
 
@@ -265,4 +308,5 @@ void node_cut_init(struct node *n)
 {
     n->cut.task.node = n;
     env_timer_init(&n->cut.retry, n->env, apply_again, &n->cut);
+    env_timer_init(&n->cut.copy_again, n->env, copy_again, &n->cut);
 }

@@ -119,7 +119,41 @@ static int source_page(void *ctx, unsigned set, uint32_t number, void *dst)
     return image_page_read(s->image, (enum image_set)set, number, dst, s->why);
 }
 
-int node_image_db_open(struct node *n, struct err_text *why)
+static int live_read(void *ctx, void *dst, size_t len, uint64_t offset, size_t *got)
+{
+    return db_main_read(ctx, dst, len, offset, got);
+}
+
+static int live_write(void *ctx, uint32_t number, const void *bytes, size_t len)
+{
+    return db_main_write(ctx, number, bytes, len);
+}
+
+static int live_settle(void *ctx, uint64_t size)
+{
+    return db_main_settle(ctx, size);
+}
+
+/* From now on the image reaches the pages through the database. */
+static void live_begin(struct node *n)
+{
+    const struct image_live live = {
+        .read = live_read, .write = live_write, .settle = live_settle, .ctx = n->db};
+
+    if (n->live)
+        image_live_begin(n->image.image, &live);
+}
+
+void node_image_db_close(struct node *n)
+{
+    if (!n->db)
+        return;
+    image_live_end(n->image.image);
+    db_close(n->db);
+    n->db = NULL;
+}
+
+static int open_from(struct node *n, struct err_text *why)
 {
     const struct image_moment *m = image_now(n->image.image);
     struct db_config config = n->config.db;
@@ -129,6 +163,9 @@ int node_image_db_open(struct node *n, struct err_text *why)
     uint64_t conf_index;
 
     config.path = n->db_path;
+    config.live = n->live;
+    if (n->live)
+        source.main_sums = image_sums(n->image.image, IMAGE_MAIN);
     if (m->index == 0)
         return db_open(n->env, &config, NULL, &n->db, why);
     source.moment.index = m->index;
@@ -141,4 +178,13 @@ int node_image_db_open(struct node *n, struct err_text *why)
     if (rc)
         return err_set(why, rc, "%s/image: the state beside the pages is malformed", n->dir);
     return db_open(n->env, &config, &source, &n->db, why);
+}
+
+int node_image_db_open(struct node *n, struct err_text *why)
+{
+    int rc = open_from(n, why);
+
+    if (rc == 0)
+        live_begin(n);
+    return rc;
 }

@@ -101,9 +101,11 @@ static void switch_run(struct node_image_task *t)
         (void)err_set(&t->why, t->rc, "the image cannot be installed: %s", err_text_of(t->rc));
         return;
     }
-    db_close(n->db);
-    n->db = NULL;
-    t->rc = node_image_db_open(n, &t->why);
+    node_image_db_close(n);
+    if (n->live)
+        t->rc = image_place_settle(n->image.image, &t->why);
+    if (t->rc == 0)
+        t->rc = node_image_db_open(n, &t->why);
     if (t->rc == 0)
         db_state(n->db, &n->install.state);
 }

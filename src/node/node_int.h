@@ -364,7 +364,7 @@ struct node_cut {
     bool idle; /* there was nothing that the image does not hold */
     struct db_cut *cut;   /* the moment held; NULL: none */
     uint64_t index, term; /* of the last one begun */
-    struct env_timer retry;
+    struct env_timer retry, copy_again;
     /* POST /snapshot: who waits for one that is begun after the question */
     void (*asked)(void *ctx, int rc, const char *why); /* NULL: nobody */
     void *asked_ctx;
@@ -549,6 +549,7 @@ struct node {
     char join_user[AUTH_USER_MAX + 1], join_password[AUTH_PASSWORD_MAX + 1];
     struct node_config config;
     struct wire_conf founders; /* of the cluster to found at opening; count 0: this node alone */
+    bool live; /* the database lives in the image's file: on disk, at the usual place */
     raft_id id;
 
     struct env_lock *lock;
@@ -692,6 +693,7 @@ int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire
 int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
                          struct slice *db_state);             /* 0, ERR_CORRUPT */
 int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
+void node_image_db_close(struct node *n);                     /* the same; harmless when it is closed */
 /* node_cut_when.c */
 void node_cut_when_init(struct node *n);
 void node_cut_look(struct node *n); /* a lane's job is done: entries may have been applied */

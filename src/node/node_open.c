@@ -89,13 +89,15 @@ static int bootstrap(struct node *n)
 
 static int open_image(struct node *n)
 {
-    char path[DB_PATH_MAX + 32];
+    char path[DB_PATH_MAX + 32], main_path[DB_PATH_MAX + 32];
     struct wire_conf conf;
     struct slice db_state;
     uint64_t conf_index;
 
     (void)snprintf(path, sizeof(path), "%s/image", n->dir);
-    int rc = image_open(n->env, path, &n->image.image, &n->open_why);
+    (void)snprintf(main_path, sizeof(main_path), "%s/db.sqlite", n->dir);
+    struct image_place place = {.main_path = main_path, .live = n->live};
+    int rc = image_open_placed(n->env, path, &place, &n->image.image, &n->open_why);
     if (rc || image_now(n->image.image)->index == 0)
         return rc;
     const struct image_moment *m = image_now(n->image.image);

@@ -43,9 +43,7 @@ static void close_db_run(struct env_job *job)
     if (n->cut.cut)
         db_cut_end(n->cut.cut, false);
     n->cut.cut = NULL;
-    if (n->db)
-        db_close(n->db);
-    n->db = NULL;
+    node_image_db_close(n);
     node_fetch_close(n);
     image_close(n->image.image);
     n->image.image = NULL;

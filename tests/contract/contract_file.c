@@ -169,6 +169,32 @@ static void test_file_rename_replaces_and_remove_removes(struct contract *c)
     contract_job(c, ENV_LANE_LOG, job_names);
 }
 
+static void job_link(struct contract *c)
+{
+    struct env_file_facts one, two;
+
+    put_file(c, "one", "1");
+    CHECK(env_file_link(c->env, path_of(c, "one").text, path_of(c, "two").text) == 0);
+    CHECK(env_file_link(c->env, path_of(c, "one").text, path_of(c, "two").text) == ERR_EXISTS);
+    CHECK(env_file_link(c->env, path_of(c, "none").text, path_of(c, "three").text) ==
+          ERR_NOT_FOUND);
+    CHECK(env_file_look(c->env, path_of(c, "one").text, &one) == 0);
+    CHECK(env_file_look(c->env, path_of(c, "two").text, &two) == 0);
+    CHECK(one.size == 1 && one.inode == two.inode && one.changed_ns == two.changed_ns);
+    CHECK(env_file_remove(c->env, path_of(c, "one").text) == 0);
+    check_file(c, "two", "1");
+    put_file(c, "one", "longer");
+    CHECK(env_file_look(c->env, path_of(c, "one").text, &one) == 0);
+    CHECK(one.size == 6 && one.inode != two.inode);
+    CHECK(env_file_look(c->env, path_of(c, "none").text, &one) == ERR_NOT_FOUND);
+    CHECK(env_dir_sync(c->env, c->driver->folder()) == 0);
+}
+
+static void test_file_link_gives_a_second_name(struct contract *c)
+{
+    contract_job(c, ENV_LANE_LOG, job_link);
+}
+
 struct listing {
     unsigned a, b, others;
 };
@@ -243,6 +269,7 @@ const struct contract_case contract_file_cases[] = {
     {"file_truncate_cuts_and_grows_with_zeros", test_file_truncate_cuts_and_grows_with_zeros},
     {"file_open_finds_refuses_and_creates", test_file_open_finds_refuses_and_creates},
     {"file_rename_replaces_and_remove_removes", test_file_rename_replaces_and_remove_removes},
+    {"file_link_gives_a_second_name", test_file_link_gives_a_second_name},
     {"folder_lists_its_plain_files", test_folder_lists_its_plain_files},
     {"lock_excludes_until_released", test_lock_excludes_until_released},
     {"disk_tells_its_room", test_disk_tells_its_room},
