@@ -1,0 +1,387 @@
+/* test_live.c — a database that lives in its image's file: after a cut the main file holds exactly the cut's moment,
+ * whatever was written meanwhile and whoever was reading; it is opened in place, and damage is found where it is read. */
+#include "db_fixture.h"
+#include <rq/util/crc.h>
+
+enum { PAGES_MAX = 2000, READERS = 6 };
+
+struct kept { /* the image: pages of both files as the last cut gave them */
+    struct db_moment moment;
+    uint8_t state[256];
+    uint8_t *page[DB_SET_COUNT][PAGES_MAX];
+    bool given[PAGES_MAX]; /* by the last cut, of the main file */
+    uint32_t sums[PAGES_MAX];
+};
+
+static struct node_db node;
+static struct kept kept;
+static struct err_text why;
+
+static struct db_config config_live(void)
+{
+    struct db_config c = config_default();
+    c.on_disk = true;
+    c.live = true;
+    c.cache_pages = 10;
+    return c;
+}
+
+static int setup(void **state)
+{
+    struct db_config c = config_live();
+    (void)state;
+    memset(&kept, 0, sizeof(kept));
+    node_db_init(&node, 3, &c);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < DB_SET_COUNT; i++)
+        for (unsigned n = 0; n < PAGES_MAX; n++)
+            free(kept.page[i][n]);
+    node_db_fini(&node);
+    return 0;
+}
+
+static int keep_page(void *ctx, unsigned set, uint32_t number, const void *bytes)
+{
+    uint32_t len = kept.moment.page_bytes[set];
+    (void)ctx;
+    assert_true(number >= 1 && number < PAGES_MAX);
+    if (!kept.page[set][number])
+        kept.page[set][number] = malloc(65536);
+    memcpy(kept.page[set][number], bytes, len);
+    if (set == DB_SET_MAIN) {
+        kept.given[number] = true;
+        kept.sums[number - 1] = crc32c(0, bytes, len);
+    }
+    return 0;
+}
+
+static int kept_page(void *ctx, unsigned set, uint32_t number, void *dst)
+{
+    (void)ctx;
+    assert_int_equal(set, DB_SET_KEYS); /* the main file is not read */
+    memcpy(dst, kept.page[set][number], kept.moment.page_bytes[set]);
+    return 0;
+}
+
+static void keep(struct db_cut *c)
+{
+    uint32_t known[DB_SET_COUNT] = {kept.moment.page_count[0], kept.moment.page_count[1]};
+
+    kept.moment = *db_cut_moment(c);
+    memcpy(kept.state, kept.moment.state.data, kept.moment.state.len);
+    kept.moment.state.data = kept.state;
+    memset(kept.given, 0, sizeof(kept.given));
+    assert_int_equal(db_cut_pages(c, known, keep_page, NULL), 0);
+}
+
+/* What the image does with its journal. */
+static void bring(void)
+{
+    uint32_t bytes = kept.moment.page_bytes[0];
+
+    for (uint32_t n = 1; n <= kept.moment.page_count[0]; n++)
+        if (kept.given[n])
+            assert_int_equal(db_main_write(node.db, n, kept.page[0][n], bytes), 0);
+    assert_int_equal(db_main_settle(node.db, (uint64_t)bytes * kept.moment.page_count[0]), 0);
+}
+
+static void expect_the_file_is_the_moment(void)
+{
+    static uint8_t got[65536];
+    uint32_t bytes = kept.moment.page_bytes[0];
+
+    for (uint32_t n = 1; n <= kept.moment.page_count[0]; n++) {
+        size_t len;
+        assert_int_equal(db_main_read(node.db, got, bytes, (uint64_t)(n - 1) * bytes, &len), 0);
+        assert_int_equal(len, bytes);
+        if (memcmp(got, kept.page[0][n], bytes) != 0)
+            fail_msg("page %u of %u is not as of index %llu", n, kept.moment.page_count[0],
+                     (unsigned long long)kept.moment.index);
+    }
+}
+
+static struct db_cut *cut_begin(void)
+{
+    struct db_cut *c = NULL;
+    assert_int_equal(db_cut_begin(node.db, &c, &why), 0);
+    return c;
+}
+
+static void cut_whole(void)
+{
+    struct db_cut *c = cut_begin();
+    keep(c);
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    bring();
+    expect_the_file_is_the_moment();
+}
+
+static void open_in_place(void)
+{
+    struct db_source source = {
+        .moment = kept.moment, .page = kept_page, .main_sums = kept.sums, .ctx = NULL};
+
+    if (node.db)
+        db_close(node.db);
+    node.db = NULL;
+    assert_int_equal(db_open(node.env, &node.config, &source, &node.db, &why), 0);
+    node.next = kept.moment.index + 1;
+}
+
+/* ---- readers ------------------------------------------------------------------------------------------ */
+
+struct held { /* a query that stays open, and what it must go on to see */
+    struct db_reader *reader;
+    struct record out;
+    struct payload p;
+    bool open;
+    uint64_t index;
+    char expected[64];
+};
+
+static bool pause_always(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static void held_begin(struct held *h)
+{
+    static const char *const sql[] = {"SELECT 1", "SELECT sum(length(y)*x), count(*) FROM t"};
+    struct record now;
+
+    record_init(&now);
+    if (!h->reader)
+        assert_int_equal(db_reader_open(node.db, &h->reader, &why), 0);
+    snprintf(h->expected, sizeof(h->expected), "%s",
+             strstr(query(h->reader, &now, 'q', sql[1]), "row "));
+    record_fini(&now);
+    record_init(&h->out);
+    h->p = payload_make('Q', (const char *const[]){"SELECT x FROM t LIMIT 1", sql[1]}, 2);
+    struct db_query q = {.payload = slice_of(h->p.bytes, h->p.len),
+                         .transaction = true,
+                         .sink = &h->out.sink,
+                         .pause = pause_always};
+    on_reset(&h->out.sink);
+    assert_int_equal(db_query_begin(h->reader, &q, &why), DB_MORE);
+    h->open = true;
+    h->index = node.next;
+}
+
+static void held_end(struct held *h)
+{
+    int rc;
+
+    if (!h->open)
+        return;
+    while ((rc = db_query_resume(h->reader, &why)) == DB_MORE)
+        continue;
+    assert_int_equal(rc, 0);
+    if (!strstr(h->out.text, h->expected))
+        fail_msg("a query begun at %llu, until %llu: %s, not %s", (unsigned long long)h->index,
+                 (unsigned long long)node.next, h->out.text, h->expected);
+    record_fini(&h->out);
+    free(h->p.bytes);
+    h->open = false;
+}
+
+/* ---- claims --------------------------------------------------------------------------------------------- */
+
+static void some_entry(struct prng *p)
+{
+    static const char *const sql[] = {
+        "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40) "
+        "SELECT hex(randomblob(300)) FROM n",
+        "UPDATE t SET y=hex(randomblob(100+x%200)) WHERE x%7=3",
+        "UPDATE t SET y=hex(randomblob(20)) WHERE x=(SELECT max(x) FROM t)",
+        "UPDATE t SET y=hex(randomblob(20)) WHERE x=1",
+        "DELETE FROM t WHERE x%3=1 AND x>9",
+        "DELETE FROM t WHERE x>(SELECT max(x)/2+9 FROM t)",
+        "VACUUM",
+    };
+    uint64_t draw = prng_below(p, 15);
+
+    apply(&node, 'e', sql[draw < 6 ? draw : draw < 14 ? draw % 4 : 6]);
+}
+
+static void test_the_main_file_is_the_moment_of_the_cut(void **state)
+{
+    (void)state;
+    struct held held[READERS] = {0};
+    struct db_cut *cut = NULL;
+    bool sealed = false;
+    uint32_t cuts = 0, busy = 0, opened = 0, again = 0;
+    struct prng p;
+
+    prng_init(&p, 5);
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    apply(&node, 'e', "INSERT INTO t(y) VALUES('a'),('b')");
+    for (uint32_t step = 0; step < 3000; step++) {
+        uint64_t draw = prng_below(&p, 100);
+        struct held *h = &held[prng_below(&p, READERS)];
+        if (draw < 55) {
+            some_entry(&p);
+        } else if (draw < 65) {
+            if (!h->open)
+                held_begin(h);
+        } else if (draw < 85) {
+            held_end(h);
+        } else if (!cut) {
+            int rc = db_cut_begin(node.db, &cut, &why);
+            assert_true(rc == 0 ||
+                        rc == ERR_BUSY); /* all of SQLite's places for readers are taken */
+            again += rc == ERR_BUSY;
+        } else if (!sealed) {
+            keep(cut);
+            sealed = true;
+        } else {
+            int rc = db_cut_copy(cut);
+            assert_true(rc == 0 || rc == ERR_BUSY);
+            busy += rc == ERR_BUSY;
+            if (rc == 0) {
+                db_cut_end(cut, true);
+                cut = NULL;
+                sealed = false;
+                cuts++;
+                some_entry(&p);
+                bring();
+                expect_the_file_is_the_moment();
+            }
+        }
+        if (!cut && cuts && draw % 10 == 7) { /* anew from what the file holds */
+            for (unsigned i = 0; i < READERS; i++) {
+                held_end(&held[i]);
+                if (held[i].reader)
+                    db_reader_close(held[i].reader);
+                held[i].reader = NULL;
+            }
+            open_in_place();
+            assert_int_equal(db_integrity_check(node.db, &why), 0);
+            opened++;
+        }
+    }
+    for (unsigned i = 0; i < READERS; i++) {
+        held_end(&held[i]);
+        if (held[i].reader)
+            db_reader_close(held[i].reader);
+    }
+    if (cut)
+        db_cut_end(cut, false);
+    print_message("%u cuts, %u times held back, %u without a place, opened %u times\n", cuts, busy,
+                  again, opened);
+    assert_true(cuts > 50 && busy > 20 && opened > 5);
+}
+
+static void test_a_page_changed_again_behind_the_cut_is_brought(void **state)
+{
+    (void)state;
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    apply(&node, 'e', "INSERT INTO t(y) VALUES('before')");
+    struct db_cut *c = cut_begin();
+    keep(c);
+    apply(&node, 'e', "UPDATE t SET y='behind'"); /* the same page: SQLite passes over it */
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    bring();
+    expect_the_file_is_the_moment();
+    struct db_reader *r;
+    struct record out;
+    record_init(&out);
+    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+    assert_non_null(strstr(query(r, &out, 'q', "SELECT y FROM t"), "row behind"));
+    db_reader_close(r);
+    open_in_place();
+    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+    assert_non_null(strstr(query(r, &out, 'q', "SELECT y FROM t"), "row before"));
+    db_reader_close(r);
+    record_fini(&out);
+}
+
+static void test_an_older_reader_holds_the_file_back(void **state)
+{
+    (void)state;
+    struct held h = {0};
+
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    apply(&node, 'e', "INSERT INTO t(y) VALUES('a')");
+    held_begin(&h);
+    apply(&node, 'e', "UPDATE t SET y='b'");
+    struct db_cut *c = cut_begin();
+    keep(c);
+    assert_int_equal(db_cut_copy(c), ERR_BUSY);
+    held_end(&h);
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    db_reader_close(h.reader);
+    bring();
+    expect_the_file_is_the_moment();
+}
+
+static void test_a_damaged_page_is_refused_where_it_is_read(void **state)
+{
+    (void)state;
+    struct db_reader *r;
+    struct record out;
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    apply(
+        &node, 'e',
+        "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<99)"
+        " SELECT hex(zeroblob(500)) FROM n");
+    cut_whole();
+    db_close(node.db);
+    node.db = NULL;
+    assert_int_equal(env_dir_sync(node.env, "n"), 0);
+    assert_int_equal(sim_disk_flip(node.disk, "n/db.sqlite", 20 * 4096 + 1000, 3), 0);
+    open_in_place(); /* it is not looked at */
+    record_init(&out);
+    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+    assert_non_null(strstr(query(r, &out, 'q', "SELECT count(*) FROM t WHERE x<9"), "row 8"));
+    const char *const sql[] = {"SELECT sum(length(y)) FROM t"};
+    struct payload p = payload_make('q', sql, 1);
+    struct db_query q = {.payload = slice_of(p.bytes, p.len), .sink = &out.sink};
+    assert_int_equal(db_query(r, &q, &why), ERR_CORRUPT);
+    assert_int_equal(db_query(r, &q, &why), ERR_CORRUPT); /* and again */
+    free(p.bytes);
+    db_reader_close(r);
+    record_fini(&out);
+}
+
+static void test_a_file_that_is_too_short_is_refused(void **state)
+{
+    (void)state;
+    struct db_source source = {.page = kept_page, .main_sums = kept.sums};
+    struct env_file *f;
+
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    cut_whole();
+    db_close(node.db);
+    node.db = NULL;
+    assert_int_equal(env_file_open(node.env, "n/db.sqlite", 0, &f), 0);
+    assert_int_equal(env_file_truncate(f, 4096), 0);
+    env_file_close(f);
+    source.moment = kept.moment;
+    assert_int_equal(db_open(node.env, &node.config, &source, &node.db, &why), ERR_CORRUPT);
+    assert_null(node.db);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_the_main_file_is_the_moment_of_the_cut, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_page_changed_again_behind_the_cut_is_brought, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_an_older_reader_holds_the_file_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_damaged_page_is_refused_where_it_is_read, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_a_file_that_is_too_short_is_refused, setup, teardown),
+    };
+    library_once();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
