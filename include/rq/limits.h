@@ -26,6 +26,9 @@ enum {
      * first, all of them within the second. Beyond: the connection ends. */
     LIMIT_PARTS_STALL_MS = 60 * 1000,
     LIMIT_PARTS_TOTAL_MS = 15 * 60 * 1000,
+    /* A read that is older than a snapshot holds it back where the database lives in its file (-on-disk); after
+     * this long it ends with an error. */
+    LIMIT_READ_HOLDS_CUT_MS = 20 * 1000,
     /* A header must be complete after this long, a body must not pause longer, and a connection not be
      * without a request, nor its client take nothing of its answers, longer: then it is closed. */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,

@@ -12,7 +12,7 @@
  * given up: nothing changed, and it is tried again when as many entries have come once more. */
 #include "node_int.h"
 
-enum { CUT_PIECE_BYTES = 4 * 1024 * 1024, COPY_AGAIN_MS = 20 };
+enum { CUT_PIECE_BYTES = 4 * 1024 * 1024, AGAIN_MS = 20 };
 
 static struct node_cut *cut_of(struct node_image_task *t)
 {
@@ -183,6 +183,27 @@ static void copy_run(struct node_image_task *t)
                       err_text_of(t->rc));
 }
 
+/* Somebody reads an older state. Ours are given a while, and told; another process we only wait for. */
+static void held_back(struct node_cut *c)
+{
+    struct node *n = c->task.node;
+    uint64_t now_ns = env_now_ns(n->env);
+
+    if (c->held_back_ns == 0)
+        c->held_back_ns = now_ns;
+    if (now_ns - c->held_back_ns >= LIMIT_READ_HOLDS_CUT_MS * ENV_MS_NS) {
+        uint32_t ended = node_read_cancel_older(
+            n, c->begun_ns, "the query was ended: it held back a snapshot for too long");
+        if (ended)
+            env_log(n->env, "snapshot", "ended %u queries that held it back for %u s", ended,
+                    LIMIT_READ_HOLDS_CUT_MS / 1000);
+        else if (!c->held_back_told)
+            env_log(n->env, "snapshot", "waits: a process reads an old state of %s", n->db_path);
+        c->held_back_told = true;
+    }
+    env_timer_arm(&c->again, AGAIN_MS * ENV_MS_NS);
+}
+
 static void copied(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
@@ -190,22 +211,14 @@ static void copied(struct node_image_task *t)
 
     if (n->phase != NODE_OPEN) {
         cut_over(c); /* the next start completes it */
-        return;
-    }
-    if (t->rc && t->rc != ERR_BUSY)
+    } else if (t->rc == ERR_BUSY) {
+        held_back(c);
+    } else if (t->rc) { /* no space, no memory: there may be, later */
         env_log(n->env, "snapshot", "%s", t->why.text);
-    if (t->rc)
-        env_timer_arm(&c->copy_again, COPY_AGAIN_MS * ENV_MS_NS);
-    else
+        env_timer_arm(&c->again, ENV_S_NS);
+    } else {
         node_image_submit(n, t, ENV_LANE_APPLY, end_run, end_done);
-}
-
-static void copy_again(struct env_timer *timer)
-{
-    struct node_cut *c = timer->ctx;
-
-    if (c->task.node->phase == NODE_OPEN)
-        node_image_submit(c->task.node, &c->task, ENV_LANE_READ, copy_run, copied);
+    }
 }
 
 static void written(struct node_image_task *t)
@@ -247,6 +260,13 @@ static void begun(struct node_image_task *t)
     struct node *n = t->node;
 
     c->sealed = c->applied = c->idle = false;
+    c->begun_ns = env_now_ns(n->env);
+    c->held_back_ns = 0;
+    c->held_back_told = false;
+    if (t->rc == ERR_BUSY && n->phase == NODE_OPEN) { /* readers have all of SQLite's places */
+        env_timer_arm(&c->again, AGAIN_MS * ENV_MS_NS);
+        return;
+    }
     if (t->rc) {
         cut_failed(c);
         cut_over(c);
@@ -269,6 +289,19 @@ static void begin(struct node_cut *c)
     c->active = true;
     c->asked_begun = c->asked != NULL;
     node_image_submit(c->task.node, &c->task, ENV_LANE_APPLY, begin_run, begun);
+}
+
+static void again(struct env_timer *timer)
+{
+    struct node_cut *c = timer->ctx;
+    struct node *n = c->task.node;
+
+    if (n->phase != NODE_OPEN)
+        return;
+    if (c->sealed)
+        node_image_submit(n, &c->task, ENV_LANE_READ, copy_run, copied);
+    else
+        node_image_submit(n, &c->task, ENV_LANE_APPLY, begin_run, begun);
 }
 
 int node_snapshot(struct node *n, uint64_t trailing,
@@ -294,7 +327,7 @@ int node_snapshot(struct node *n, uint64_t trailing,
 void node_cut_cancel(struct node *n)
 {
     env_timer_disarm(&n->cut.retry);
-    env_timer_disarm(&n->cut.copy_again);
+    env_timer_disarm(&n->cut.again);
     asked_answer(&n->cut, ERR_CANCELED, "the node is stopping");
 }
 
@@ -308,5 +341,5 @@ void node_cut_init(struct node *n)
 {
     n->cut.task.node = n;
     env_timer_init(&n->cut.retry, n->env, apply_again, &n->cut);
-    env_timer_init(&n->cut.copy_again, n->env, copy_again, &n->cut);
+    env_timer_init(&n->cut.again, n->env, again, &n->cut);
 }

@@ -198,6 +198,7 @@ struct node_wait {
     /* stamps, 0: not yet */
     uint64_t submitted_ns, proposed_ns, committed_ns, forwarded_ns;
     uint64_t queued_ns;            /* waits for a read connection since */
+    uint64_t read_began_ns;        /* has one since */
     uint64_t run_began_ns, run_ns; /* READ jobs': the first began, how long they took together */
     uint64_t confirm_ns;           /* waits for the word of raft since */
 
@@ -364,7 +365,10 @@ struct node_cut {
     bool idle; /* there was nothing that the image does not hold */
     struct db_cut *cut;   /* the moment held; NULL: none */
     uint64_t index, term; /* of the last one begun */
-    struct env_timer retry, copy_again;
+    struct env_timer retry, again; /* apply; begin or copy */
+    uint64_t begun_ns;             /* the moment was held */
+    uint64_t held_back_ns;         /* by readers, since; 0: it is not */
+    bool held_back_told;
     /* POST /snapshot: who waits for one that is begun after the question */
     void (*asked)(void *ctx, int rc, const char *why); /* NULL: nobody */
     void *asked_ctx;
@@ -736,6 +740,8 @@ void node_read_start(struct node_wait *w, bool classify); /* queue for a read co
 void node_read_kick(struct node *n);
 void node_read_pulled(struct node_wait *w); /* PARKED: queue for the next part */
 void node_read_end(struct node_wait *w);    /* give the query up, then free */
+/* Fail the queries that began before; how many. */
+uint32_t node_read_cancel_older(struct node *n, uint64_t than_ns, const char *why);
 /* node_upload.c */
 void node_upload_stop(struct node *n);  /* on the way down */
 void node_upload_sweep(struct node *n); /* run(): what a crash left */

@@ -241,6 +241,7 @@ void node_read_kick(struct node *n)
         bool begins = !w->reader;
         if (begins) {
             w->reader = reader_take(n);
+            w->read_began_ns = env_now_ns(n->env);
             w->deadline_ns = w->db_timeout_ns ? env_now_ns(n->env) + w->db_timeout_ns : 0;
         }
         if (w->queued_ns) {
@@ -255,6 +256,21 @@ void node_read_kick(struct node *n)
         w->job.done = read_done;
         env_job_submit(n->env, ENV_LANE_READ, &w->job);
     }
+}
+
+uint32_t node_read_cancel_older(struct node *n, uint64_t than_ns, const char *why)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < n->waits.cap; i++) {
+        struct node_wait *w = n->waits.slots[i];
+        if (!w || w->state == WAIT_FREE || !w->reader || w->forgotten || w->replying ||
+            w->read_began_ns >= than_ns)
+            continue;
+        node_wait_fail(w, ERR_CANCELED, why);
+        count++;
+    }
+    return count;
 }
 
 static void read_enqueue(struct node_wait *w)

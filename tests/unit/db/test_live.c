@@ -323,6 +323,34 @@ static void test_an_older_reader_holds_the_file_back(void **state)
     expect_the_file_is_the_moment();
 }
 
+/* SQLite has four places for readers of the WAL: who shares one sees no older state than its own, but a checkpoint
+ * would stop before it. */
+static void test_a_cut_without_a_place_of_its_own_is_refused(void **state)
+{
+    (void)state;
+    struct held h[4] = {0};
+    struct db_cut *c = NULL;
+
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    for (unsigned i = 0; i < 4; i++) {
+        apply(&node, 'e', "INSERT INTO t(y) VALUES('a')");
+        held_begin(&h[i]);
+    }
+    apply(&node, 'e', "INSERT INTO t(y) VALUES('a')");
+    assert_int_equal(db_cut_begin(node.db, &c, &why), ERR_BUSY);
+    held_end(&h[0]);
+    c = cut_begin();
+    keep(c);
+    for (unsigned i = 1; i < 4; i++)
+        held_end(&h[i]);
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    for (unsigned i = 0; i < 4; i++)
+        db_reader_close(h[i].reader);
+    bring();
+    expect_the_file_is_the_moment();
+}
+
 static void test_a_damaged_page_is_refused_where_it_is_read(void **state)
 {
     (void)state;
@@ -378,6 +406,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_a_page_changed_again_behind_the_cut_is_brought, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_an_older_reader_holds_the_file_back, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_cut_without_a_place_of_its_own_is_refused, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_page_is_refused_where_it_is_read, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_too_short_is_refused, setup, teardown),
