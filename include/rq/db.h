@@ -20,6 +20,7 @@ struct db_config {
     bool on_disk;      /* false: pages and WAL live in memory */
     bool live;         /* with on_disk: whoever cuts (db_cut) brings the main file up to date, by db_cut_copy, and
                           nothing else does. The keys live in memory */
+    bool shared;       /* with live: other processes may read the file with SQLite. Not in the simulator */
     bool foreign_keys; /* -fk */
     uint32_t statement_cache;   /* statements kept per connection; 0: none */
     uint32_t batch_max;         /* entries in one SQLite transaction, >= 1 */
@@ -99,7 +100,8 @@ struct db_source {
 
 /* Open the database as source has it; source NULL: an EMPTY one. Whatever a file at path or beside it held is
  * removed first: no index is taken from anywhere but the source and the log (architecture §6).
- * run() of APPLY. 0; ERR_IO, ERR_NOSPC, ERR_NOMEM; ERR_CORRUPT: the state is not one; source->page's own. */
+ * run() of APPLY. 0; ERR_IO, ERR_NOSPC, ERR_NOMEM; ERR_CORRUPT: the state is not one; source->page's own; ERR_BUSY:
+ * shared, and somebody else has it open. */
 int db_open(struct env *e, const struct db_config *config, const struct db_source *source, struct db **out,
             struct err_text *why) MUST_USE;
 /* All readers must be closed. run() of APPLY. */

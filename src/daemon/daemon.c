@@ -309,6 +309,7 @@ static void daemon_open_node(struct daemon *d)
         .join_password = d->secrets.join_password,
         .db = {.path = f->on_disk_path[0] != '\0' ? f->on_disk_path : NULL,
                .on_disk = f->on_disk,
+               .shared = true, /* where the node's database lives at the usual place */
                .foreign_keys = f->fk,
                .statement_cache = STATEMENT_CACHE,
                .batch_max = BATCH_MAX,

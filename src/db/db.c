@@ -28,6 +28,8 @@ static int remove_old(const struct db_files *f, bool keep, struct err_text *why)
     if (!f->on_disk)
         return 0;
     int rc = keep ? 0 : remove_file(f, "", why);
+    if (f->shared.on && rc == 0) /* the others when nobody has them */
+        return remove_file(f, "-journal", why);
     if (rc == 0)
         rc = remove_file(f, "-wal", why);
     if (rc == 0)
@@ -99,6 +101,8 @@ static int files_init(struct db_files *f, const struct db *d, const char *suffix
 
 static void files_fini(struct db_files *f)
 {
+    if (f->shared.on)
+        db_shared_close(f);
     for (int i = 0; i < DB_SLOT_COUNT; i++)
         db_store_drop(&f->stores[i]);
     db_shm_free(f);
@@ -131,6 +135,7 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
     if (rc == 0)
         rc = files_init(&d->staged, d, "-load", why);
     d->files.live.on = d->config.live;
+    d->files.shared.on = d->config.shared;
     d->keys.files.on_disk = d->config.on_disk && !d->config.live;
     d->config.path = d->files.path;
     return rc;
@@ -147,10 +152,13 @@ int db_open(struct env *e, const struct db_config *config, const struct db_sourc
     list_init(&d->stmts.lru);
     db_now_entry(0, 0, 0);
     int rc = db_init(d, e, config, why);
+    bool in_place = source && source->main_sums;
     if (rc == 0)
-        rc = remove_old(&d->files, source && source->main_sums, why);
+        rc = remove_old(&d->files, in_place, why);
     if (rc == 0)
         rc = remove_old(&d->keys.files, false, why);
+    if (rc == 0 && config->shared)
+        rc = db_shared_open(&d->files, !in_place, why);
     if (rc == 0 && source)
         rc = db_source_fill(d, source);
     if (rc == 0)

@@ -80,7 +80,7 @@ static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *
 int db_conn_open(struct db_files *files, const struct db_config *config, const int64_t *total_shift,
                  sqlite3 **out, struct err_text *why)
 {
-    bool writer = total_shift != NULL, fresh = !files->stores[DB_SLOT_MAIN].exists;
+    bool writer = total_shift != NULL, fresh = files->stores[DB_SLOT_MAIN].size == 0;
     int flags = SQLITE_OPEN_NOMUTEX |
                 (writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY);
 

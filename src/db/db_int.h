@@ -2,8 +2,9 @@
  *
  *   db_library.c  once per process: allocator, two VFSes, identity
  *   db_dirty.c    which pages changed
+ *   db_shared.c   files that other processes read too: SQLite's own VFS, and locks towards the system
  *   db_live.c     the main file of a live database: what was verified, what a checkpoint wrote
- *   db_store.c    bytes of one file: memory or env file           ┐
+ *   db_store.c    bytes of one file: memory, env file, or shared  ┐
  *   db_shm.c      WAL index and locks between our connections      ├ what SQLite stands on
  *   db_vfs.c      sqlite3_vfs and sqlite3_io_methods over both    ┘
  *   db_entry.c    time and chance of a statement, machine failures (one thread-local struct)
@@ -46,11 +47,12 @@ struct db_store {
     /* in memory */
     uint8_t **chunks;
     size_t chunk_count, chunk_cap;
-    /* on disk */
+    /* on disk: one of them */
     struct env_file *file;
     /* somebody else's bytes: only read, and all there */
     int (*read)(void *ctx, void *dst, size_t len, uint64_t offset);
     void *read_ctx;
+    sqlite3_file *os; /* db_shared.c */
 };
 int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got);
 int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t offset);
@@ -85,10 +87,19 @@ struct db_live {
 enum db_slot { DB_SLOT_MAIN, DB_SLOT_WAL, DB_SLOT_JOURNAL, DB_SLOT_COUNT };
 enum { DB_SHM_REGIONS_MAX = 1024, DB_SHM_LOCKS = 8 };
 
+enum db_held { DB_HELD_NOT, DB_HELD_SHARED, DB_HELD_EXCLUSIVE };
+struct db_shared { /* what we are towards other processes */
+    bool on;
+    sqlite3_vfs *vfs;
+    const char *name;                /* SQLite's way of writing it */
+    enum db_held held[DB_SHM_LOCKS]; /* of the WAL index */
+};
+
 struct db_files {
     struct env *env;
     bool on_disk;
     bool shrinks; /* pages that are free at the end of a commit are given back */
+    struct db_shared shared;
     char path[DB_PATH_MAX];
     sqlite3_mutex *mutex; /* guards all below; a no-op in single-thread mode */
     struct db_store stores[DB_SLOT_COUNT];
@@ -117,6 +128,21 @@ struct db_file {
     int lock;            /* SQLITE_LOCK_* held on the main file */
     uint16_t shm_shared_mask, shm_exclusive_mask;
 };
+
+/* db_shared.c. The files' mutex is held in all but open and close. Those of locks and the map: SQLite's codes. */
+int db_shared_open(struct db_files *f, bool create, struct err_text *why); /* ERR_BUSY: in use */
+void db_shared_close(struct db_files *f);
+int db_shared_file_open(struct db_files *f, struct db_store *store, bool create);
+int db_shared_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got);
+int db_shared_write(struct db_store *s, const void *src, size_t len, uint64_t offset);
+int db_shared_truncate(struct db_store *s, uint64_t size);
+int db_shared_sync(struct db_store *s);
+void db_shared_file_close(struct db_store *s);
+int db_shared_lock(struct db_files *f, uint16_t mask, bool exclusive);
+void db_shared_unlock(struct db_files *f, uint16_t mask,
+                      bool exclusive); /* none of ours has it now */
+int db_shared_map(struct db_files *f, int region, int bytes, bool extend, void volatile **out);
+void db_shared_barrier(struct db_files *f);
 
 int db_shm_map(sqlite3_file *f, int region, int bytes, int extend, void volatile **out);
 int db_shm_lock(sqlite3_file *f, int offset, int n, int flags);

@@ -36,12 +36,13 @@ int db_live_adopt(struct db_files *files, uint32_t page_bytes, uint32_t page_cou
 {
     struct db_store *store = &files->stores[DB_SLOT_MAIN];
 
-    ASSERT(files->live.on && !store->exists && page_count > 0);
-    int rc = env_file_open(files->env, files->path, 0, &store->file);
+    ASSERT(files->live.on && store->exists == files->shared.on && page_count > 0);
+    int rc = store->os ? 0 : env_file_open(files->env, files->path, 0, &store->file);
     if (rc)
         return rc == ERR_NOT_FOUND ? ERR_CORRUPT : rc;
     store->exists = true;
-    rc = env_file_size(store->file, &store->size);
+    if (store->file)
+        rc = env_file_size(store->file, &store->size);
     if (rc == 0 && store->size < (uint64_t)page_bytes * page_count)
         rc = ERR_CORRUPT;
     files->live.page_bytes = page_bytes;
@@ -179,5 +180,7 @@ int db_main_settle(struct db *d, uint64_t size)
     sqlite3_mutex_enter(d->files.mutex);
     int rc = store->size < size ? db_store_truncate(store, size) : 0;
     sqlite3_mutex_leave(d->files.mutex);
-    return rc ? rc : env_file_sync(store->file);
+    if (rc)
+        return rc;
+    return store->os ? db_shared_sync(store) : env_file_sync(store->file);
 }

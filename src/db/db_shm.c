@@ -17,7 +17,12 @@ int db_shm_map(sqlite3_file *f, int region, int bytes, int extend, void volatile
     if (region < 0 || region >= DB_SHM_REGIONS_MAX)
         return SQLITE_IOERR_SHMMAP;
     sqlite3_mutex_enter(s->mutex);
-    if (!s->shm[region] && extend) {
+    if (!s->shm[region] && s->shared.on) {
+        void volatile *at = NULL;
+        rc = db_shared_map(s, region, bytes, extend != 0, &at);
+        s->shm[region] = (uint8_t *)(uintptr_t)at;
+        s->shm_region_bytes = (uint32_t)bytes;
+    } else if (!s->shm[region] && extend) {
         s->shm_region_bytes = (uint32_t)bytes;
         s->shm[region] = mem_zalloc((size_t)bytes);
         if (!s->shm[region])
@@ -39,10 +44,14 @@ static int shm_unlock(struct db_file *f, uint16_t mask, int flags)
         if ((flags & SQLITE_SHM_SHARED) && (f->shm_shared_mask & bit)) {
             s->shm_shared[i]--;
             f->shm_shared_mask = (uint16_t)(f->shm_shared_mask & ~bit);
+            if (s->shared.on && s->shm_shared[i] == 0)
+                db_shared_unlock(s, bit, false);
         }
         if ((flags & SQLITE_SHM_EXCLUSIVE) && s->shm_exclusive[i] == f) {
             s->shm_exclusive[i] = NULL;
             f->shm_exclusive_mask = (uint16_t)(f->shm_exclusive_mask & ~bit);
+            if (s->shared.on)
+                db_shared_unlock(s, bit, true);
         }
     }
     return SQLITE_OK;
@@ -55,14 +64,15 @@ static int shm_lock_shared(struct db_file *f, uint16_t mask)
     for (int i = 0; i < DB_SHM_LOCKS; i++)
         if ((mask & (1U << i)) && s->shm_exclusive[i] && s->shm_exclusive[i] != f)
             return SQLITE_BUSY;
-    for (int i = 0; i < DB_SHM_LOCKS; i++) {
+    int rc = s->shared.on ? db_shared_lock(s, mask, false) : SQLITE_OK;
+    for (int i = 0; rc == SQLITE_OK && i < DB_SHM_LOCKS; i++) {
         uint16_t bit = (uint16_t)(1U << i);
         if ((mask & bit) && !(f->shm_shared_mask & bit)) {
             s->shm_shared[i]++;
             f->shm_shared_mask |= bit;
         }
     }
-    return SQLITE_OK;
+    return rc;
 }
 
 static int shm_lock_exclusive(struct db_file *f, uint16_t mask)
@@ -76,13 +86,14 @@ static int shm_lock_exclusive(struct db_file *f, uint16_t mask)
         if ((s->shm_exclusive[i] && s->shm_exclusive[i] != f) || s->shm_shared[i] > own)
             return SQLITE_BUSY;
     }
-    for (int i = 0; i < DB_SHM_LOCKS; i++) {
+    int rc = s->shared.on ? db_shared_lock(s, mask, true) : SQLITE_OK;
+    for (int i = 0; rc == SQLITE_OK && i < DB_SHM_LOCKS; i++) {
         if (mask & (1U << i)) {
             s->shm_exclusive[i] = f;
             f->shm_exclusive_mask |= (uint16_t)(1U << i);
         }
     }
-    return SQLITE_OK;
+    return rc;
 }
 
 int db_shm_lock(sqlite3_file *file, int offset, int n, int flags)
@@ -108,6 +119,8 @@ void db_shm_barrier(sqlite3_file *file)
     struct db_file *f = self(file);
     /* Entering and leaving a mutex orders memory; nothing else is needed of a barrier here. */
     sqlite3_mutex_enter(f->files->mutex);
+    if (f->files->shared.on)
+        db_shared_barrier(f->files);
     sqlite3_mutex_leave(f->files->mutex);
 }
 

@@ -1,4 +1,5 @@
-/* db_store.c — the bytes of one file of SQLite's: in memory as chunks that never move, or an env file.
+/* db_store.c — the bytes of one file of SQLite's: in memory as chunks that never move, an env file, or one that
+ * other processes read too.
  * The caller holds the files' mutex. */
 #include "db_int.h"
 
@@ -47,6 +48,8 @@ int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, si
     }
     if (s->file)
         return env_file_read(s->file, dst, len, offset, got);
+    if (s->os)
+        return db_shared_read(s, dst, len, offset, got);
     if (offset >= s->size)
         return 0;
     *got = s->size - offset < len ? (size_t)(s->size - offset) : len;
@@ -61,11 +64,13 @@ int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t off
     ASSERT(!s->read);
     if (s->file)
         rc = env_file_write(s->file, src, len, offset);
+    else if (s->os)
+        rc = db_shared_write(s, src, len, offset);
     else
         rc = store_reserve(s, offset + len);
     if (rc)
         return rc;
-    if (!s->file)
+    if (!s->file && !s->os)
         store_copy(s, (uint8_t *)(uintptr_t)src, len, offset, false);
     if (offset + len > s->size)
         s->size = offset + len;
@@ -74,8 +79,8 @@ int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t off
 
 int db_store_truncate(struct db_store *s, uint64_t size)
 {
-    if (s->file) {
-        int rc = env_file_truncate(s->file, size);
+    if (s->file || s->os) {
+        int rc = s->file ? env_file_truncate(s->file, size) : db_shared_truncate(s, size);
         if (rc == 0)
             s->size = size;
         return rc;
@@ -102,6 +107,8 @@ void db_store_drop(struct db_store *s)
 {
     if (s->file)
         env_file_close(s->file);
+    if (s->os)
+        db_shared_file_close(s);
     for (size_t i = 0; i < s->chunk_count; i++)
         mem_free(s->chunks[i]);
     mem_free(s->chunks);

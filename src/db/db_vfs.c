@@ -224,7 +224,9 @@ static int store_open(struct db_files *s, struct db_store *store, const char *na
 
     sqlite3_mutex_enter(s->mutex);
     bool on_disk = s->on_disk && store != &s->stores[DB_SLOT_JOURNAL];
-    if (!store->exists && on_disk)
+    if (!store->exists && on_disk && s->shared.on)
+        rc = db_shared_file_open(s, store, true);
+    else if (!store->exists && on_disk)
         rc = env_file_open(s->env, name, ENV_FILE_CREATE, &store->file);
     if (rc == 0)
         store->exists = true;
@@ -267,7 +269,7 @@ static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
     if (!store || !store->exists)
         return SQLITE_IOERR_DELETE_NOENT;
     sqlite3_mutex_enter(s->mutex);
-    bool on_disk = store->file != NULL;
+    bool on_disk = store->file || store->os;
     db_store_drop(store);
     sqlite3_mutex_leave(s->mutex);
     int rc = on_disk ? env_file_remove(s->env, name) : 0;

@@ -164,6 +164,7 @@ static int open_from(struct node *n, struct err_text *why)
 
     config.path = n->db_path;
     config.live = n->live;
+    config.shared = n->live && n->config.db.shared;
     if (n->live)
         source.main_sums = image_sums(n->image.image, IMAGE_MAIN);
     if (m->index == 0)
