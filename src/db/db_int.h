@@ -53,6 +53,7 @@ struct db_store {
     int (*read)(void *ctx, void *dst, size_t len, uint64_t offset);
     void *read_ctx;
     sqlite3_file *os; /* db_shared.c */
+    bool is_wal;
 };
 int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got);
 int db_store_write(struct db_store *s, const void *src, size_t len, uint64_t offset);

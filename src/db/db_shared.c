@@ -11,6 +11,10 @@
  * kept SHARED once we had them, so that a read costs no system call; the last is given back, so that others always
  * find one whose mark they can set. An exclusive lock on a place is asked of the system, where strangers may be.
  *
+ * The WAL's header is written as zeros. Who reads beside us goes by the WAL index and never looks at it; but who
+ * comes after a crash would recover the WAL by it, and bring into the main file what the image does not hold. So he
+ * finds an empty WAL, and the database as of the last snapshot.
+ *
  * POSIX locks belong to the process and vanish when it closes any descriptor of the file: nobody in this process
  * may open these files otherwise while they are open here. Not run by the simulator; tests/integration/strangers.py. */
 #include "db_int.h"
@@ -20,6 +24,7 @@ enum {
     LOCK_RECOVER = 2, /* then the readers' places */
     LOCK_LAST = DB_SHM_LOCKS - 1,
     SHM_REGION_BYTES = 32768,
+    WAL_HEADER_BYTES = 32, /* https://sqlite.org/fileformat2.html §4.1 */
     TRIES = 50,
     TRY_AGAIN_US = 100 * 1000,
 };
@@ -71,6 +76,7 @@ int db_shared_file_open(struct db_files *f, struct db_store *store, bool create)
         return error_of(rc);
     }
     store->os = os;
+    store->is_wal = !is_main;
     store->exists = true;
     store->size = (uint64_t)size;
     return 0;
@@ -85,6 +91,10 @@ int db_shared_read(struct db_store *s, void *dst, size_t len, uint64_t offset, s
 
 int db_shared_write(struct db_store *s, const void *src, size_t len, uint64_t offset)
 {
+    static const uint8_t no_header[WAL_HEADER_BYTES];
+
+    if (s->is_wal && offset == 0 && len == sizeof(no_header))
+        src = no_header;
     return error_of(s->os->pMethods->xWrite(s->os, src, (int)len, (sqlite3_int64)offset));
 }
 
@@ -266,8 +276,8 @@ int db_shared_open(struct db_files *f, bool create, struct err_text *why)
               : 0;
 }
 
-/* The WAL holds what the image does not: whoever opens the file next must not find it. Who still reads keeps
- * his descriptors, and finds the WAL cut off: he fails, and brings nothing into the main file. */
+/* Who still reads keeps his descriptors, and finds the WAL cut off: he fails, and when he closes brings nothing into
+ * the main file. */
 void db_shared_close(struct db_files *f)
 {
     struct db_store *wal = &f->stores[DB_SLOT_WAL];

@@ -105,6 +105,28 @@ static int records_settle(struct image *im, const struct image_records *found)
     return rc ? rc : image_record_write(im, 1);
 }
 
+/* Something, or somebody, was at the live file: a power cut, a copy put back, a stranger after a crash. Its pages
+ * tell. Nothing is repaired here: what he did may be all that is left of something. */
+static int main_trust(struct image *im, struct err_text *why)
+{
+    struct err_text page;
+
+    if (!im->live || im->now.number == 0 || image_main_is_known(im))
+        return 0;
+    int rc = image_pages_verify(im, IMAGE_MAIN, &page);
+    if (rc)
+        return err_set(
+            why, rc,
+            "%.300s: the file is not as this node left it, another program may have changed "
+            "it. Put it back as it was; or empty the data directory and join the cluster "
+            "again, which then sends everything",
+            page.text);
+    rc = image_main_look(im, true);
+    for (unsigned i = 0; rc == 0 && i < 2; i++)
+        rc = image_record_write(im, i);
+    return rc;
+}
+
 static int image_recover(struct image *im, struct image_records *found, struct err_text *why)
 {
     int rc = record_choose(im, found, why);
@@ -123,7 +145,7 @@ static int image_recover(struct image *im, struct image_records *found, struct e
         return err_set(why, rc, "%s: cannot be recovered: %s", im->dir, err_text_of(rc));
     for (unsigned i = 0; rc == 0 && im->now.number && i < IMAGE_SET_COUNT; i++)
         rc = image_sums_load(im, (enum image_set)i, why);
-    return rc;
+    return rc ? rc : main_trust(im, why);
 }
 
 /* The database opens its file now, not we. */

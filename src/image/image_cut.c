@@ -316,7 +316,10 @@ static int cut_finish(struct image *im)
     c->state = NULL;
     image_cut_fini(im);
     image_sends_resized(im);
-    rc = image_record_write(im, 0);
+    rc = image_main_look(im,
+                         im->database.read != NULL); /* redone at open: it was out of our hands */
+    if (rc == 0)
+        rc = image_record_write(im, 0);
     if (rc == 0)
         rc = image_record_write(im, 1);
     if (rc == 0)

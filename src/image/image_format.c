@@ -32,6 +32,11 @@ void image_head_put(uint8_t out[IMAGE_SECTOR], enum image_head_kind kind, struct
     }
     put_u32(out + 72, (uint32_t)m->state.len);
     put_u32(out + 76, h->state_crc);
+    if (kind == IMAGE_HEAD_RECORD) {
+        put_u64(out + 80, h->main.size);
+        put_u64(out + 88, h->main.inode);
+        put_u64(out + 96, (uint64_t)h->main.changed_ns);
+    }
     h->crc = head_crc(out);
     put_u32(out + 12, h->crc);
 }
@@ -48,6 +53,9 @@ int image_head_get(const uint8_t in[IMAGE_SECTOR], enum image_head_kind kind, st
         .nonce = get_u64(in + 32),
         .moment = {.index = get_u64(in + 40), .term = get_u64(in + 48)},
         .state_crc = get_u32(in + 76),
+        .main = {.size = get_u64(in + 80),
+                 .inode = get_u64(in + 88),
+                 .changed_ns = (int64_t)get_u64(in + 96)},
         .crc = get_u32(in + 12),
     };
     for (int i = 0; i < IMAGE_SET_COUNT; i++) {

@@ -12,9 +12,11 @@
  *   0       8         12    16       24           32      40     48      56
  *   | magic | version | crc | number | generation | nonce | index | term |
  *     8 B     u32       u32   u64      u64          u64     u64     u64
- *   56                       64 …                72           76          80     512
- *   | main: page bytes count | keys: bytes count | state bytes | state crc | zeros |
- *     u32, u32                 u32, u32            u32           u32
+ *   56                       64 …                72           76          80          88      96           104     512
+ *   | main: page bytes count | keys: bytes count | state bytes | state crc | main size | inode | changed ns | zeros |
+ *     u32, u32                 u32, u32            u32           u32         u64         u64     u64
+ *
+ *   main size, inode, changed: of the live main file when the record was written; zeros where it is not live.
  *
  *   crc covers the whole sector but itself. number grows by one with each record; the journal bears that of
  *   the record it leads to. nonce: random per journal; 0 in records.
@@ -53,6 +55,7 @@ struct image_head {
     uint64_t number, generation, nonce;
     struct image_moment moment; /* .state: only its length here */
     uint32_t state_crc;
+    struct env_file_facts main; /* of the live file; in records only */
     uint32_t crc; /* filled by put and get */
 };
 void image_head_put(uint8_t out[IMAGE_SECTOR], enum image_head_kind kind, struct image_head *h);

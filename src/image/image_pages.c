@@ -147,12 +147,43 @@ int image_place_move(struct image *im, uint64_t generation)
     return rc;
 }
 
+int image_main_look(struct image *im, bool trusted)
+{
+    im->now.main = (struct env_file_facts){.size = 0};
+    return im->live && trusted ? env_file_look(im->env, im->main_path, &im->now.main) : 0;
+}
+
+bool image_main_is_known(struct image *im)
+{
+    struct env_file_facts facts;
+    const struct env_file_facts *told = &im->now.main;
+
+    return env_file_look(im->env, im->main_path, &facts) == 0 && facts.size == told->size &&
+           facts.inode == told->inode && facts.changed_ns == told->changed_ns;
+}
+
+int image_pages_verify(struct image *im, enum image_set set, struct err_text *why)
+{
+    uint8_t *page = mem_must_alloc(IMAGE_PAGE_MAX);
+    int rc = 0;
+
+    for (uint32_t n = 1; rc == 0 && n <= im->now.moment.set[set].page_count; n++)
+        rc = image_page_read(im, set, n, page, why);
+    mem_free(page);
+    return rc;
+}
+
 int image_place_settle(struct image *im, struct err_text *why)
 {
     ASSERT(im->live && !im->database.read);
     env_file_close(im->set[IMAGE_MAIN].pages);
     im->set[IMAGE_MAIN].pages = NULL;
     int rc = image_place_move(im, im->now.generation);
+    for (unsigned i = 0; rc == 0 && i < 2; i++) {
+        rc = i ? 0 : image_main_look(im, true);
+        if (rc == 0)
+            rc = image_record_write(im, i);
+    }
     return rc ? err_set(why, ERR_IO, "%s: the received database cannot take its place: %s",
                         im->main_path, err_text_of(rc))
               : 0;
