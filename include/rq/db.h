@@ -164,6 +164,7 @@ struct db_state { /* in the lane that may touch the writer: APPLY */
     int64_t sticky_last_insert_id, sticky_rows_affected; /* what the API repeats (http-api.md §6.8) */
     uint64_t main_bytes, wal_bytes;
     uint64_t uncut_bytes; /* written to the WALs since the last cut that was kept */
+    uint64_t wal_used_bytes; /* of the WAL's file: frames written since it was begun anew */
     uint64_t statements_prepared, statements_cached; /* counters since open */
     uint64_t batches, batches_redone;
     uint64_t page_count, freelist_count; /* of the database as of its last commit */
@@ -208,8 +209,13 @@ int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
  * db_main_write must bring. 0; ERR_BUSY: a reader still needs the file as it was, ask again; ERR_IO, ERR_NOMEM,
  * ERR_NOSPC. Any lane, one call at a time. */
 int db_cut_copy(struct db_cut *c) MUST_USE;
+/* Of the WAL, what the main file lacks. Any lane. */
+uint64_t db_cut_fresh_bytes(const struct db_cut *c);
 /* kept: whoever took the pages has them for good. run() of APPLY. */
 void db_cut_end(struct db_cut *c, bool kept);
+/* Live, after a cut with nothing applied since it was begun: the next entry begins the WAL anew, if those who read
+ * an older state are gone within 20 ms; else nothing has happened. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
+int db_wal_restart(struct db *d) MUST_USE;
 
 /* Live: the main file, past SQLite; for whoever cuts, one call at a time, any lane. */
 int db_main_read(struct db *d, void *dst, size_t len, uint64_t offset, size_t *got) MUST_USE;

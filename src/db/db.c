@@ -210,6 +210,7 @@ void db_state(struct db *d, struct db_state *out)
     out->main_bytes = d->files.stores[DB_SLOT_MAIN].size;
     out->wal_bytes = d->files.stores[DB_SLOT_WAL].size;
     out->uncut_bytes = d->files.dirty.bytes + d->keys.files.dirty.bytes;
+    out->wal_used_bytes = (uint64_t)d->wal_frames * DB_PAGE_BYTES;
     out->statements_prepared = d->stmts.prepared;
     out->statements_cached = d->stmts.hits;
     out->batches = d->batches;

@@ -200,6 +200,12 @@ int db_cut_copy(struct db_cut *c)
     return rc;
 }
 
+uint64_t db_cut_fresh_bytes(const struct db_cut *c)
+{
+    const struct db_pin *p = &c->pin[DB_SET_MAIN];
+    return p->frames ? (uint64_t)(p->frames - p->first + 1) * p->page_bytes : 0;
+}
+
 void db_cut_end(struct db_cut *c, bool kept)
 {
     db_now_query(0, 0);
@@ -207,6 +213,24 @@ void db_cut_end(struct db_cut *c, bool kept)
         db_pin_release(&c->pin[i], kept);
     db_now_idle();
     mem_free(c);
+}
+
+int db_wal_restart(struct db *d)
+{
+    enum { WAIT_MS = 20, BUSY_MS = 5000 };
+
+    ASSERT(d->config.live);
+    if (!db_pages_all_copied(&d->files))
+        return 0;
+    db_now_entry(0, 0, d->applied_index);
+    (void)sqlite3_busy_timeout(d->writer, WAIT_MS);
+    int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    (void)sqlite3_busy_timeout(d->writer, BUSY_MS);
+    if (rc == SQLITE_OK)
+        d->wal_frames = 0;
+    rc = db_now()->machine_rc;
+    db_now_idle();
+    return rc;
 }
 
 /* ---- taking back --------------------------------------------------------------------------------------------- */

@@ -571,6 +571,7 @@ int db_pin_pages(struct db_pin *p, uint32_t known_count,
                  int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx);
 /* One checkpoint. 0: the main file has all that the pin sees, but for pages that changed again; ERR_BUSY. */
 int db_pin_copy(struct db_pin *p, const struct db_config *config);
+bool db_pages_all_copied(struct db_files *files); /* the WAL holds nothing that the main file lacks */
 void db_pin_release(struct db_pin *p, bool kept); /* one that failed, too */
 
 /* db_cut.c: before the connections are opened, and after. */

@@ -193,6 +193,16 @@ int db_pin_copy(struct db_pin *p, const struct db_config *config)
     return sqlite_rc == SQLITE_OK && copied == (int)p->frames ? 0 : ERR_BUSY;
 }
 
+bool db_pages_all_copied(struct db_files *files)
+{
+    uint32_t word[WAL_INDEX_HEADER / 4];
+
+    sqlite3_mutex_enter(files->mutex);
+    memcpy(word, files->shm[0], sizeof(word));
+    sqlite3_mutex_leave(files->mutex);
+    return word[24] == word[4];
+}
+
 /* ---- putting them back ------------------------------------------------------------------------------------- */
 
 int db_pages_fill(struct db_files *files, uint32_t page_bytes, uint32_t page_count,

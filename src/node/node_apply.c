@@ -157,7 +157,8 @@ void node_apply_kick(struct node *n)
     uint64_t index = a->applied + 1;
     size_t bytes = 0;
 
-    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN || n->install.active)
+    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN ||
+        n->install.active || n->cut.emptying)
         return;
     apply_reserve(a);
     a->count = 0;

@@ -7,12 +7,16 @@
  * Where the database lives in the image's file, SQLite brings most pages there itself (copy); a reader that still
  * needs the file as it was makes the cut wait.
  *
+ * Emptying: the WAL of a live database is begun anew only where all of it is in the main file, which under steady
+ * writes it never is. When it has become long, a second cut follows at once, and if little was written meanwhile,
+ * nothing is applied from its begin to its end.
+ *
  * Writes go on all the while. The log is let go of only when the image is durable, and only up to `trailing`
  * entries before it, so that a follower a little behind needs no image. A cut that fails for lack of space is
  * given up: nothing changed, and it is tried again when as many entries have come once more. */
 #include "node_int.h"
 
-enum { CUT_PIECE_BYTES = 4 * 1024 * 1024, AGAIN_MS = 20 };
+enum { CUT_PIECE_BYTES = 4 * 1024 * 1024, AGAIN_MS = 20, EMPTY_BYTES_MAX = 1024 * 1024 };
 
 static struct node_cut *cut_of(struct node_image_task *t)
 {
@@ -39,18 +43,34 @@ static void cut_failed(struct node_cut *c)
     n->counters.snapshots_asked_failed += c->asked_begun;
 }
 
+/* Applying goes on. */
+static void empty_over(struct node_cut *c)
+{
+    if (!c->emptying)
+        return;
+    c->emptying = false;
+    node_apply_kick(c->task.node);
+}
+
+static bool wal_is_long(const struct node *n)
+{
+    return n->live && n->apply.state.wal_used_bytes > n->config.db.wal_limit_bytes;
+}
+
 static void cut_over(struct node_cut *c)
 {
     struct node *n = c->task.node;
 
     c->active = false;
+    empty_over(c);
     if (c->asked && c->asked_begun)
         asked_answer(c,
                      c->applied ? 0
                      : c->idle  ? ERR_EXISTS
                                 : ERR_IO,
                      c->applied || c->idle ? "" : "the snapshot failed, see the log");
-    else if (c->asked && n->phase == NODE_OPEN && !n->install.active)
+    else if ((c->asked || (c->applied && !c->emptied && wal_is_long(n))) && n->phase == NODE_OPEN &&
+             !n->install.active)
         begin(c);
     n->up.lane_idle(n); /* it may be time for the next one */
 }
@@ -129,12 +149,15 @@ static void end_run(struct node_image_task *t)
 
     db_cut_end(c->cut, c->sealed);
     c->cut = NULL;
+    if (c->emptying && c->sealed)
+        t->rc = db_wal_restart(t->node->db);
 }
 
 static void end_done(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
 
+    empty_over(c);
     if (c->sealed && t->node->phase == NODE_OPEN)
         node_image_submit(t->node, t, ENV_LANE_READ, apply_piece, applied_piece);
     else
@@ -209,6 +232,8 @@ static void copied(struct node_image_task *t)
     struct node_cut *c = cut_of(t);
     struct node *n = t->node;
 
+    if (t->rc)
+        empty_over(c);
     if (n->phase != NODE_OPEN) {
         cut_over(c); /* the next start completes it */
     } else if (t->rc == ERR_BUSY) {
@@ -263,6 +288,8 @@ static void begun(struct node_image_task *t)
     c->begun_ns = env_now_ns(n->env);
     c->held_back_ns = 0;
     c->held_back_told = false;
+    if (t->rc)
+        empty_over(c);
     if (t->rc == ERR_BUSY && n->phase == NODE_OPEN) { /* readers have all of SQLite's places */
         env_timer_arm(&c->again, AGAIN_MS * ENV_MS_NS);
         return;
@@ -276,6 +303,10 @@ static void begun(struct node_image_task *t)
     c->index = m->index;
     c->term = m->term;
     c->idle = c->index == n->image.index;
+    if (db_cut_fresh_bytes(c->cut) > EMPTY_BYTES_MAX) {
+        empty_over(c); /* it would take too long; the next one has less to do */
+        c->emptied = false;
+    }
     bool useful = n->phase == NODE_OPEN && !c->idle && m->index > n->image.index &&
                   state_make(n, m->index, m->state);
     if (useful)
@@ -288,6 +319,7 @@ static void begin(struct node_cut *c)
 {
     c->active = true;
     c->asked_begun = c->asked != NULL;
+    c->emptying = c->emptied = wal_is_long(c->task.node);
     node_image_submit(c->task.node, &c->task, ENV_LANE_APPLY, begin_run, begun);
 }
 

@@ -367,6 +367,8 @@ struct node_cut {
     uint64_t index, term; /* of the last one begun */
     struct env_timer retry, again; /* apply; begin or copy */
     uint64_t begun_ns;             /* the moment was held */
+    bool emptying;                 /* nothing is applied, so that the WAL can be begun anew */
+    bool emptied;                  /* this one tries it, or has */
     uint64_t held_back_ns;         /* by readers, since; 0: it is not */
     bool held_back_told;
     /* POST /snapshot: who waits for one that is begun after the question */

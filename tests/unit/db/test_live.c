@@ -351,6 +351,45 @@ static void test_a_cut_without_a_place_of_its_own_is_refused(void **state)
     expect_the_file_is_the_moment();
 }
 
+static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
+{
+    (void)state;
+    struct db_state s;
+    uint64_t most = 0;
+    struct held h = {0};
+
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    for (unsigned i = 0; i < 300; i++) {
+        apply(&node, 'e', "INSERT INTO t(y) VALUES(hex(randomblob(1000)))");
+        if (i % 10 == 9) {
+            cut_whole();
+            assert_int_equal(db_wal_restart(node.db), 0);
+        }
+        db_state(node.db, &s);
+        most = s.wal_bytes > most ? s.wal_bytes : most;
+    }
+    assert_true(most < 100 * 4096);
+    held_begin(&h); /* all is in the main file: who comes now needs no WAL */
+    apply(&node, 'e', "INSERT INTO t(y) VALUES('b')");
+    db_state(node.db, &s);
+    assert_true(s.wal_used_bytes <= 3 * 4096);
+    struct held old = {0};
+    held_begin(&old);
+    apply(&node, 'e', "INSERT INTO t(y) VALUES('c')");
+    held_end(&h);
+    struct db_cut *c = cut_begin();
+    keep(c);
+    assert_int_equal(db_cut_copy(c), ERR_BUSY);
+    assert_int_equal(db_wal_restart(node.db), 0); /* not all is there: nothing is done */
+    held_end(&old);
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    bring();
+    expect_the_file_is_the_moment();
+    db_reader_close(h.reader);
+    db_reader_close(old.reader);
+}
+
 static void test_a_damaged_page_is_refused_where_it_is_read(void **state)
 {
     (void)state;
@@ -407,6 +446,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_an_older_reader_holds_the_file_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_cut_without_a_place_of_its_own_is_refused, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_the_wal_is_begun_anew_after_a_whole_cut, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_page_is_refused_where_it_is_read, setup,
                                         teardown),
