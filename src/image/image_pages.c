@@ -112,23 +112,17 @@ static int second_name(struct image *im, const char *from, const char *to)
     return rc == ERR_NOT_SUPPORTED ? env_file_rename(im->env, from, to) : rc;
 }
 
-static int folder_sync(struct image *im, bool of_main_path)
-{
-    return of_main_path ? image_main_path_sync(im) : env_dir_sync(im->env, im->dir);
-}
-
 static int place_change(struct image *im, const char *own)
 {
     const char *from = im->live ? own : im->main_path, *to = im->live ? im->main_path : own;
     int rc = second_name(im, from, to);
 
     if (rc == 0)
-        rc = folder_sync(im, im->live);
+        rc = im->live ? image_main_path_sync(im) : env_dir_sync(im->env, im->dir);
     if (rc == 0)
-        rc = env_file_remove(im->env, from);
-    if (rc == ERR_NOT_FOUND) /* it was a rename */
-        rc = 0;
-    return rc ? rc : folder_sync(im, !im->live);
+        rc = env_file_remove(
+            im->env, from); /* if a power cut brings it back, it is moved again: it is one file */
+    return rc == ERR_NOT_FOUND ? 0 : rc; /* it was a rename */
 }
 
 int image_place_move(struct image *im, uint64_t generation)
