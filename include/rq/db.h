@@ -19,7 +19,7 @@ struct db_config {
     const char *path;  /* copied. On disk: env path of the main file. In memory: a name for /status */
     bool on_disk;      /* false: pages and WAL live in memory */
     bool live;         /* with on_disk: whoever cuts (db_cut) brings the main file up to date, by db_cut_copy, and
-                          nothing else does. The keys live in memory */
+                          nothing else does */
     bool shared;       /* with live: other processes may read the file with SQLite. Not in the simulator */
     bool foreign_keys; /* -fk */
     uint32_t statement_cache;   /* statements kept per connection; 0: none */

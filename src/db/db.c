@@ -136,7 +136,6 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
         rc = files_init(&d->staged, d, "-load", why);
     d->files.live.on = d->config.live;
     d->files.shared.on = d->config.shared;
-    d->keys.files.on_disk = d->config.on_disk && !d->config.live;
     d->config.path = d->files.path;
     return rc;
 }
