@@ -41,6 +41,9 @@ struct api_config {
         uint32_t interface_count;
         /* Memory of the process, bytes. NULL: not known. LOOP; must not block. */
         void (*memory)(uint64_t *resident, uint64_t *mapped);
+        /* Append the object `disco` of /status, JSON, or nothing. NULL: there is none. */
+        void (*disco)(void *ctx, struct buf *out);
+        void *disco_ctx;
         const char *log_level;          /* -raft-log-level */
         bool remove_shutdown;           /* -raft-remove-shutdown */
         int64_t reap_timeout_ns, reap_read_only_timeout_ns;

@@ -14,6 +14,12 @@
 #ifndef RQ_OPENSSL_VERSION
 #define RQ_OPENSSL_VERSION ""
 #endif
+#ifndef RQ_CURL_VERSION
+#define RQ_CURL_VERSION ""
+#endif
+#ifndef RQ_CARES_VERSION
+#define RQ_CARES_VERSION ""
+#endif
 #ifndef RQ_HTTP_PARSER_VERSION
 #define RQ_HTTP_PARSER_VERSION ""
 #endif
@@ -65,6 +71,17 @@ static const struct notice notices[] = {
      "Copyright (c) 1998 The OpenSSL Project Authors. All rights reserved.\n"
      "Linked dynamically and unchanged, under the Apache License, version 2.0:\n"
      "https://www.apache.org/licenses/LICENSE-2.0\n"},
+    {"libcurl", RQ_CURL_VERSION, "curl", "https://curl.se/docs/copyright.html",
+     "Copyright (c) 1996 - 2022, Daniel Stenberg, <daniel@haxx.se>, and many contributors.\n"
+     "All rights reserved. Permission to use, copy, modify, and distribute this software for any "
+     "purpose\n"
+     "with or without fee is hereby granted, provided that the above copyright notice and this "
+     "permission\n"
+     "notice appear in all copies.\n"},
+    {"c-ares", RQ_CARES_VERSION, "MIT", "https://c-ares.org",
+     "Copyright (c) 2007 - 2018, Daniel Stenberg with many contributors.\n"
+     "Copyright 1998 by the Massachusetts Institute of Technology.\n"
+     "\n" MIT_TERMS},
     {"libcrypt (libxcrypt)", RQ_CRYPT_VERSION, "LGPL-2.1-or-later",
      "https://github.com/besser82/libxcrypt",
      "Copyright Thorsten Kukuk, Bjorn Esser, Zack Weinberg and others.\n"

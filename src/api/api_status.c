@@ -139,6 +139,20 @@ static void status_machine(cJSON *root, const struct api *a)
     api_tree_text(runtime, "version", f->compiler);
 }
 
+/* How other nodes are found: what the daemon says. */
+static void status_disco(cJSON *root, const struct api *a)
+{
+    struct buf text;
+    buf_init(&text, 256 * 1024);
+    if (a->facts.disco)
+        a->facts.disco(a->facts.disco_ctx, &text);
+    if (buf_len(&text) > 0 && !text.failed)
+        cJSON_AddItemToObject(
+            root, "disco",
+            cJSON_ParseWithLength((const char *)buf_slice(&text).data, buf_len(&text)));
+    buf_fini(&text);
+}
+
 static void status_tree(cJSON *root, const struct api *a)
 {
     struct node_status s = {.open = false};
@@ -146,6 +160,7 @@ static void status_tree(cJSON *root, const struct api *a)
         node_status_get(a->node, &s);
     status_build(root, a);
     status_cluster(root, a);
+    status_disco(root, a);
     status_http(root, a, &s);
     status_mux(root, a);
     status_network(root, a);

@@ -123,6 +123,8 @@ static void tree_write(struct json_writer *w, const cJSON *item, bool as_part)
         json_string_str(w, item->valuestring);
     } else if (cJSON_IsRaw(item)) {
         number_write(w, item->valuestring, as_part);
+    } else if (cJSON_IsNumber(item)) { /* of a tree that was parsed */
+        json_i64(w, (int64_t)item->valuedouble);
     } else if (cJSON_IsBool(item)) {
         json_bool(w, cJSON_IsTrue(item));
     } else {

@@ -20,15 +20,20 @@ struct cluster_config {
     struct env *https;         /* for https:// addresses; NULL: there are none */
     bool anonymous;            /* what is asked of other nodes goes without credentials */
     bool state_found;          /* the data directory was not new */
+    const char *api_url;       /* told to Consul and etcd; lent for life */
 };
 
 /* Of ready and failed one, once, later, unless cluster_stop comes first; found possibly before. */
 int cluster_start(struct env *e, struct node *n, const struct cluster_config *config,
                   const struct cluster_events *events, void *ctx, struct cluster **out) MUST_USE;
 void cluster_reopened(struct cluster *c, struct node *n);
+/* The object `disco` of /status; nothing where nothing is discovered. */
+void cluster_status(const struct cluster *c, struct buf *out);
 /* No event from now on. Before the node is stopped. true: it was still on its way, and what a signal's
  * "clustering failure: " goes on with. */
 bool cluster_stop(struct cluster *c, const char **words);
-void cluster_destroy(struct cluster *c); /* stopped; may be NULL */
+/* After cluster_stop: stopped() once, on a later turn, when nothing is under way; then cluster_destroy. */
+void cluster_finish(struct cluster *c, void (*stopped)(void *ctx), void *ctx);
+void cluster_destroy(struct cluster *c); /* may be NULL */
 
 #endif

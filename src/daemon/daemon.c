@@ -82,8 +82,10 @@ static void daemon_finish(struct daemon *d)
     d->node = NULL;
     api_destroy(d->api);
     d->api = NULL;
-    d->stop_waits =
-        1U + (d->secrets.guard ? 1 : 0) + (d->secrets.tls ? 1 : 0) + (d->secrets.node_tls ? 1 : 0);
+    d->stop_waits = 1U + (d->secrets.guard ? 1 : 0) + (d->secrets.tls ? 1 : 0) +
+                    (d->secrets.node_tls ? 1 : 0) + (d->cluster ? 1 : 0);
+    if (d->cluster)
+        cluster_finish(d->cluster, part_stopped, d);
     if (d->secrets.guard)
         guard_stop(d->secrets.guard, part_stopped, d);
     if (d->secrets.tls)
@@ -234,6 +236,7 @@ static void daemon_cluster(struct daemon *d)
         .https = d->secrets.tls ? tls_net(d->secrets.tls) : NULL,
         .anonymous = d->secrets.join_user == NULL,
         .state_found = d->state_found,
+        .api_url = d->api_url,
     };
     if (d->founding) {
         env_log(d->env, "store", "cluster bootstrap successful, servers: %u",
@@ -381,11 +384,18 @@ static uint32_t count_of(int64_t v)
     return v < 1 ? 1 : v > UINT32_MAX ? UINT32_MAX : (uint32_t)v;
 }
 
+static void status_disco(void *ctx, struct buf *out)
+{
+    const struct daemon *d = ctx;
+    if (d->cluster)
+        cluster_status(d->cluster, out);
+}
+
 static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
                            struct err_text *why)
 {
     const struct flags *f = config->flags;
-    const struct api_config api = {
+    struct api_config api = {
         .bind_addr = f->http_addr,
         .adv_addr = f->http_adv_addr,
         .raft_addr = f->raft_adv_addr,
@@ -400,6 +410,8 @@ static int daemon_open_api(struct daemon *d, const struct daemon_config *config,
         .facts = *config->facts,
     };
     struct err_text reason = {""};
+    api.facts.disco = status_disco;
+    api.facts.disco_ctx = d;
     const int rc = api_create(d->env, &api, &d->api, &reason);
     if (rc != 0)
         err_set(why, rc, "failed to start HTTP server: %s",

@@ -274,7 +274,6 @@ const char *flags_unsupported(const struct flags *f)
         bool used;
     } rows[] = {
         {"extensions-path", f->extensions_path[0] != '\0'},
-        {"disco-mode", f->disco_mode[0] != '\0'},
         {"auto-vacuum-int", f->auto_vacuum_int > 0},
         {"auto-backup", f->auto_backup[0] != '\0'},
         {"auto-restore", f->auto_restore[0] != '\0'},

@@ -251,7 +251,9 @@ static int run(struct flags *f, int argc, char **argv)
     struct err_text why = {""};
     char dir[PATH_BYTES + FLAGS_DIR_MAX], db_path[PATH_BYTES + FLAGS_DIR_MAX + 16];
     machine_look(&machine);
-    const struct env_uv_config uv = {.read_threads = read_threads(machine.cpus)};
+    /* What is discovered waits for the network in a thread that reads do not need. */
+    const uint32_t readers = read_threads(machine.cpus);
+    const struct env_uv_config uv = {.read_threads = readers + (f->disco_mode[0] != '\0')};
     if (env_uv_create(&uv, &p.env, &why) != 0) {
         fprintf(stderr, "fatal: %s\n", why.text);
         return 1;
@@ -266,11 +268,8 @@ static int run(struct flags *f, int argc, char **argv)
     flags_without_effect(f, no_effect_line, p.env);
     profiles_create(f);
     const struct api_facts facts = facts_of(f, &machine, dir, db_path, (const char *const *)argv);
-    struct daemon_config config = {.flags = f,
-                                   .version = RQ_VERSION,
-                                   .facts = &facts,
-                                   .dir = dir,
-                                   .reader_jobs = uv.read_threads};
+    struct daemon_config config = {
+        .flags = f, .version = RQ_VERSION, .facts = &facts, .dir = dir, .reader_jobs = readers};
     int rc = db_library_init(false);
     if (rc == 0)
         rc = secrets_load(p.env, f, &p.secrets, &why);

@@ -346,7 +346,8 @@ def check_licenses(node, binary):
     """Each library that the program wants loaded has a notice."""
     text = node.ask("GET", "/licenses").body.decode()
     names = {"sqlite3": "SQLite", "uv": "libuv", "http_parser": "http_parser", "cjson": "cJSON", "crypt": "libcrypt",
-             "ssl": "OpenSSL", "crypto": "OpenSSL", "z": "zlib", "c": "GNU C Library", "m": "GNU C Library"}
+             "ssl": "OpenSSL", "crypto": "OpenSSL", "curl": "libcurl", "cares": "c-ares", "z": "zlib", "c": "GNU C Library",
+             "m": "GNU C Library"}
     loaded = re.findall(r"NEEDED.*\[lib([\w.+-]+?)\.so", subprocess.run(["readelf", "-d", binary], capture_output=True, text=True,
                                                                        check=True).stdout)
     for library in loaded:
