@@ -36,7 +36,7 @@ static const char usage_text[] =
     "  rqsim judge FILE...\n"
     "      histories of real nodes, as jepsen/run keeps them\n"
     "\n"
-    "  profiles: crash_only net_only disk_only swarm (default) quiet\n"
+    "  profiles: crash_only net_only disk_only swarm (default) membership quiet\n"
     "  exit status: 0 nothing found; 1 a violation, a hash mismatch or too little activity; 2 "
     "usage\n";
 

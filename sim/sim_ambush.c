@@ -104,7 +104,7 @@ void sim_ambush_begin(struct sim *s, enum sim_family f)
     struct sim_server *leader = sim_leader(s);
     struct raft_view view;
 
-    if (a->until_ns || !leader || s->plan.node_count < 3)
+    if (a->until_ns || !leader || s->plan.voter_count < 3)
         return;
     raft_look(node_raft(leader->node), &view);
     a->kind = f;
@@ -131,13 +131,13 @@ void sim_ambush_begin(struct sim *s, enum sim_family f)
 void sim_ambush_committed(struct sim *s, struct sim_server *leader, uint64_t term)
 {
     struct sim_ambush *a = s->ambush;
-    uint32_t spare = (s->plan.node_count - 1) / 2;
+    uint32_t spare = (s->plan.voter_count - 1) / 2;
 
     if (!waits(s, SIM_FAMILY_OVERTAKE) || a->struck || leader == a->old || term <= a->term)
         return;
     world_links_heal(s->world);
     isolate(s, leader);
-    for (uint32_t i = 0; i < s->plan.node_count && spare > 1; i++) {
+    for (uint32_t i = 0; i < s->plan.voter_count && spare > 1; i++) {
         if (&s->servers[i] == leader || &s->servers[i] == a->old)
             continue;
         isolate(s, &s->servers[i]);
@@ -183,12 +183,13 @@ void sim_ambush_acked(struct sim *s, struct sim_server *v, uint64_t index)
     struct sim_ambush *a = s->ambush;
     uint32_t have = 1; /* it will have it itself */
 
-    if (!waits(s, SIM_FAMILY_HEIR) || a->cut || v == a->old || index <= a->last_index)
+    if (!waits(s, SIM_FAMILY_HEIR) || a->cut || v == a->old || v->plan->replica ||
+        index <= a->last_index)
         return;
     a->acked[v->at] = true;
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         have += a->acked[i];
-    if (have <= s->plan.node_count / 2)
+    if (have <= s->plan.voter_count / 2)
         return;
     a->cut = true;
     for (uint32_t i = 0; i < s->plan.node_count; i++)

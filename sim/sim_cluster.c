@@ -55,6 +55,7 @@ static void join_done(void *ctx, int rc, const char *why)
     struct sim_server *v = ctx;
 
     (void)why;
+    v->rejoins = v->rejoins && rc;
     if (rc && v->node)
         env_timer_arm(v->join_timer, JOIN_AGAIN_MS * ENV_MS_NS);
 }
@@ -65,8 +66,10 @@ static void join_once(struct env_timer *t)
     struct sim_server *v = t->ctx;
     struct node_status status;
 
+    if (!v->node || v->stopping || v->sim->plan.node_count == 1)
+        return;
     node_status_get(v->node, &status);
-    for (uint32_t i = 0; i < status.member_count; i++)
+    for (uint32_t i = 0; i < status.member_count && !v->rejoins; i++)
         if (status.members[i].self)
             return;
     v->join_at = (v->join_at + 1) % v->sim->plan.node_count;
@@ -93,7 +96,7 @@ static void on_opened(void *ctx, int rc, const char *why)
         env_halt(host_env(v->host), why);
     }
     v->open = true;
-    if (!v->bootstrap)
+    if (!v->bootstrap || v->rejoins)
         env_timer_arm(v->join_timer, 0);
 }
 
@@ -110,6 +113,7 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->version = "v10.3.0";
     c->codec = api_codec();
     c->bootstrap = v->bootstrap;
+    c->non_voter = p->replica;
     c->db.on_disk = p->on_disk;
     c->db.statement_cache = p->statement_cache;
     c->db.batch_max = p->batch_max;
@@ -180,6 +184,20 @@ static void transfer(struct env *e, void *ctx)
     (void)e;
     if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
         return; /* it stopped leading meanwhile */
+}
+
+static void rejoin(struct env *e, void *ctx)
+{
+    struct sim_server *v = ctx;
+    (void)e;
+    if (v->node && v->open && !v->stopping)
+        env_timer_arm(v->join_timer, 0);
+}
+
+void sim_server_rejoin(struct sim_server *v)
+{
+    v->rejoins = true;
+    host_post(v->host, 0, rejoin, v);
 }
 
 void sim_server_transfer(struct sim_server *v)

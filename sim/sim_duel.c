@@ -57,7 +57,7 @@ void sim_duel_begin(struct sim *s, struct prng *rng)
 {
     struct sim_server *leader = sim_leader(s);
 
-    if (!leader || waiting(s) || s->plan.node_count < 3)
+    if (!leader || waiting(s) || s->plan.voter_count < 3)
         return;
     s->duel->until_ns = world_now_ns(s->world) + 4 * s->plan.heartbeat_timeout_ms * ENV_MS_NS;
     s->duel->term = 0;

@@ -401,6 +401,9 @@ static bool inject(struct sim *s, enum sim_family f)
         return inject_stop(s);
     case SIM_FAMILY_TRANSFER:
         return inject_transfer(s);
+    case SIM_FAMILY_MEMBER:
+        sim_member_change(s);
+        return false; /* counted when it is done */
     case SIM_FAMILY_DUEL:
         sim_duel_begin(s, &s->nemesis->rng);
         return false; /* counted when its moment has come */

@@ -18,6 +18,7 @@
     X(R9, "a committed entry is never removed")                                                    \
     X(R10, "applied <= commit <= last")                                                            \
     X(R11, "each index applied once, in order")                                                    \
+    X(R12, "membership changes one at a time, and with the log")                                   \
     X(S1, "equal digests at equal indexes")                                                        \
     X(S4, "equal content on all nodes")                                                            \
     X(C1, "per-key histories are linearizable")                                                    \

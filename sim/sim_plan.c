@@ -3,12 +3,12 @@
 #include "sim_plan.h"
 #include <string.h>
 
-static const char *const profile_names[SIM_PROFILE_COUNT] = {"crash_only", "net_only", "disk_only",
-                                                             "swarm", "quiet"};
+static const char *const profile_names[SIM_PROFILE_COUNT] = {
+    "crash_only", "net_only", "disk_only", "swarm", "membership", "quiet"};
 static const char *const family_names[SIM_FAMILY_COUNT] = {
-    "crash",      "power",    "crash_call", "pause",    "partition", "reset", "loss",
-    "black_hole", "sync_eio", "write_eio",  "nospc",    "stall",     "rot",   "wall_jump",
-    "stop",       "transfer", "duel",       "overtake", "depose",    "heir",  "wipe"};
+    "crash",    "power",     "crash_call", "pause",  "partition", "reset",     "loss", "black_hole",
+    "sync_eio", "write_eio", "nospc",      "stall",  "rot",       "wall_jump", "stop", "transfer",
+    "member",   "duel",      "overtake",   "depose", "heir",      "wipe"};
 
 const char *sim_profile_name(enum sim_profile p)
 {
@@ -70,10 +70,34 @@ static void draw_families(struct sim_plan *p, struct prng *r)
             f[i] = prng_chance_ppm(r, ppm);
         break;
     }
+    case SIM_MEMBERSHIP:
+        f[SIM_FAMILY_MEMBER] = true;
+        f[SIM_FAMILY_CRASH] = prng_chance_ppm(r, 500000);
+        f[SIM_FAMILY_POWER] = prng_chance_ppm(r, 300000);
+        f[SIM_FAMILY_PAUSE] = prng_chance_ppm(r, 300000);
+        f[SIM_FAMILY_PARTITION] = prng_chance_ppm(r, 500000);
+        f[SIM_FAMILY_STOP] = prng_chance_ppm(r, 300000);
+        f[SIM_FAMILY_TRANSFER] = prng_chance_ppm(r, 300000);
+        break;
     case SIM_QUIET:
     case SIM_PROFILE_COUNT:
         break;
     }
+    if (f[SIM_FAMILY_MEMBER])
+        f[SIM_FAMILY_ROT] = false; /* a small cluster has no copy to spare */
+}
+
+/* The last one or two of the nodes; two voters at least. */
+static void draw_replicas(struct sim_plan *p, struct prng *r)
+{
+    uint32_t replicas = 0;
+
+    if ((p->profile == SIM_MEMBERSHIP || p->profile == SIM_SWARM) && p->node_count >= 3 &&
+        prng_chance_ppm(r, 300000))
+        replicas = p->node_count >= 5 ? (uint32_t)prng_range(r, 1, 2) : 1;
+    p->voter_count = p->node_count - replicas;
+    for (uint32_t i = p->voter_count; i < p->node_count; i++)
+        p->nodes[i].replica = true;
 }
 
 static void draw_node(struct sim_node_plan *n, struct prng *r, bool extreme)
@@ -141,7 +165,8 @@ static void draw_more(struct sim_plan *p)
         p->nodes[i].snapshot_interval_ms = PICK(&r, 0, 0, 5, 100, 1000);
     }
     bool breaks = p->profile == SIM_SWARM || p->profile == SIM_CRASH_ONLY;
-    p->family[SIM_FAMILY_WIPE] = breaks && p->node_count >= 3 && prng_chance_ppm(&r, 150000);
+    p->family[SIM_FAMILY_WIPE] = breaks && p->voter_count >= 3 && !p->family[SIM_FAMILY_MEMBER] &&
+                                 prng_chance_ppm(&r, 150000);
 }
 
 /* Likewise. */
@@ -171,6 +196,8 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     world_config_default(&p->world, prng_mix(seed, (uint64_t)profile));
     uint32_t drawn = draw_node_count(&r);
     p->node_count = node_count ? node_count : drawn;
+    if (profile == SIM_MEMBERSHIP && p->node_count < 3)
+        p->node_count = 3;
     p->client_count = (uint32_t)prng_range(&r, 2, 5);
     p->key_count = (uint32_t)prng_range(&r, 1, SIM_KEYS_MAX);
     p->heartbeat_timeout_ms = PICK(&r, 100, 200, 500, 1000);
@@ -187,6 +214,7 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     bool extreme = prng_chance_ppm(&r, 500000);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
         draw_node(&p->nodes[i], &r, extreme && prng_chance_ppm(&r, 500000));
+    draw_replicas(p, &r);
     draw_net(p, &r);
     if (p->world.net.cut ==
         SIM_CUT_BYTE) { /* an event per byte: little work, or it takes for ever */
@@ -194,7 +222,8 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
         p->think_ns = 400 * ENV_MS_NS;
         p->fault_ns = 5 * ENV_S_NS;
     }
-    p->maimed = p->family[SIM_FAMILY_PARTITION] && prng_chance_ppm(&r, 300000);
+    p->maimed = p->family[SIM_FAMILY_PARTITION] && !p->family[SIM_FAMILY_MEMBER] &&
+                prng_chance_ppm(&r, 300000);
     if (p->family[SIM_FAMILY_PARTITION] && p->world.net.cut != SIM_CUT_BYTE &&
         prng_chance_ppm(&r, 300000))
         draw_hunt(p, &r);

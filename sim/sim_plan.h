@@ -9,10 +9,11 @@
 
 enum sim_profile {
     SIM_CRASH_ONLY, /* process crashes and power cuts; every promise is checked by a shadow power cut */
-    SIM_NET_ONLY,  /* partitions, loss, resets, pauses */
-    SIM_DISK_ONLY, /* failing reads, writes, syncs; full disks; rot within the budget; restarts */
-    SIM_SWARM,     /* each family on with its own chance */
-    SIM_QUIET,     /* no faults */
+    SIM_NET_ONLY,   /* partitions, loss, resets, pauses */
+    SIM_DISK_ONLY,  /* failing reads, writes, syncs; full disks; rot within the budget; restarts */
+    SIM_SWARM,      /* each family on with its own chance */
+    SIM_MEMBERSHIP, /* members come and go, under crashes and partitions */
+    SIM_QUIET,      /* no faults */
     SIM_PROFILE_COUNT
 };
 const char *sim_profile_name(enum sim_profile p);
@@ -38,6 +39,7 @@ enum sim_family {
     SIM_FAMILY_WALL_JUMP,
     SIM_FAMILY_STOP,     /* SIGTERM, and back again */
     SIM_FAMILY_TRANSFER, /* leadership handed over on request */
+    SIM_FAMILY_MEMBER,   /* removed, and back again; counted when removed */
     /* Those that lie in wait for a moment of Raft; counted when it came. */
     SIM_FAMILY_DUEL, /* two candidates of one term, and who voted for one restarts between them */
     SIM_FAMILY_OVERTAKE, /* a longer log of an older term, and few left to vote */
@@ -50,6 +52,7 @@ const char *sim_family_name(enum sim_family f);
 
 struct sim_node_plan {
     bool on_disk;
+    bool replica; /* never votes */
     uint32_t batch_max, statement_cache, cache_pages, segment_bytes;
     uint32_t append_count_max, window_msgs;
     uint32_t reader_count, part_bytes, load_piece_bytes;
@@ -64,6 +67,7 @@ struct sim_plan {
     uint64_t seed;
     enum sim_profile profile;
     uint32_t node_count, client_count, key_count;
+    uint32_t voter_count; /* of the nodes, when all are members */
     uint64_t heartbeat_timeout_ms;
     uint64_t fault_ns;       /* how long faults go on */
     uint64_t fault_every_ns; /* mean time between injections */

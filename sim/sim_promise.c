@@ -228,11 +228,13 @@ static void judge_append(struct sim *s, const struct promise *p, const struct si
 
 static void judge_write(struct sim *s, const struct promise *p)
 {
-    uint32_t have = 0, need = s->plan.node_count / 2 + 1;
+    uint32_t have = 0, voters = sim_conf_voters(s), need = voters / 2 + 1;
     uint64_t term = sim_raft_committed_term(s, p->index);
 
     sim_evaluated(s, SIM_P3);
     for (uint32_t i = 0; term && i < s->plan.node_count; i++) {
+        if (!sim_conf_votes(s, &s->servers[i]))
+            continue;
         if (sim_excused(&s->servers[i])) { /* within the fault budget: the others hold it */
             have++;
             continue;
@@ -243,7 +245,7 @@ static void judge_write(struct sim *s, const struct promise *p)
     if (have < need)
         sim_violate(s, SIM_P3,
                     "%s answered success for entry %llu, which %u of %u nodes would keep%s",
-                    p->server->name, (unsigned long long)p->index, have, s->plan.node_count,
+                    p->server->name, (unsigned long long)p->index, have, voters,
                     term ? "" : " (nobody has committed it)");
 }
 

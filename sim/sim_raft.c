@@ -126,6 +126,7 @@ void sim_raft_restarted(struct sim *s, struct sim_server *v)
     m->applied = 0;
     m->snapshot = 0;
     m->role = RAFT_FOLLOWER;
+    sim_conf_restarted(s, v);
     m->calls = 0;
     m->seen = false;
     sim_shadow_forget(s, v);
@@ -440,6 +441,7 @@ static void look_at(struct sim *s, struct sim_server *v)
     m->seen = true;
     check_log(s, v, r, &view);
     check_commit(s, v, r, &view);
+    sim_conf_look(s, v, r, &view);
     bool leads =
         view.role == RAFT_LEADER && (m->role != RAFT_LEADER || m->role_term != view.hard.term);
     if (leads)

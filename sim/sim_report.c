@@ -82,6 +82,7 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->installs += r->installs;
     t->loads_ok += r->loads_ok;
     t->loads_refused += r->loads_refused;
+    t->conf_changes += r->conf_changes;
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];
     for (int i = 0; i < SIM_DEED_COUNT; i++)
@@ -113,6 +114,8 @@ enum {
     LEAST_INSTALLS = 10,
     LEAST_LOADS = 100,
     LEAST_LOADS_REFUSED = 30,
+    LEAST_CONF = 1000,
+    LEAST_CONF_MEMBERSHIP = 8000,
     LEAST_FAMILY_PER_10_SEEDS = 5,
     LEAST_ROT_PER_10_SEEDS = 1,
     LEAST_DUEL_PER_10_SEEDS = 1, /* struck, not begun */
@@ -169,6 +172,7 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     case SIM_C12:
         return LEAST_RARE;
     case SIM_R1:
+    case SIM_R12:
     case SIM_R4:
     case SIM_S4:
     case SIM_L1:
@@ -227,11 +231,14 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         enough &= print_limit(out, what, t->evaluations[i], scaled(sums, least));
     }
     enough &= print_limit(out, "databases loaded", t->loads_ok, scaled(sums, LEAST_LOADS));
-    enough &= print_limit(out, "databases refused", t->loads_refused,
-                          scaled(sums, LEAST_LOADS_REFUSED));
+    enough &=
+        print_limit(out, "databases refused", t->loads_refused, scaled(sums, LEAST_LOADS_REFUSED));
     enough &= print_limit(out, "log let go", t->compactions, scaled(sums, LEAST_COMPACTIONS));
     if (profile != SIM_QUIET)
         enough &= print_limit(out, "image installed", t->installs, scaled(sums, LEAST_INSTALLS));
+    enough &=
+        print_limit(out, "membership changes", t->conf_changes,
+                    scaled(sums, profile == SIM_MEMBERSHIP ? LEAST_CONF_MEMBERSHIP : LEAST_CONF));
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
         uint64_t least = least_family((enum sim_family)i);

@@ -14,7 +14,8 @@ static bool formed(struct sim *s)
     raft_look(node_raft(v->node), &view);
     for (uint32_t i = 0; i < view.conf->count; i++)
         voters += view.conf->members[i].voter;
-    return voters == s->plan.node_count && view.conf_committed;
+    return voters == s->plan.voter_count && view.conf->count == s->plan.node_count &&
+           view.conf_committed;
 }
 
 static void make_tables(struct sim *s)
@@ -52,6 +53,7 @@ static void phase_heal(struct sim *s)
 {
     sim_nemesis_heal(s);
     s->faults_over = true;
+    sim_members_heal(s);
     if (s->plan.maimed)
         sim_state_maimed(s);
     (void)sim_go(s, 3 * ENV_S_NS, NULL);
@@ -71,11 +73,13 @@ static void finish(struct sim *s)
         r->faults[i] = world_fault_count(s->world, (enum world_fault)i);
     sim_promises_destroy(s);
     sim_raft_watch_destroy(s);
+    sim_confs_destroy(s);
     sim_shadows_destroy(s);
     world_destroy(s->world);
     sim_clients_destroy(s);
     sim_loader_destroy(s);
     sim_asker_destroy(s);
+    sim_members_destroy(s);
     sim_ambush_destroy(s);
     sim_duel_destroy(s);
     sim_wipe_destroy(s);
@@ -114,10 +118,12 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
         s->histories[i] = sim_history_create();
     sim_shadows_create(s);
     sim_raft_watch_create(s);
+    sim_confs_create(s);
     sim_nemesis_create(s);
     sim_duel_create(s);
     sim_ambush_create(s);
     sim_wipe_create(s);
+    sim_members_create(s);
     hooks_set(s);
     sim_cluster_create(s);
     sim_asker_create(s);

@@ -7,6 +7,7 @@
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
  *      sim_wipe.c                  an empty disk under an old name
+ *      sim_member.c                members come and go
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
  *      sim_load.c                  a client that loads databases
  *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
@@ -14,7 +15,7 @@
  *      sim_step.c                  time passes, the oracles look on after every event
  *      sim_promise.c               oracles P1–P3: bytes that promise, against a shadow power cut
  *      sim_cluster.c               hosts that run node + api (the shipped object code), boot, restart
- *      sim_raft.c                  oracles R1–R11
+ *      sim_raft.c sim_conf.c       oracles R1–R12, P5
  *      sim_shadow.c                what recovery would find
  *      sim_core.c                  violations; the state they share is struct sim
  *
@@ -46,7 +47,7 @@ struct sim_result {
     uint64_t faults[WORLD_FAULT_COUNT];
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
     uint64_t loads_ok, loads_refused;
-    uint64_t elections, commits, compactions, installs;
+    uint64_t elections, commits, compactions, installs, conf_changes;
     struct world_hash hash;
 };
 
@@ -65,6 +66,7 @@ struct sim_server {
     const struct sim_node_plan *plan;
     char name[16], raft_addr[32], api_addr[32], api_url[48];
     bool bootstrap;
+    bool rejoins; /* asks to be a member until somebody says that it is */
     bool
         dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */
     bool wiped;        /* its disk was taken away; until it votes again */
@@ -89,13 +91,11 @@ struct sim_nemesis;    /* sim_nemesis.c */
 struct sim_duel;       /* sim_duel.c */
 struct sim_ambush;     /* sim_ambush.c */
 struct sim_wipe;       /* sim_wipe.c */
+struct sim_members;    /* sim_member.c */
+struct sim_conf_watch; /* sim_conf.c */
 struct clients_shared; /* sim_client.c */
 struct sim_loader;     /* sim_load.c */
-struct sim_asker;      /* sim_load.c */
-void sim_loader_create(struct sim *s);
-void sim_loader_destroy(struct sim *s);
-
-/* sim_ask.c */
+struct sim_asker;      /* sim_ask.c */
 
 /* Somebody looks whether a stop ends in time. */
 struct stop_watch {
@@ -117,6 +117,8 @@ struct sim {
     struct sim_duel *duel;
     struct sim_ambush *ambush;
     struct sim_wipe *wipe;
+    struct sim_members *members;
+    struct sim_conf_watch *confs;
     struct clients_shared *shared;
     struct sim_loader *loader; /* NULL: none */
     struct sim_asker *asker;
@@ -151,8 +153,9 @@ bool sim_go(struct sim *s, uint64_t ns, bool (*met)(struct sim *s));
 /* sim_cluster.c */
 void sim_cluster_create(struct sim *s);
 void sim_server_start(struct sim_server *v);
-void sim_server_stop(struct sim_server *v);                            /* as SIGTERM does it */
-void sim_server_transfer(struct sim_server *v);                        /* hand over, if it leads */
+void sim_server_stop(struct sim_server *v);     /* as SIGTERM does it */
+void sim_server_transfer(struct sim_server *v); /* hand over, if it leads */
+void sim_server_rejoin(struct sim_server *v);   /* ask the others to add it, now or when it is up */
 struct sim_server *sim_server_of(struct sim *s, const struct host *h); /* NULL: a client's host */
 struct sim_server *
 sim_leader(struct sim *s); /* the one with the highest term that believes so; NULL */
@@ -175,6 +178,10 @@ struct sim_errand {
 };
 /* An idle agent asks at once; its deed counts like any client's. false: all are busy. */
 bool sim_agent_send(struct sim *s, const struct sim_errand *errand);
+
+/* sim_load.c */
+void sim_loader_create(struct sim *s);
+void sim_loader_destroy(struct sim *s);
 
 /* sim_ask.c */
 void sim_asker_create(struct sim *s);
@@ -199,6 +206,12 @@ void sim_duel_begin(struct sim *s, struct prng *rng); /* the leader dies; unless
 void sim_duel_campaigned(struct sim *s, struct sim_server *v,
                          uint64_t term); /* as sim.campaigned */
 void sim_duel_voted(struct sim *s, struct sim_server *voter, uint64_t candidate, uint64_t term);
+
+/* sim_member.c */
+void sim_members_create(struct sim *s);
+void sim_members_destroy(struct sim *s);
+void sim_member_change(struct sim *s);
+void sim_members_heal(struct sim *s); /* all are members again, or L1 */
 
 /* sim_ambush.c */
 void sim_ambush_create(struct sim *s);
@@ -257,6 +270,17 @@ void sim_raft_acked(struct sim *s, struct sim_server *v, uint64_t index, uint64_
 void sim_raft_vote_seen(struct sim *s, uint32_t voter, uint64_t term, uint64_t candidate);
 uint64_t sim_raft_committed(const struct sim *s); /* highest index known to anyone */
 uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index); /* 0: not committed */
+
+/* sim_conf.c */
+void sim_confs_create(struct sim *s);
+void sim_confs_destroy(struct sim *s);
+void sim_conf_look(struct sim *s, struct sim_server *v, const struct raft *r,
+                   const struct raft_view *view);
+void sim_conf_restarted(struct sim *s, struct sim_server *v);
+/* By the newest configuration that is committed. */
+uint32_t sim_conf_voters(const struct sim *s);
+bool sim_conf_votes(const struct sim *s, const struct sim_server *v);
+bool sim_conf_has(const struct sim *s, const struct sim_server *v);
 
 /* sim_promise.c */
 void sim_promises_create(struct sim *s);

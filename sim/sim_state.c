@@ -93,8 +93,9 @@ void sim_state_maimed(struct sim *s)
     uint32_t living = 0;
 
     for (uint32_t i = 0; i < s->plan.node_count; i++)
-        living += alive(&s->servers[i]) && !sim_excused(&s->servers[i]); /* it may refuse to start */
-    if (!victim || living < 2 || living - 1 <= s->plan.node_count / 2)
+        living += alive(&s->servers[i]) && !s->servers[i].plan->replica &&
+                  !sim_excused(&s->servers[i]); /* it may refuse to start */
+    if (!victim || living < 2 || living - 1 <= s->plan.voter_count / 2)
         return;
     bool deaf = s->plan.seed % 2 != 0;
     for (uint32_t i = 0; i < s->plan.node_count; i++) {

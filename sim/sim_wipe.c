@@ -37,7 +37,7 @@ bool sim_wipe_pending(struct sim *s)
 
 static bool allowed(struct sim *s)
 {
-    if (s->plan.node_count < 3 || s->faults_over || sim_wipe_pending(s))
+    if (s->plan.voter_count < 3 || s->faults_over || sim_wipe_pending(s))
         return false;
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         if (s->servers[i].damaged || s->servers[i].dead_for_good)
@@ -99,7 +99,7 @@ bool sim_wipe_begin(struct sim *s)
         return false;
     if (s->plan.node_count == 3 && leader && prng_chance_ppm(&w->rng, 600000))
         return hunt(s, leader);
-    wipe(s, &s->servers[prng_below(&w->rng, s->plan.node_count)]);
+    wipe(s, &s->servers[prng_below(&w->rng, s->plan.voter_count)]);
     return true;
 }
 
