@@ -49,8 +49,8 @@ static void conf_erase(struct wire_conf *conf, raft_id id)
     }
 }
 
-/* Propose; remember the index. ERR_BUSY: try again later. */
-static int change_propose(struct node *n, struct node_change *c, const struct wire_conf *conf)
+/* ERR_BUSY: try again later. */
+static int change_propose(struct node *n, const struct wire_conf *conf)
 {
     struct raft_conf numbers;
     struct buf b;
@@ -66,8 +66,6 @@ static int change_propose(struct node *n, struct node_change *c, const struct wi
     wire_conf_to_raft(conf, &numbers);
     struct raft_in in = {.kind = RAFT_IN_CONF, .u.conf = &numbers};
     rc = n->up.step(n, &in);
-    if (rc == 0)
-        c->conf_index = n->view.conf_index;
     node_entry_unref(n->conf_entry);
     n->conf_entry = NULL;
     return rc;
@@ -85,12 +83,16 @@ static const struct wire_member *find_addr(const struct wire_conf *conf, const c
 static void change_move(struct node *n, struct node_change *c, const struct wire_conf *conf,
                         enum node_change_step step)
 {
-    int rc = change_propose(n, c, conf);
-    if (rc == 0)
+    int rc = change_propose(n, conf);
+    if (rc == 0 && n->view.role != RAFT_LEADER)
+        return; /* it stopped leading in that very step: all changes are answered, this one is gone */
+    if (rc == 0) {
+        c->conf_index = n->view.conf_index;
         c->step = step;
-    else if (rc != ERR_BUSY)
+    } else if (rc != ERR_BUSY) {
         change_answer(n, c, rc,
                       rc == ERR_INVALID ? "need at least one voter in configuration: {[]}" : NULL);
+    }
 }
 
 static void change_remove(struct node *n, struct node_change *c, raft_id id)
