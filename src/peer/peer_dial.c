@@ -42,6 +42,16 @@ static void complain(struct peer_dest *d, int rc)
             err_text_of(rc));
 }
 
+/* The sockets of a process that was killed do not close all at once: its listener may still take our redial,
+ * which then dies unheard. A member that lives and hangs up looks the same; so only a refusal tells. */
+static bool line_died_unheard(const struct peer_line *line)
+{
+    const struct peer_dest *d = line->dest;
+
+    return d->fresh_loss && !line->was_open && line->heard_ns != 0 &&
+           (line->end_rc == ERR_RESET || line->end_rc == ERR_EOF) && d->unheard < PEER_UNHEARD_MAX;
+}
+
 /* A line for d is over. Its end says what to do next. */
 static void dest_line_gone(struct peer_line *line)
 {
@@ -56,6 +66,12 @@ static void dest_line_gone(struct peer_line *line)
     raft_id id = d->id;
 
     d->line = NULL;
+    if (line_died_unheard(line)) {
+        d->unheard++;
+        dest_dial_later(d, PEER_UNHEARD_MS * ENV_MS_NS);
+        return;
+    }
+    d->unheard = 0;
     d->fresh_loss = line->was_open && !line->said_bye && line->end_rc != 0;
     complain(d, line->end_rc);
     if (line->was_open)

@@ -15,6 +15,8 @@ enum {
     PEER_HELLO_BYTES_MAX = 4096, /* before the greeting nobody may make us hold more */
     PEER_BUF_KEEP_BYTES = 64 * 1024,
     PEER_LEAVING_MS = 1000, /* how long a BYE may take */
+    PEER_UNHEARD_MAX = 5,
+    PEER_UNHEARD_MS = 10,
 };
 
 /*   CONNECTING ─opened(0)─► GREETING ─hello fits, kept─► OPEN ─our BYE─► LEAVING
@@ -60,6 +62,7 @@ struct peer_dest {
     char *addr;
     uint32_t failures;      /* in a row */
     bool fresh_loss;        /* an open line was just lost without BYE; the next dial tells more */
+    uint32_t unheard;       /* dials since then that were taken and died without a word */
     bool complained;        /* one line in the log per streak */
     struct peer_line *line; /* NULL: waiting for the timer */
     struct env_timer timer; /* next dial */

@@ -242,10 +242,56 @@ static void test_greeting_larger_than_any_is_dropped_before_it_is_kept(void **st
     buf_fini(&b);
 }
 
+/* A killed process' sockets do not close all at once: its listener may still take the redial. */
+static void test_redial_that_dies_unheard_is_tried_again(void **state)
+{
+    (void)state;
+    struct town t;
+    struct app *a = raw_town(&t, 47);
+
+    app_start(a);
+    app_start(&t.apps[1]);
+    town_run(&t, SEC(5));
+    uint64_t begun = world_now_ns(t.world);
+    host_crash(raw.host, HOST_CRASH_PROCESS);
+    raw.hang_up = true;
+    host_start(raw.host, raw_listen_boot, t.apps[1].addr);
+    town_run(&t, MS(30));
+    assert_true(raw.accepted >= 1);
+    host_crash(raw.host, HOST_CRASH_PROCESS);
+    town_run(&t, SEC(10));
+    assert_int_equal(a->refused, 1);
+    assert_true(a->refused_ns - begun < MS(500));
+    world_destroy(t.world);
+}
+
+static void test_member_that_hangs_up_is_not_suspected(void **state)
+{
+    (void)state;
+    struct town t;
+    struct app *a = raw_town(&t, 48);
+
+    app_start(a);
+    app_start(&t.apps[1]);
+    town_run(&t, SEC(5));
+    host_crash(raw.host, HOST_CRASH_PROCESS);
+    raw.hang_up = true;
+    host_start(raw.host, raw_listen_boot, t.apps[1].addr);
+    town_run(&t, SEC(10));
+    assert_int_equal(a->refused, 0);
+    assert_in_range(raw.accepted, 5, 40); /* and is not knocked at without pause */
+    host_crash(raw.host, HOST_CRASH_PROCESS);
+    town_run(&t, SEC(10));
+    assert_int_equal(a->refused, 0); /* by now its loss is old news */
+    world_destroy(t.world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dialling_backs_off_with_jitter_and_never_gives_up),
+        cmocka_unit_test(test_redial_that_dies_unheard_is_tried_again),
+        cmocka_unit_test(test_member_that_hangs_up_is_not_suspected),
         cmocka_unit_test(test_listener_that_says_nothing_is_left_after_the_hello_timeout),
         cmocka_unit_test(test_answer_of_another_than_the_one_called_is_not_taken),
         cmocka_unit_test(test_member_that_greets_and_hangs_up_is_not_dialled_without_pause),
