@@ -45,6 +45,8 @@ void election_follow(struct raft *r, uint64_t term, raft_id leader)
     r->role = RAFT_FOLLOWER;
     r->leader = leader;
     r->vote_count = 0;
+    if (leader != 0)
+        r->suspect_tries = 0;
 }
 
 /* Voters campaign; and those who would be, were it not for a change that is not committed as far as we
@@ -105,6 +107,15 @@ static void campaign(struct raft *r, bool transfer)
     ask_voters(r, RAFT_MSG_VOTE_REQ, transfer);
 }
 
+/* Who knows first that the leader is gone is refused by those who do not know yet; and perhaps only its log is
+ * long enough. So it asks again before a whole timeout has passed. Pre-votes disturb nobody. */
+static void suspect_rearm(struct raft *r)
+{
+    r->suspect_tries--;
+    r->deadline_ms = min_u64(
+        r->deadline_ms, r->now_ms + prng_range(&r->prng, SUSPECT_JITTER_MS, 2 * SUSPECT_JITTER_MS));
+}
+
 void election_prevote(struct raft *r)
 {
     if (r->role == RAFT_LEADER || !may_campaign(r))
@@ -113,6 +124,8 @@ void election_prevote(struct raft *r)
     r->leader = 0;
     r->vote_count = 0;
     election_rearm(r);
+    if (r->suspect_tries > 0)
+        suspect_rearm(r);
     if (commit_quorum_of_votes(r))
         campaign(r, false); /* the only voter */
     else
@@ -142,6 +155,7 @@ void election_suspect(struct raft *r, raft_id id)
     if (r->role != RAFT_FOLLOWER || id == 0 || r->leader != id)
         return;
     r->leader = 0;
+    r->suspect_tries = SUSPECT_TRIES;
     r->deadline_ms =
         min_u64(r->deadline_ms, r->now_ms + prng_range(&r->prng, 0, SUSPECT_JITTER_MS));
 }

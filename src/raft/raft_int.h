@@ -26,6 +26,7 @@ enum {
     ROUNDS_OPEN_MAX = 4,          /* read rounds in flight; later reads share the next one */
     MSGS_SPARE = 64,              /* of RAFT_MSGS_MAX, kept for heartbeats and answers */
     SUSPECT_JITTER_MS = 50,
+    SUSPECT_TRIES = 5,    /* pre-votes before patience is that of any other election */
     RETRY_HEARTBEATS = 3, /* a probe or a stalled window is tried again after so many heartbeats */
     WINDOW_MSGS_MAX = 4096,
 };
@@ -180,6 +181,7 @@ struct raft {
     raft_id leader;           /* 0: unknown. LEADER: ourselves */
     uint64_t leader_heard_ms; /* last message of any leader; 0: never */
     uint64_t deadline_ms;     /* not LEADER: campaign then */
+    uint32_t suspect_tries;   /* the leader's process is gone: so often we ask again soon */
     uint64_t match_index;     /* FOLLOWER: log known to agree with this term's leader up to here */
     uint64_t round_seen;      /* FOLLOWER: newest read round of this term's leader */
     raft_id votes[RAFT_NODES_MAX]; /* candidates of both kinds: who said yes; ourselves left out */

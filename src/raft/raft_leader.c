@@ -470,11 +470,21 @@ int leader_transfer(struct raft *r, raft_id to)
     return 0;
 }
 
+/* Whoever waits for an entry of ours should hear what became of it: all is committed, and on our disk. But
+ * a leader may hand over because its disk hangs, so this is not waited for longer than half of the time. */
+static bool transfer_settled(const struct raft *r)
+{
+    uint64_t settled = min_u64(r->commit_index, r->disk.durable_index);
+
+    return settled == r->trail.last_index ||
+           r->now_ms + r->config.election_ms / 2 >= r->transfer_deadline_ms;
+}
+
 static void transfer_work(struct raft *r)
 {
     struct peer *p = r->transfer_to ? peer_find(r, r->transfer_to) : NULL;
 
-    if (!p || r->transfer_told || p->match != r->trail.last_index)
+    if (!p || r->transfer_told || p->match != r->trail.last_index || !transfer_settled(r))
         return;
     struct raft_msg m = msg_to(r, p->id, RAFT_MSG_TIMEOUT_NOW);
     orders_send_now(r, &m);
