@@ -199,6 +199,11 @@ void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame 
     histogram_add(&n->clock.times.forward, a.forward_ns);
     forward_count_failed(w, got.rc);
     w->conn = 0; /* nothing to end there */
+    if (got.rc == ERR_NOT_LEADER) { /* it did nothing, and has no better knowledge than ours will be */
+        list_remove(&w->link);
+        node_retry_leaderless(w);
+        return;
+    }
     node_wait_answer(w, &a);
 }
 
