@@ -133,6 +133,11 @@ static int image_recover(struct image *im, struct image_records *found, struct e
     if (rc)
         return rc;
     rc = recovered_sync(im);
+    if (rc == ERR_CORRUPT && im->live && !image_main_is_there(im))
+        return err_set(why, rc,
+                       "%s is missing: it holds the database. Put it back; or empty the data "
+                       "directory and join the cluster again, which then sends everything",
+                       im->main_path);
     if (rc == 0 && im->cut.phase == IMAGE_SEALED) {
         bool done;
         rc = image_cut_apply(im, UINT64_MAX, &done);

@@ -130,6 +130,7 @@ int image_pages_settle(struct image *im, const struct image_moment *m) MUST_USE;
 int image_place_move(struct image *im, uint64_t generation) MUST_USE;
 /* What the system tells of the live main file, into im->now; zeros where it is not live, or not trusted. */
 int image_main_look(struct image *im, bool trusted) MUST_USE;
+bool image_main_is_there(struct image *im);
 /* Nobody but we had his hands on it, by what the record tells. */
 bool image_main_is_known(struct image *im);
 /* Every page of a set. 0; ERR_CORRUPT: why names the first bad one. */

@@ -141,6 +141,11 @@ int image_place_move(struct image *im, uint64_t generation)
     return rc;
 }
 
+bool image_main_is_there(struct image *im)
+{
+    return is_there(im, im->main_path);
+}
+
 int image_main_look(struct image *im, bool trusted)
 {
     im->now.main = (struct env_file_facts){.size = 0};
