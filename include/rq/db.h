@@ -202,7 +202,8 @@ struct db_cut;
 int db_cut_begin(struct db *d, struct db_cut **out, struct err_text *why) MUST_USE;
 const struct db_moment *db_cut_moment(const struct db_cut *c); /* lent until the end */
 /* Every page that changed since the last cut that was kept (or the source), and those above known_count. bytes: lent.
- * Any lane, one call at a time. 0; page's own non-zero result; ERR_IO, ERR_NOMEM. */
+ * Any lane, one call at a time. 0; page's own non-zero result; ERR_IO, ERR_NOMEM. page returned DB_MORE: it took this
+ * one, and the next call goes on behind it. */
 int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
                  int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes), void *ctx) MUST_USE;
 /* Live, when all pages are given and durable: bring the main file to the cut's moment, but for the pages that

@@ -563,6 +563,8 @@ struct db_pin { /* db_pages.c: one file at one moment */
     uint32_t page_bytes, page_count;
     uint32_t frames;       /* of the WAL that it sees; 0: all is in the main file */
     uint32_t first;        /* the first of them that is not there */
+    uint32_t given;        /* db_pin_pages: has come so far */
+    uint32_t *frame_of;    /* while it is at it: the last frame of each page; 0: in the main file */
     struct db_dirty dirty; /* changed between the last cut and this */
 };
 int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,

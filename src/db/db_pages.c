@@ -113,6 +113,7 @@ void db_pin_release(struct db_pin *p, bool kept)
         mem_free(p->dirty.page);
     else if (p->files)
         db_dirty_merge(&p->files->dirty, &p->dirty);
+    mem_free(p->frame_of);
     (void)sqlite3_exec(p->conn, "ROLLBACK", NULL, NULL, NULL);
     int rc = sqlite3_close(p->conn);
     ASSERT(rc == SQLITE_OK);
@@ -145,26 +146,41 @@ static bool wanted(const struct db_pin *p, uint32_t number, uint32_t known_count
     return p->dirty.all || number > known_count || (number < p->dirty.cap && p->dirty.page[number]);
 }
 
+static int page_give(struct db_pin *p, uint32_t n, uint8_t *bytes,
+                     int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx)
+{
+    uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
+    int rc = p->frame_of[n] ? read_at(p, DB_SLOT_WAL, bytes, p->page_bytes,
+                                      WAL_HEADER + (p->frame_of[n] - 1) * step + WAL_FRAME)
+                            : read_at(p, DB_SLOT_MAIN, bytes, p->page_bytes,
+                                      (uint64_t)(n - 1) * p->page_bytes);
+    return rc ? rc : page(ctx, n, bytes);
+}
+
 int db_pin_pages(struct db_pin *p, uint32_t known_count,
                  int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx)
 {
-    uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
-    uint32_t *frame_of = mem_zalloc(((size_t)p->page_count + 1) * sizeof(*frame_of));
-    uint8_t *bytes = mem_alloc(p->page_bytes);
-    int rc = frame_of && bytes ? frames_map(p, frame_of) : ERR_NOMEM;
+    int rc = 0;
 
-    for (uint32_t n = 1; rc == 0 && n <= p->page_count; n++) {
-        if (!wanted(p, n, known_count))
-            continue;
-        rc = frame_of[n] ? read_at(p, DB_SLOT_WAL, bytes, p->page_bytes,
-                                   WAL_HEADER + (frame_of[n] - 1) * step + WAL_FRAME)
-                         : read_at(p, DB_SLOT_MAIN, bytes, p->page_bytes,
-                                   (uint64_t)(n - 1) * p->page_bytes);
-        if (rc == 0)
-            rc = page(ctx, n, bytes);
+    if (p->given == p->page_count)
+        return 0;
+    if (!p->frame_of) {
+        p->frame_of = mem_zalloc(((size_t)p->page_count + 1) * sizeof(*p->frame_of));
+        rc = p->frame_of ? frames_map(p, p->frame_of) : ERR_NOMEM;
     }
-    mem_free(frame_of);
+    uint8_t *bytes = mem_alloc(p->page_bytes);
+    if (!bytes)
+        rc = ERR_NOMEM;
+    while (rc == 0 && p->given < p->page_count) {
+        uint32_t n = ++p->given;
+        if (wanted(p, n, known_count))
+            rc = page_give(p, n, bytes, page, ctx);
+    }
     mem_free(bytes);
+    if (rc != DB_MORE) {
+        mem_free(p->frame_of);
+        p->frame_of = NULL;
+    }
     return rc;
 }
 

@@ -1,6 +1,6 @@
 /* node_cut.c — bringing the image up to date, so that the log can be let go.
  *
- *   enough entries since the last ─► begin (APPLY: hold the moment) ─► write (READ: what changed into the
+ *   enough entries since the last ─► begin (APPLY: hold the moment) ─► write (READ, in pieces: what changed into the
  *   image's journal, sealed) ─► copy (READ: live only) ─► end (APPLY: let the moment go) ─► apply (READ, in
  *   pieces) ─► compact
  *
@@ -16,7 +16,12 @@
  * given up: nothing changed, and it is tried again when as many entries have come once more. */
 #include "node_int.h"
 
-enum { CUT_PIECE_BYTES = 4 * 1024 * 1024, AGAIN_MS = 20, EMPTY_BYTES_MAX = 1024 * 1024 };
+enum {
+    CUT_PIECE_BYTES = 4 * 1024 * 1024,
+    CUT_PIECE_PAGES = 2048,
+    AGAIN_MS = 20,
+    EMPTY_BYTES_MAX = 1024 * 1024
+};
 
 static struct node_cut *cut_of(struct node_image_task *t)
 {
@@ -167,7 +172,9 @@ static void end_done(struct node_image_task *t)
 static int write_page(void *ctx, unsigned set, uint32_t number, const void *bytes)
 {
     struct node *n = ctx;
-    return image_cut_page(n->image.image, (enum image_set)set, number, bytes);
+    int rc = image_cut_page(n->image.image, (enum image_set)set, number, bytes);
+
+    return rc == 0 && ++n->cut.written % CUT_PIECE_PAGES == 0 ? DB_MORE : rc;
 }
 
 static void write_run(struct node_image_task *t)
@@ -184,16 +191,17 @@ static void write_run(struct node_image_task *t)
         next.set[i].page_bytes = m->page_bytes[i];
         next.set[i].page_count = m->page_count[i];
     }
-    t->rc = image_cut_begin(im, &next);
-    if (t->rc == 0) {
+    t->rc = c->writing ? 0 : image_cut_begin(im, &next);
+    c->writing = t->rc == 0;
+    if (c->writing) {
         t->rc = db_cut_pages(c->cut, known, write_page, t->node);
         if (t->rc == 0)
             t->rc = image_cut_seal(im);
-        if (t->rc && t->rc != ERR_IO)
+        if (t->rc && t->rc != ERR_IO && t->rc != DB_MORE)
             image_cut_drop(im);
     }
     c->sealed = t->rc == 0;
-    if (t->rc)
+    if (t->rc && t->rc != DB_MORE)
         (void)err_set(&t->why, t->rc, "a snapshot at index %llu failed: %s",
                       (unsigned long long)m->index, err_text_of(t->rc));
 }
@@ -250,7 +258,11 @@ static void written(struct node_image_task *t)
 {
     struct node *n = t->node;
 
-    if (t->rc)
+    if (t->rc == DB_MORE && n->phase == NODE_OPEN) {
+        node_image_submit(n, t, ENV_LANE_READ, write_run, written);
+        return;
+    }
+    if (t->rc && t->rc != DB_MORE)
         cut_failed(cut_of(t));
     if (n->live && cut_of(t)->sealed && n->phase == NODE_OPEN)
         node_image_submit(n, t, ENV_LANE_READ, copy_run, copied);
@@ -284,7 +296,8 @@ static void begun(struct node_image_task *t)
     struct node_cut *c = cut_of(t);
     struct node *n = t->node;
 
-    c->sealed = c->applied = c->idle = false;
+    c->sealed = c->applied = c->idle = c->writing = false;
+    c->written = 0;
     c->begun_ns = env_now_ns(n->env);
     c->held_back_ns = 0;
     c->held_back_told = false;

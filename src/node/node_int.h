@@ -362,6 +362,8 @@ struct node_image {
 struct node_cut {
     struct node_image_task task;
     bool active, sealed, applied;
+    bool writing;     /* image_cut_begin, but not yet sealed */
+    uint64_t written; /* pages; of the job until it is done */
     bool idle; /* there was nothing that the image does not hold */
     struct db_cut *cut;   /* the moment held; NULL: none */
     uint64_t index, term; /* of the last one begun */

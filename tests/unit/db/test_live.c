@@ -57,7 +57,7 @@ static int keep_page(void *ctx, unsigned set, uint32_t number, const void *bytes
         kept.given[number] = true;
         kept.sums[number - 1] = crc32c(0, bytes, len);
     }
-    return 0;
+    return number % 3 == 0 ? DB_MORE : 0; /* in pieces */
 }
 
 static int kept_page(void *ctx, unsigned set, uint32_t number, void *dst)
@@ -76,7 +76,10 @@ static void keep(struct db_cut *c)
     memcpy(kept.state, kept.moment.state.data, kept.moment.state.len);
     kept.moment.state.data = kept.state;
     memset(kept.given, 0, sizeof(kept.given));
-    assert_int_equal(db_cut_pages(c, known, keep_page, NULL), 0);
+    int rc = DB_MORE;
+    while (rc == DB_MORE)
+        rc = db_cut_pages(c, known, keep_page, NULL);
+    assert_int_equal(rc, 0);
 }
 
 /* What the image does with its journal. */
