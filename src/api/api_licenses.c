@@ -11,6 +11,9 @@
 #ifndef RQ_CRYPT_VERSION
 #define RQ_CRYPT_VERSION ""
 #endif
+#ifndef RQ_ZLIB_VERSION
+#define RQ_ZLIB_VERSION ""
+#endif
 #ifndef RQ_OPENSSL_VERSION
 #define RQ_OPENSSL_VERSION ""
 #endif
@@ -82,6 +85,11 @@ static const struct notice notices[] = {
      "Copyright (c) 2007 - 2018, Daniel Stenberg with many contributors.\n"
      "Copyright 1998 by the Massachusetts Institute of Technology.\n"
      "\n" MIT_TERMS},
+    {"zlib", RQ_ZLIB_VERSION, "Zlib", "https://zlib.net",
+     "Copyright (C) 1995-2022 Jean-loup Gailly and Mark Adler\n"
+     "Linked dynamically and unchanged. This software is provided 'as-is', without any express or\n"
+     "implied warranty. Permission is granted to anyone to use, alter and redistribute it freely:\n"
+     "https://zlib.net/zlib_license.html\n"},
     {"libcrypt (libxcrypt)", RQ_CRYPT_VERSION, "LGPL-2.1-or-later",
      "https://github.com/besser82/libxcrypt",
      "Copyright Thorsten Kukuk, Bjorn Esser, Zack Weinberg and others.\n"
