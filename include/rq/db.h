@@ -12,6 +12,7 @@
 
 struct db;
 struct db_reader;
+enum { DB_MORE = 1 }; /* what comes in parts is not over */
 
 enum { DB_PATH_MAX = 1024 };
 
@@ -224,6 +225,32 @@ int db_main_read(struct db *d, void *dst, size_t len, uint64_t offset, size_t *g
 int db_main_write(struct db *d, uint32_t number, const void *bytes, size_t len) MUST_USE;
 int db_main_settle(struct db *d, uint64_t size) MUST_USE; /* at least that long, and synced. ERR_IO is final */
 
+/* ---- backup: the database for a client, at one moment ------------------------------------------------------ */
+
+enum db_backup_format {
+    DB_BACKUP_WAL,    /* a SQLite file whose header says WAL mode */
+    DB_BACKUP_DELETE, /* … rollback journal */
+    DB_BACKUP_SQL,    /* SQL text (http-api.md §13.2) */
+    DB_BACKUP_VACUUM, /* a vacuumed file, made in path first; header as DELETE */
+};
+struct db_backup_config {
+    enum db_backup_format format;
+    const struct slice *tables;  /* SQL: only these; none: all. Copied */
+    uint32_t table_count;
+    const char *path;            /* VACUUM: an env file of no worth, removed at the end; copied */
+    const atomic_bool *canceled; /* VACUUM: it may stop; lent until the end; NULL: nobody says so */
+};
+/* Hold the present moment, as a cut does; any number at a time (the WAL cannot be reused beyond it: callers bound
+ * how long). run() of APPLY, between calls of db_apply. A VACUUM holds one of its own making, in its first step.
+ * 0; ERR_IO, ERR_NOMEM. */
+struct db_backup;
+int db_backup_begin(struct db *d, const struct db_backup_config *c, struct db_backup **out, struct err_text *why) MUST_USE;
+uint64_t db_backup_index(const struct db_backup *b); /* last entry applied; VACUUM: or a later one */
+/* Append until out holds `bytes`, or a page more. run() of READ, one call at a time. DB_MORE: there is more; 0: that
+ * was all. ERR_IO, ERR_CORRUPT, ERR_NOMEM, ERR_TOO_BIG (out); ERR_SQL, ERR_NOSPC, ERR_CANCELED with words. */
+int db_backup_step(struct db_backup *b, struct buf *out, size_t bytes, struct err_text *why) MUST_USE;
+void db_backup_end(struct db_backup *b); /* run() of READ; before db_close */
+
 /* ---- queries --------------------------------------------------------------------------------------- */
 
 /* Open one more read connection. run() of READ. 0; ERR_IO, ERR_NOMEM. */
@@ -254,7 +281,6 @@ int db_query(struct db_reader *r, const struct db_query *q, struct err_text *why
  * and the connection stay with this query (the WAL cannot be reused beyond that snapshot: callers bound how long),
  * and until then payload, sink and canceled stay lent. Each call is a run() of READ of its own, on whatever thread.
  * Any other return value: over, the connection is as new. */
-enum { DB_MORE = 1 };
 int db_query_begin(struct db_reader *r, const struct db_query *q, struct err_text *why) MUST_USE;
 int db_query_resume(struct db_reader *r, struct err_text *why) MUST_USE; /* after DB_MORE only */
 /* Give up a paused query: nothing more goes to its sink. The connection is as new. Harmless when it is over. */

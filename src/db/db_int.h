@@ -17,6 +17,7 @@
  *   db_once.c     an entry with a key      db_cond.c  an entry with a condition
  *   db_load.c     an entry that brings a piece, or installs them
  *   db_work.c     one entry
+ *   db_backup.c  a backup: db_backup_pages.c pages, db_dump.c SQL text, db_vacuum.c a vacuumed copy
  *   db_cut.c, db_pages.c  the database as pages of one moment
  *   db_import.c   is a client's file a database
  *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
@@ -563,18 +564,54 @@ struct db_pin { /* db_pages.c: one file at one moment */
     uint32_t page_bytes, page_count;
     uint32_t frames;       /* of the WAL that it sees; 0: all is in the main file */
     uint32_t first;        /* the first of them that is not there */
+    bool exact;            /* no checkpoint stops before what it sees */
     uint32_t given;        /* db_pin_pages: has come so far */
     uint32_t *frame_of;    /* while it is at it: the last frame of each page; 0: in the main file */
     struct db_dirty dirty; /* changed between the last cut and this */
 };
+/* Between batches, in the APPLY lane: what the pin sees is not asked of the connection. */
+int db_pin_hold(struct db_pin *p, struct db_files *files, const struct db_config *config,
+                struct err_text *why);
+/* The same, and takes over which pages changed. ERR_BUSY: of a live database, and not exact. */
 int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,
                 struct err_text *why);
+/* Bytes behind the end read as zeros. */
+int db_pin_read(struct db_pin *p, enum db_slot slot, void *dst, size_t len, uint64_t offset);
 int db_pin_pages(struct db_pin *p, uint32_t known_count,
                  int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx);
 /* One checkpoint. 0: the main file has all that the pin sees, but for pages that changed again; ERR_BUSY. */
 int db_pin_copy(struct db_pin *p, const struct db_config *config);
 bool db_pages_all_copied(struct db_files *files); /* the WAL holds nothing that the main file lacks */
 void db_pin_release(struct db_pin *p, bool kept); /* one that failed, too */
+
+/* ---- backups ------------------------------------------------------------------------------------------------ */
+
+/* db_backup_pages.c: all pages under a pin, in order. Memory goes with the WAL, not with the database. */
+struct db_backup_pages {
+    struct db_pin *pin;                /* lent */
+    bool delete_mode;                  /* the header says so */
+    struct { uint32_t page, frame; } *frames; /* a hash table by page: its last frame. NULL: not read yet */
+    uint32_t frame_slots;              /* power of two */
+    uint32_t next;                     /* the page to give */
+};
+void db_backup_pages_init(struct db_backup_pages *p, struct db_pin *pin, bool delete_mode);
+void db_backup_pages_fini(struct db_backup_pages *p);
+/* Append pages until out holds as many bytes. DB_MORE, 0: that was all; ERR_*. */
+int db_backup_pages_step(struct db_backup_pages *p, struct buf *out, size_t bytes);
+
+/* db_dump.c: the database as SQL text, out of a connection that holds a read transaction. */
+struct db_dump;
+/* tables: copied; none: all. NULL: memory is short. */
+struct db_dump *db_dump_new(sqlite3 *conn, const struct slice *tables, uint32_t table_count);
+void db_dump_free(struct db_dump *d); /* may be NULL */
+/* As db_backup_pages_step; ERR_SQL: SQLite refused something, with its words. */
+int db_dump_step(struct db_dump *d, struct buf *out, size_t bytes, struct err_text *why);
+
+/* db_vacuum.c: a vacuumed copy in an env file, which is removed at the end. */
+struct db_vacuum;
+struct db_vacuum *db_vacuum_new(struct db *d, const char *path, const atomic_bool *canceled);
+void db_vacuum_free(struct db_vacuum *v); /* may be NULL */
+int db_vacuum_step(struct db_vacuum *v, struct buf *out, size_t bytes, struct err_text *why);
 
 /* db_cut.c: before the connections are opened, and after. */
 int db_source_fill(struct db *d, const struct db_source *source);

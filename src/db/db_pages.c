@@ -25,7 +25,7 @@ static uint32_t be32(const uint8_t *p)
 
 /* ---- the pin ------------------------------------------------------------------------------------------- */
 
-static int read_at(struct db_pin *p, enum db_slot slot, void *dst, size_t len, uint64_t offset)
+int db_pin_read(struct db_pin *p, enum db_slot slot, void *dst, size_t len, uint64_t offset)
 {
     size_t got;
 
@@ -51,7 +51,7 @@ static bool pin_is_at(const struct db_pin *p, const uint32_t *read_mark)
     return false;
 }
 
-static int pin_look(struct db_pin *p)
+static void pin_look(struct db_pin *p)
 {
     struct db_files *f = p->files;
     uint32_t word[WAL_INDEX_HEADER / 4];
@@ -66,14 +66,14 @@ static int pin_look(struct db_pin *p)
     p->first = backfilled + 1;
     p->page_bytes = half[1] == 1 ? PAGE_MAX : half[1];
     p->page_count = word[5];
-    return p->frames == 0 || !f->live.on || pin_is_at(p, &word[25]) ? 0 : ERR_BUSY;
+    p->exact = p->frames == 0 || pin_is_at(p, &word[25]);
 }
 
 /* sqlite.org/fileformat2.html §1.3.2 */
 static int pin_look_main(struct db_pin *p)
 {
     uint8_t field[2];
-    int rc = read_at(p, DB_SLOT_MAIN, field, sizeof(field), 16);
+    int rc = db_pin_read(p, DB_SLOT_MAIN, field, sizeof(field), 16);
 
     p->page_bytes = (uint32_t)field[0] << 8 | field[1];
     if (p->page_bytes == 1)
@@ -84,7 +84,7 @@ static int pin_look_main(struct db_pin *p)
     return rc;
 }
 
-int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,
+int db_pin_hold(struct db_pin *p, struct db_files *files, const struct db_config *config,
                 struct err_text *why)
 {
     *p = (struct db_pin){.files = files};
@@ -95,13 +95,25 @@ int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config
         db_pin_release(p, true);
         return rc;
     }
-    rc = pin_look(p);
-    if (rc == 0 && p->page_count == 0) /* nothing was written through the WAL yet */
+    pin_look(p);
+    if (p->page_count == 0) /* nothing was written through the WAL yet */
         rc = pin_look_main(p);
-    if (rc) {
+    if (rc)
         db_pin_release(p, true);
-        return rc;
+    return rc;
+}
+
+int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config *config,
+                struct err_text *why)
+{
+    int rc = db_pin_hold(p, files, config, why);
+
+    if (rc == 0 && files->live.on && !p->exact) {
+        db_pin_release(p, true);
+        rc = ERR_BUSY;
     }
+    if (rc)
+        return rc;
     p->dirty = files->dirty;
     files->dirty = (struct db_dirty){0};
     return 0;
@@ -129,7 +141,7 @@ static int frames_map(struct db_pin *p, uint32_t *frame_of)
 
     for (uint32_t i = p->first; i <= p->frames; i++) {
         uint8_t head[WAL_FRAME];
-        int rc = read_at(p, DB_SLOT_WAL, head, sizeof(head), WAL_HEADER + (i - 1) * step);
+        int rc = db_pin_read(p, DB_SLOT_WAL, head, sizeof(head), WAL_HEADER + (i - 1) * step);
         if (rc)
             return rc;
         uint32_t page = be32(head);
@@ -150,10 +162,10 @@ static int page_give(struct db_pin *p, uint32_t n, uint8_t *bytes,
                      int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx)
 {
     uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
-    int rc = p->frame_of[n] ? read_at(p, DB_SLOT_WAL, bytes, p->page_bytes,
-                                      WAL_HEADER + (p->frame_of[n] - 1) * step + WAL_FRAME)
-                            : read_at(p, DB_SLOT_MAIN, bytes, p->page_bytes,
-                                      (uint64_t)(n - 1) * p->page_bytes);
+    int rc = p->frame_of[n] ? db_pin_read(p, DB_SLOT_WAL, bytes, p->page_bytes,
+                                          WAL_HEADER + (p->frame_of[n] - 1) * step + WAL_FRAME)
+                            : db_pin_read(p, DB_SLOT_MAIN, bytes, p->page_bytes,
+                                          (uint64_t)(n - 1) * p->page_bytes);
     return rc ? rc : page(ctx, n, bytes);
 }
 
