@@ -29,6 +29,10 @@ enum {
     /* A read that is older than a snapshot holds it back where the database lives in its file (-on-disk); after
      * this long it ends with an error. */
     LIMIT_READ_HOLDS_CUT_MS = 20 * 1000,
+    /* Backups that one node makes at the same time, one of them with `vacuum`; beyond: 503 + Retry-After. Each holds
+     * its moment of the database: as above, but all parts within this. */
+    LIMIT_BACKUPS = 4,
+    LIMIT_BACKUP_TOTAL_MS = 60 * 60 * 1000,
     /* A header must be complete after this long, a body must not pause longer, and a connection not be
      * without a request, nor its client take nothing of its answers, longer: then it is closed. */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,

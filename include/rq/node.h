@@ -112,7 +112,8 @@ struct node_answer {
 };
 typedef void node_reply_fn(void *ctx, const struct node_answer *a);
 
-/* EXECUTE: through the log. QUERY: by level. REQUEST: read-only ones like QUERY, else through the log.
+/* BACKUP: from the leader, or, with level none, of this node; body is the backup's bytes as they are, in_parts must
+ * be set. EXECUTE: through the log. QUERY: by level. REQUEST: read-only ones like QUERY, else through the log.
  * returns 0: reply runs exactly once without `more`, later, on the LOOP (*ticket, if not NULL, can cancel it).
  *         ERR_FULL, ERR_NOMEM, ERR_TOO_BIG, ERR_NOT_READY: reply never runs; nothing was done. */
 int node_submit(struct node *n, const struct node_request *r, node_reply_fn *reply, void *ctx, uint64_t *ticket) MUST_USE;
@@ -240,8 +241,10 @@ struct node_counters {
     uint64_t forwarded_removals, forwarded_stepdowns;
     uint64_t forward_executions_failed, forward_queries_failed, forward_requests_failed;
     uint64_t retried_executions, retried_queries, retried_requests, retried_loads; /* further attempts */
+    uint64_t forwarded_backups;
     /* what other nodes asked of this one */
     uint64_t served_executions, served_queries, served_requests, served_loads;
+    uint64_t served_backups;
     uint64_t served_joins, served_notifies, served_removals, served_stepdowns, served_metas, answered_metas;
     uint64_t self_metas;     /* questions of ours about ourselves */
     uint64_t asks_timed_out; /* questions of ours that nobody answered in time */
@@ -259,6 +262,7 @@ struct node_counters {
     uint64_t snapshots_wal;                /* … because of snapshot_wal_bytes */
     uint64_t snapshots_failed, snapshots_asked_failed;
     uint64_t recoveries;                   /* a membership was forced at the start */
+    uint64_t backups, backups_failed;      /* made here */
     uint64_t installs;                     /* images received that took the place of the old one */
     struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
     struct peer_counters peers;

@@ -182,6 +182,7 @@ enum wire_request_kind {
     WIRE_QUERY,
     WIRE_REQUEST,
     WIRE_LOAD, /* as EXECUTE, by who may load: SQL text, or a piece of a database file */
+    WIRE_BACKUP,
 };
 enum wire_level { WIRE_LEVEL_NONE, WIRE_LEVEL_WEAK, WIRE_LEVEL_LINEARIZABLE, WIRE_LEVEL_STRONG, WIRE_LEVEL_AUTO };
 struct wire_forward {
@@ -193,7 +194,7 @@ struct wire_forward {
     uint64_t db_timeout_ns;    /* 0: none */
     uint64_t wait_index;       /* answer a read only when this much is applied; 0: at once. < 2^63 */
     bool in_parts;             /* the answer may come with `more` */
-    struct slice payload;      /* wire_cmd */
+    struct slice payload;      /* wire_cmd; BACKUP: wire_backup */
     struct slice user, password; /* the client's credentials, for the leader to judge; user of len 0: none */
     bool vouched; /* several clients': the sender has judged each of them, there is none to judge */
 };
@@ -223,6 +224,20 @@ struct wire_forward_pull {
 };
 int wire_forward_pull_put(struct buf *out, const struct wire_forward_pull *p);
 int wire_forward_pull_get(struct slice body, struct wire_forward_pull *p) MUST_USE;
+
+/* Which backup is wanted. The names of the tables are one slice: built by wire_backup_table, read by
+ * wire_backup_next. */
+enum wire_backup_format { WIRE_BACKUP_BINARY, WIRE_BACKUP_DELETE, WIRE_BACKUP_SQL, WIRE_BACKUP_VACUUM };
+struct wire_backup {
+    enum wire_backup_format format;
+    bool compress;
+    uint32_t table_count;
+    struct slice tables; /* lent */
+};
+void wire_backup_table(struct buf *tables, struct slice name); /* failures stay in tables->failed */
+bool wire_backup_next(struct slice *tables, struct slice *name); /* false: that was all */
+int wire_backup_put(struct buf *out, const struct wire_backup *b);
+int wire_backup_get(struct slice payload, struct wire_backup *b) MUST_USE; /* 0, ERR_PROTOCOL, ERR_VERSION */
 
 /* A chunk of an image (rq/image.h), on its way to a node that lacks the log. */
 struct wire_image_res {

@@ -4,8 +4,9 @@
  *
  *      api.c                          listen, stop; fills in what connections call
  *      api_route.c                    checks in order, table of endpoints
- *      api_storage.c                  backup, snapshot
+ *      api_storage.c                  snapshot
  *      api_load.c                     load, boot; SQL text is in api_db.c
+ *      api_backup.c                   /db/backup
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
  *      api_misc.c api_nodes.c api_ready.c api_vars.c api_metrics.c
@@ -51,7 +52,8 @@
     X(NONVOTERS, "nonvoters")                                                                      \
     X(SYNC, "sync")                                                                                \
     X(PHASES, "phases")                                                                            \
-    X(VACUUM, "vacuum")
+    X(VACUUM, "vacuum")                                                                            \
+    X(COMPRESS, "compress")
 
 enum api_flag_bit {
 #define API_FLAG_BIT_(name, text) API_FLAG_BIT_##name,
@@ -68,7 +70,7 @@ struct api_params { /* slices: into the query or the arena */
     uint32_t flags; /* of enum api_flag: the key was there, with whatever value */
     bool has_q, has_key, has_freshness, has_linearizable_timeout;
     bool has_if_index, has_if, has_is; /* a condition (docs/api.md); looked into by api_once.c */
-    struct slice q, key, ver, fmt, if_index, if_query, is_rows;
+    struct slice q, key, ver, fmt, tables, if_index, if_query, is_rows;
     enum wire_level level;
     int64_t timeout_ns; /* default 30 s */
     int64_t freshness_ns, db_timeout_ns, linearizable_timeout_ns;
@@ -252,6 +254,7 @@ struct api {
     /* Requests that node answered: received → answered, nanoseconds. */
     struct histogram write_total, read_total;
 
+    int64_t backup_wall_ns; /* when the last backup through this node was complete; 0: none was */
     bool stopping, stopped_told;
     struct env_timer grace;
     struct env_turn stopped_turn;
@@ -426,7 +429,7 @@ void api_console_slash(struct api_request *r);
 void api_root(struct api_request *r);
 void api_licenses(struct api_request *r); /* api_licenses.c */
 void api_pprof(struct api_request *r);
-void api_backup(struct api_request *r);       /* api_storage.c */
+void api_backup(struct api_request *r);       /* api_backup.c */
 void api_load(struct api_request *r);         /* api_load.c */
 void api_db_load_text(struct api_request *r); /* api_db.c */
 void api_db_reply_nothing(struct api_request *r, const char *served_by);

@@ -165,6 +165,8 @@ int api_params_parse(struct slice query, struct arena *a, struct api_params *out
         out->ver = p->value;
     if ((p = param_find(list, count, "fmt")) != NULL)
         out->fmt = p->value;
+    if ((p = param_find(list, count, "tables")) != NULL)
+        out->tables = p->value;
     condition_take(list, count, out);
     out->has_freshness = param_find(list, count, "freshness") != NULL;
     out->has_linearizable_timeout = param_find(list, count, "linearizable_timeout") != NULL;

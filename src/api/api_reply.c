@@ -103,9 +103,12 @@ void api_reply_part(struct api_request *r, struct slice bytes)
 
 void api_reply_end(struct api_request *r, struct slice bytes, struct slice tail)
 {
-    ASSERT(r->in_parts && bytes.len + tail.len > 0);
-    chunk_head(r, bytes.len + tail.len);
-    const struct slice parts[] = {bytes, tail, slice_str(r->chunked ? "\r\n0\r\n\r\n" : "")};
+    ASSERT(r->in_parts);
+    const bool empty = bytes.len + tail.len == 0;
+    if (!empty)
+        chunk_head(r, bytes.len + tail.len);
+    const char *end = empty ? "0\r\n\r\n" : "\r\n0\r\n\r\n";
+    const struct slice parts[] = {bytes, tail, slice_str(r->chunked ? end : "")};
     api_conn_answer(r->conn, parts, 3, r->chunked && reply_keeps(r));
 }
 

@@ -162,6 +162,8 @@ static void status_tree(cJSON *root, const struct api *a)
     status_cluster(root, a);
     status_disco(root, a);
     status_http(root, a, &s);
+    if (a->backup_wall_ns)
+        api_tree_wall(root, "last_backup_time", a->backup_wall_ns);
     status_mux(root, a);
     status_network(root, a);
     status_machine(root, a);

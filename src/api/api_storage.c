@@ -1,52 +1,5 @@
-/* api_storage — /db/backup, /snapshot, /reap (http-api.md §13): what can be answered before
- * the database is touched is answered as documented; the rest says that it is not there yet. */
+/* api_storage — /snapshot, /reap (http-api.md §13.5). */
 #include "api_int.h"
-
-static const char not_yet[] = "not supported by this version yet";
-
-static bool status_look(const struct api_request *r, struct node_status *status)
-{
-    const struct api *a = r->conn->api;
-    memset(status, 0, sizeof *status);
-    if (a->node)
-        node_status_get(a->node, status);
-    return status->open;
-}
-
-/* The leader's business: true when this node is it. Else answered: redirected, or nobody leads. */
-static bool leader_here(struct api_request *r, const struct node_status *status)
-{
-    const bool redirect = api_params_has(&r->params, API_FLAG_REDIRECT);
-    if (status->open && status->role == RAFT_LEADER)
-        return true;
-    if (!status->has_leader)
-        api_leader_not_found(r, redirect ? 500 : 503);
-    else if (redirect)
-        api_redirect_leader(r);
-    else
-        api_reply_text(r, 501, not_yet);
-    return false;
-}
-
-/* A format that is not known is binary [QUIRK] (§2.3). */
-static bool format_is_binary(const struct api_params *p)
-{
-    return !api_text_is(p->fmt, "sql") && !api_text_is(p->fmt, "delete");
-}
-
-void api_backup(struct api_request *r)
-{
-    struct node_status status;
-    if (api_params_has(&r->params, API_FLAG_VACUUM) && !format_is_binary(&r->params)) {
-        api_reply_text(r, 500, "invalid backup format");
-        return;
-    }
-    (void)status_look(r, &status);
-    if (api_params_has(&r->params, API_FLAG_NOLEADER) || leader_here(r, &status))
-        api_reply_text(r, 501, not_yet);
-}
-
-/* ---- /snapshot, /reap ---------------------------------------------------------------------------------- */
 
 struct snapshot_op {
     struct api_op op; /* first */

@@ -105,6 +105,7 @@ static const struct {
     {                                                                                              \
         name, offsetof(struct vars, field), ENV_MS_NS                                              \
     }
+    VALUE_ROW("cluster.num_backup_req", n.served_backups),
     VALUE_ROW("cluster.num_client_execute_retries", n.retried_executions),
     VALUE_ROW("cluster.num_client_load_retries", n.retried_loads),
     VALUE_ROW("cluster.num_client_query_retries", n.retried_queries),
@@ -123,6 +124,8 @@ static const struct {
     VALUE_ROW("cluster.num_remove_node_req", n.served_removals),
     VALUE_ROW("cluster.num_request_req", n.served_requests),
     VALUE_ROW("cluster.num_stepdown_req", n.served_stepdowns),
+    VALUE_ROW("db.backup_step_dones", n.backups),
+    VALUE_ROW("db.backup_step_errors", n.backups_failed),
     VALUE_ROW("db.checkpoint_busy_errors", d.checkpoint_busy),
     VALUE_MS("db.checkpoint_duration_ms", d.checkpoint_last_ns),
     VALUE_ROW("db.checkpoint_errors", d.checkpoint_errors),
@@ -144,6 +147,7 @@ static const struct {
     VALUE_ROW("proto.num_requests", n.commands_proposed),
     VALUE_ROW("proto.num_uncompressed_bytes", n.command_bytes_proposed),
     VALUE_ROW("proto.num_uncompressed_requests", n.commands_proposed),
+    VALUE_ROW("proxy.remote_backups", n.forwarded_backups),
     VALUE_ROW("proxy.remote_executions", n.forwarded_executions),
     VALUE_ROW("proxy.remote_executions_failed", n.forward_executions_failed),
     VALUE_ROW("proxy.remote_loads", n.forwarded_loads),
@@ -158,6 +162,7 @@ static const struct {
     VALUE_ROW("store.leader_changes_observed", n.leader_changes),
     VALUE_ROW("store.nodes_reaped_failed", n.members_not_reaped),
     VALUE_ROW("store.nodes_reaped_ok", n.members_reaped),
+    VALUE_ROW("store.num_backups", n.backups),
     VALUE_ROW("store.num_ignored_joins", n.joins_ignored),
     VALUE_ROW("store.num_joins", n.joins),
     VALUE_ROW("store.num_loads", d.loads),

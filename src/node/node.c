@@ -150,6 +150,7 @@ int node_create(struct env *e, const struct node_config *config,
     n->up.lane_idle = lane_idle;
     n->up.log_reset = node_install_logged;
     n->up.read_end = node_read_end;
+    n->up.backup_end = node_backup_end;
     n->up.dispatch = node_request_dispatch;
     n->up.forward_end = node_forward_end;
     n->opened = opened;

@@ -41,6 +41,7 @@ static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
     n->counters.forwarded_queries += w->kind == WIRE_QUERY;
     n->counters.forwarded_requests += w->kind == WIRE_REQUEST;
     n->counters.forwarded_loads += w->kind == WIRE_LOAD && !w->vouched; /* a load's first piece */
+    n->counters.forwarded_backups += w->kind == WIRE_BACKUP;
     node_wait_limit(w,
                     env_now_ns(n->env) + w->timeout_ms * ENV_MS_NS); /* of each exchange (§11.4) */
     w->conn = c;
@@ -211,7 +212,7 @@ void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame 
  * has seen nothing yet. */
 static bool may_repeat(const struct node_wait *w)
 {
-    return w->kind == WIRE_QUERY && !w->parts_end_ns;
+    return (w->kind == WIRE_QUERY || w->kind == WIRE_BACKUP) && !w->parts_end_ns;
 }
 
 void node_forward_lost(struct node *n, peer_conn c)

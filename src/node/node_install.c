@@ -145,7 +145,7 @@ void node_install_progress(struct node *n)
     struct node_install *x = &n->install;
 
     if (!x->active || x->task.queued || x->begun || n->phase != NODE_OPEN || n->apply.busy ||
-        n->apply.load.busy || n->readers_busy || n->cut.active)
+        n->apply.load.busy || n->readers_busy || n->backup_count || n->cut.active)
         return;
     x->begun = true;
     if (x->index <= n->apply.applied || n->view.role == RAFT_LEADER)

@@ -13,6 +13,7 @@
  *   node_upload.c                        a client's database file on its way into the log   (READ, APPLY)
  *   node_request.c                       which way a request goes
  *   node_read.c                          reads: classify, run                     (lane READ)
+ *   node_backup.c                        backups, part by part                    (lanes APPLY, READ)
  *   node_fresh.c                         reads that bound their age
  *   node_apply.c                         committed entries into the database      (lane APPLY)
  *   node_write.c                         proposals that wait for their index
@@ -207,6 +208,7 @@ struct node_wait {
     /* READ job */
     struct env_job job;
     struct node_reader *reader; /* from the beginning of the query to its end */
+    struct node_backup *backup; /* BACKUP: as reader */
     bool run_classify, read_only;
     int rc;
     struct err_text why;
@@ -541,6 +543,7 @@ struct node_up {
     void (*lane_idle)(struct node *n); /* node_stop_progress: a lane's job is done */
     void (*forward_end)(struct node_wait *w); /* node_forward_end: the leader need not go on */
     void (*read_end)(struct node_wait *w);    /* node_read_end: it has a reader and nobody waits */
+    void (*backup_end)(struct node_wait *w);  /* node_backup_end: as read_end, of a backup */
     void (*dispatch)(
         struct node_wait *w); /* node_request_dispatch: something it waited for is there */
     void (*log_reset)(
@@ -609,6 +612,7 @@ struct node {
     uint32_t readers_busy;       /* at work, or with a paused query */
     uint32_t reads_running;      /* at work: at most config.reader_jobs */
     uint32_t parts_count;        /* reads that gave a part and have their reader still */
+    uint32_t backup_count, vacuum_count; /* being made; of them: vacuumed */
     struct list relays;          /* node_relay.c: answers to other nodes that are not over */
 
     struct list changes; /* node_change, first one is under way */
@@ -749,6 +753,11 @@ uint32_t node_read_cancel_older(struct node *n, uint64_t than_ns, const char *wh
 /* node_upload.c */
 void node_upload_stop(struct node *n);  /* on the way down */
 void node_upload_sweep(struct node *n); /* run(): what a crash left */
+/* node_backup.c */
+void node_backup_start(struct node_wait *w);
+void node_backup_pulled(struct node_wait *w); /* PARKED: make the next part */
+void node_backup_end(struct node_wait *w);    /* give it up, then free */
+void node_backup_sweep(struct node *n);       /* remove what a crash left; run() */
 /* node_serve.c */
 void node_serve(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_serve_cancel_all(struct node *n);

@@ -172,6 +172,7 @@ static int open_log(struct node *n)
     if (rc)
         return err_set(&n->open_why, rc, "%s is in use by another process", n->dir);
     node_upload_sweep(n);
+    node_backup_sweep(n);
     rc = open_image(n);
     if (rc)
         return rc;

@@ -7,6 +7,7 @@
  *   weak          read                                forward
  *   linearizable  index, read                         index (of the leader), read
  *   strong        log                                 forward
+ *   BACKUP        index, backup                       forward (level none: backup)
  *
  * A REQUEST is first classified, where it would be read: all reads go by level, others to the log. What
  * another node passed on to us is never passed on again. A read waits for the client's wait_index on the
@@ -57,6 +58,8 @@ void node_pull(struct node *n, uint64_t ticket)
         return; /* who gave the part goes on */
     if (w->state == WAIT_FORWARD)
         node_forward_pulled(w);
+    else if (w->backup)
+        node_backup_pulled(w);
     else
         node_read_pulled(w);
 }
@@ -71,8 +74,21 @@ static void dispatch_linearizable(struct node_wait *w)
         node_index_want(w);
     else if (w->read_index > n->apply.applied)
         node_index_await(w, w->read_index);
+    else if (w->kind == WIRE_BACKUP)
+        node_backup_start(w);
     else
         node_read_start(w, false);
+}
+
+/* From the leader, which first makes sure that it is: what was answered before is in it. Or from any node. */
+static void dispatch_backup(struct node_wait *w, bool leader)
+{
+    if (w->level == WIRE_LEVEL_NONE)
+        node_backup_start(w);
+    else if (leader)
+        dispatch_linearizable(w);
+    else
+        node_forward(w);
 }
 
 static bool answered_here(const struct node_wait *w, bool leader)
@@ -109,6 +125,11 @@ static void dispatch_reads(struct node_wait *w, bool leader)
 void node_request_dispatch(struct node_wait *w)
 {
     bool leader = w->node->view.role == RAFT_LEADER;
+
+    if (w->kind == WIRE_BACKUP) {
+        dispatch_backup(w, leader);
+        return;
+    }
     bool log = w->kind == WIRE_EXECUTE || w->kind == WIRE_LOAD || w->class == CLASS_WRITES ||
                w->level == WIRE_LEVEL_STRONG ||
                wire_cmd_must_log(slice_of(w->payload->payload, w->payload->len));

@@ -86,6 +86,7 @@ static void serve_count(struct node_counters *c, const struct wire_forward *f)
     c->served_queries += kind == WIRE_QUERY;
     c->served_requests += kind == WIRE_REQUEST;
     c->served_loads += kind == WIRE_LOAD && !f->vouched; /* a load's first piece */
+    c->served_backups += kind == WIRE_BACKUP;
 }
 
 static void run_forward(struct serve *s, struct slice body)
@@ -94,7 +95,7 @@ static void run_forward(struct serve *s, struct slice body)
     struct wire_cmd cmd;
 
     int rc = wire_forward_get(body, &r.f);
-    if (rc == 0)
+    if (rc == 0 && r.f.kind != WIRE_BACKUP) /* that is opened where it is made */
         rc = wire_cmd_open(r.f.payload, false, &cmd);
     if (rc == 0)
         serve_count(&s->node->counters, &r.f);
@@ -183,6 +184,8 @@ static uint32_t forward_perms(enum wire_request_kind kind)
         return AUTH_QUERY | AUTH_EXECUTE;
     case WIRE_LOAD:
         return AUTH_LOAD;
+    case WIRE_BACKUP:
+        return AUTH_BACKUP;
     }
     UNREACHABLE();
 }

@@ -234,6 +234,8 @@ static void wait_leave(struct node_wait *w)
         atomic_store_explicit(&w->canceled, true, memory_order_relaxed);
     } else if (w->reader) {
         w->node->up.read_end(w);
+    } else if (w->backup) {
+        w->node->up.backup_end(w);
     } else {
         if (w->state == WAIT_FORWARD && w->parts_end_ns)
             w->node->up.forward_end(w);
@@ -268,12 +270,17 @@ static void arm_within(struct node_wait *w, uint64_t ms)
     env_timer_arm(&w->timer, ms * ENV_MS_NS < left_ns ? ms * ENV_MS_NS : left_ns);
 }
 
+static uint64_t parts_total_ms(const struct node_wait *w)
+{
+    return w->kind == WIRE_BACKUP ? LIMIT_BACKUP_TOTAL_MS : LIMIT_PARTS_TOTAL_MS;
+}
+
 bool node_wait_part(struct node_wait *w, const struct node_answer *a)
 {
     ASSERT(a->more && a->rc == 0);
     ASSERT(w->in_parts && !w->part_out && !w->in_lane && !w->answered && !w->forgotten);
     if (!w->parts_end_ns)
-        w->parts_end_ns = env_now_ns(w->node->env) + LIMIT_PARTS_TOTAL_MS * ENV_MS_NS;
+        w->parts_end_ns = env_now_ns(w->node->env) + parts_total_ms(w) * ENV_MS_NS;
     arm_within(w, LIMIT_PARTS_STALL_MS);
     w->part_out = true;
     w->replying = true;

@@ -36,7 +36,7 @@ struct gzip *gzip_new(void)
         return NULL;
     g->z.zalloc = gzip_alloc;
     g->z.zfree = gzip_release;
-    if (deflateInit2(&g->z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, WINDOW_BITS, MEMORY_LEVEL,
+    if (deflateInit2(&g->z, Z_BEST_SPEED, Z_DEFLATED, WINDOW_BITS, MEMORY_LEVEL,
                      Z_DEFAULT_STRATEGY) != Z_OK) {
         mem_free(g);
         return NULL;

@@ -215,7 +215,7 @@ int wire_index_get(struct slice body, struct wire_index *a)
 
 int wire_forward_put(struct buf *out, const struct wire_forward *f)
 {
-    ASSERT(f->kind >= WIRE_EXECUTE && f->kind <= WIRE_LOAD);
+    ASSERT(f->kind >= WIRE_EXECUTE && f->kind <= WIRE_BACKUP);
     ASSERT(f->level <= WIRE_LEVEL_AUTO && f->wait_index <= INT64_MAX);
     wire_give_u8(out, (uint8_t)f->kind);
     wire_give_u8(out, (uint8_t)f->level);
@@ -251,7 +251,7 @@ int wire_forward_get(struct slice body, struct wire_forward *f)
     f->user = wire_take_text(&r, WIRE_USER_MAX);
     f->password = wire_take_text(&r, WIRE_PASSWORD_MAX);
     f->payload = take_bytes(&r);
-    if (kind < WIRE_EXECUTE || kind > WIRE_LOAD || level > WIRE_LEVEL_AUTO ||
+    if (kind < WIRE_EXECUTE || kind > WIRE_BACKUP || level > WIRE_LEVEL_AUTO ||
         f->wait_index > INT64_MAX)
         return ERR_PROTOCOL;
     f->kind = (enum wire_request_kind)kind;

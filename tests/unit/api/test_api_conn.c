@@ -340,7 +340,7 @@ static void test_refusals_at_once(void **state)
     api_node_set(api, NULL);
     assert_string_equal(body_of(get("/db/query?q=SELECT+1")),
                         "{\"results\":[],\"error\":\"store not open\"}");
-    expect_has(get("/db/backup?noleader"), "501");
+    expect_has(get("/db/backup?noleader"), "store not open\n");
     expect_has(get("/readyz"), "[+]node ok\n[+]leader does not exist");
     expect_has(get("/nodes"), "store nodes: store not open\n");
     expect_has(get("/status?key=store"), "{\"open\":false}");

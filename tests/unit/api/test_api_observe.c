@@ -196,19 +196,11 @@ static void test_boot_checks_in_order(void **state)
     expect("POST", "/boot", sqlite_head, 503, "store not open\n");
 }
 
-static void test_backup_checks_before_it_is_built(void **state)
+static void test_load_checks_before_it_is_built(void **state)
 {
     (void)state;
-    expect("GET", "/db/backup?fmt=sql&vacuum", "", 500, "invalid backup format\n");
-    expect("GET", "/db/backup?fmt=DELETE&vacuum", "", 500, "invalid backup format\n");
-    expect("GET", "/db/backup?fmt=other&vacuum", "", 501, "not supported by this version yet\n");
     fake.status.role = RAFT_FOLLOWER;
-    assert_non_null(strstr(ask("GET", "/db/backup?redirect", "", ""),
-                           "Location: http://leader:4001/db/backup?redirect\r\n"));
     fake.status.has_leader = false;
-    expect("GET", "/db/backup", "", 503, "leader not found\n");
-    expect("GET", "/db/backup?redirect", "", 500, "leader not found\n");
-    expect("GET", "/db/backup?noleader", "", 501, "not supported by this version yet\n");
     expect("POST", "/db/load", sqlite_head, 500, "store not ready\n");
 }
 
@@ -261,7 +253,7 @@ int main(void)
         T(test_who_leaves_while_members_are_asked_leaks_nothing),
         T(test_ready_asks_the_leader_again),
         T(test_boot_checks_in_order),
-        T(test_backup_checks_before_it_is_built),
+        T(test_load_checks_before_it_is_built),
         T(test_sql_text_is_loaded_as_one_request),
         T(test_methods_of_storage),
 #undef T

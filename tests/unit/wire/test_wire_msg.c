@@ -532,7 +532,7 @@ static void test_forward_round_trip(void **state)
     assert_true(g.vouched && slice_equal(g.user, f.user) && slice_equal(g.password, f.password));
     check_form(&b, forward_get);
     assert_int_equal(get_with(&b, 0, 0, forward_get), ERR_PROTOCOL);
-    assert_int_equal(get_with(&b, 0, WIRE_LOAD + 1, forward_get), ERR_PROTOCOL);
+    assert_int_equal(get_with(&b, 0, WIRE_BACKUP + 1, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 1, WIRE_LEVEL_AUTO + 1, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 2, 4, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 3, 1, forward_get), ERR_PROTOCOL);
