@@ -32,6 +32,7 @@ struct node_upload {
     uint8_t credentials[WIRE_USER_MAX + WIRE_PASSWORD_MAX];
     bool told;   /* done() was called, or nobody waits */
     bool failed; /* nothing more is proposed, but for dropping what was */
+    bool installed;
     enum upload_state state;
     char body_path[DB_PATH_MAX + 32], pages_path[DB_PATH_MAX + 32];
     const char *served_by;
@@ -106,6 +107,8 @@ static void upload_free(struct node_upload *u)
     struct node *n = u->node;
 
     n->upload = NULL;
+    if (u->installed) /* now, so that who hears it may begin the next one */
+        upload_tell(u, 0, false, NULL);
     env_turn_cancel(&u->turn);
     buf_fini(&u->bytes);
     explicit_bzero(u->credentials, sizeof(u->credentials));
@@ -353,7 +356,7 @@ static void upload_installed(struct node_upload *u)
             cut_done(u, rc == ERR_BUSY ? ERR_EXISTS : rc, NULL);
         return;
     }
-    upload_tell(u, 0, false, NULL);
+    u->installed = true;
     u->failed = true; /* on to the end */
     u->proposed = false;
     upload_go(u);
