@@ -243,6 +243,8 @@ static UNUSED struct payload payload_make(char kind, const char *const *sql, siz
 
 /* ---- database files ------------------------------------------------------------------------------------ */
 
+static int file_reserve_bytes; /* of each page, of the next files */
+
 /* A file of the given page size, made by SQL; free() it. */
 static UNUSED struct payload file_make(int page_bytes, const char *sql)
 {
@@ -254,6 +256,10 @@ static UNUSED struct payload file_make(int page_bytes, const char *sql)
     assert_int_equal(sqlite3_open(":memory:", &conn), SQLITE_OK);
     snprintf(page, sizeof(page), "PRAGMA page_size=%d;", page_bytes);
     assert_int_equal(sqlite3_exec(conn, page, NULL, NULL, NULL), SQLITE_OK);
+    int reserve = file_reserve_bytes;
+    if (reserve)
+        assert_int_equal(sqlite3_file_control(conn, "main", SQLITE_FCNTL_RESERVE_BYTES, &reserve),
+                         0);
     if (sqlite3_exec(conn, sql, NULL, NULL, NULL))
         fail_msg("%s: %s", sql, sqlite3_errmsg(conn));
     unsigned char *bytes = sqlite3_serialize(conn, "main", &len, 0);

@@ -179,6 +179,41 @@ static void test_cut_after_a_load_holds_all_of_it(void **state)
     free(g.bytes);
 }
 
+/* What SQLite keeps in memory of a file must be the new one's: free pages, reserved bytes, encodings of rows. */
+static void test_files_of_other_settings_go_on_being_written(void **state)
+{
+    (void)state;
+    static const char *const settings[] = {"PRAGMA auto_vacuum=FULL;",
+                                           "PRAGMA auto_vacuum=INCREMENTAL;", "",
+                                           "PRAGMA user_version=7;PRAGMA application_id=9;"};
+    static struct shelf shelf;
+    struct err_text why;
+    char sql[2000];
+
+    for (size_t i = 0; i < 2 * sizeof(settings) / sizeof(settings[0]); i++) {
+        file_reserve_bytes = i % 3 ? 0 : 12;
+        snprintf(sql, sizeof(sql), "%s%s", settings[i % 4], fresh_sql);
+        struct payload f = file_make(4096, sql);
+        file_reserve_bytes = 0;
+        assert_int_equal(f.bytes[20], i % 3 ? 0 : 12);
+        bring_pieces(&f, 1 + i, 10000);
+        assert_string_equal(bring_install(&f, 1 + i), "write 0 0\n");
+        assert_fresh();
+        apply(&node, 'e', "DELETE FROM fresh WHERE a%3>0");
+        apply(&node, 'e', "INSERT INTO fresh(b) SELECT hex(zeroblob(3000)) FROM fresh LIMIT 300");
+        apply(&node, 'e', "CREATE TABLE more AS SELECT * FROM fresh");
+        assert_int_equal(db_integrity_check(node.db, &why), 0);
+        shelf_cut(&shelf);
+        start_from(&shelf);
+        apply(&node, 'e', "INSERT INTO more SELECT * FROM fresh");
+        apply(&node, 'e', "DELETE FROM fresh");
+        assert_int_equal(db_integrity_check(node.db, &why), 0);
+        assert_rows("SELECT count(*) FROM more", "1932");
+        free(f.bytes);
+    }
+    shelf_fini(&shelf);
+}
+
 static void test_reader_sees_old_or_new_only(void **state)
 {
     (void)state;
@@ -424,6 +459,7 @@ int main(void)
         T(test_counters_and_settings_outlive_a_load),
         T(test_pieces_outlive_a_cut_and_a_start),
         T(test_cut_after_a_load_holds_all_of_it),
+        T(test_files_of_other_settings_go_on_being_written),
         T(test_reader_sees_old_or_new_only),
         T(test_missing_piece_changes_nothing),
         T(test_damaged_piece_changes_nothing),
