@@ -287,15 +287,16 @@ def main():
     with Field(given.rqlited) as field:
         root = field.root
         print("ok   boot:", boots(field, root), flush=True)
-        nodes = field.three(flags=SMALL)
-        for node in nodes:
-            node.wait_ready()
-        print("ok   kinds of files:", kinds(root, nodes), flush=True)
-        print("ok   readers and a writer:", while_busy(root, nodes), flush=True)
-        print("ok   killed leaders:", killed_leader(root, nodes), flush=True)
-        print("ok   restarts:", restarts(root, nodes), flush=True)
-        for node in nodes:
-            node.terminate()
+        for mode, flags in ("in memory", []), ("on disk", ["-on-disk"]):
+            nodes = field.three(flags=SMALL + flags, prefix=mode[3])
+            for node in nodes:
+                node.wait_ready()
+            print(f"ok   {mode}: kinds of files:", kinds(root, nodes), flush=True)
+            print(f"ok   {mode}: readers and a writer:", while_busy(root, nodes), flush=True)
+            print(f"ok   {mode}: killed leaders:", killed_leader(root, nodes), flush=True)
+            print(f"ok   {mode}: restarts:", restarts(root, nodes), flush=True)
+            for node in nodes:
+                node.terminate()
         print("ok   a large file:", large(field, root, given.mb), flush=True)
 
 
