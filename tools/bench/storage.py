@@ -51,7 +51,7 @@ class Bench:
         node = self.node(*flags)
         start = time.monotonic()
         lib.fill(node, self.size_mb)
-        lib.snapshot(node)
+        lib.snapshot(node, 1)
         print(f"     {lib.db_bytes(node) / MB:.0f} MB in {time.monotonic() - start:.0f} s, flags {' '.join(flags) or 'none'}", flush=True)
         return node
 

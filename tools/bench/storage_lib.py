@@ -46,8 +46,10 @@ def log_tail(node):
     return raft["last_log_index"] - raft["last_snapshot_index"], raft["log_size"]
 
 
-def snapshot(node):
-    answer = node.ask("POST", "/snapshot", timeout_s=600)
+def snapshot(node, trailing=None):
+    """trailing: entries to keep in the log; who lacks the others is sent the image."""
+    more = "" if trailing is None else f"?trailing_logs={trailing}"
+    answer = node.ask("POST", "/snapshot" + more, timeout_s=600)
     want(answer.status in (200, 204), f"POST /snapshot: {answer.status} {answer.body[:200]!r}")
     return answer.status
 
