@@ -127,16 +127,19 @@ def judged(name, quiet, busy):
          f"       quiet: {quiet}\n       then:  {busy}", good)
 
 
-def beside(node, name, event, rounds=3, quiet_s=4.0, rate=None):
-    """Quiet writes and writes while event() runs, by turns; event() may say False: not there."""
+def beside(node, name, event, rounds=3, quiet_s=4.0, prepare=lambda: None):
+    """Quiet writes and writes while event() runs, by turns; prepare() is not looked at; event() may say False: not
+    there."""
     quiet, busy = [], []
-    with Writers(node, rate=rate) as writers:
+    with Writers(node) as writers:
         time.sleep(1)
         for _ in range(rounds):
             start = time.monotonic()
             time.sleep(quiet_s)
             end = time.monotonic()
             quiet += writers.between(start, end)
+            prepare()
+            time.sleep(0.2)
             start = time.monotonic()
             if event() is False:
                 return
@@ -149,16 +152,15 @@ def beside(node, name, event, rounds=3, quiet_s=4.0, rate=None):
 def pauses_of_snapshots(bench, node, words):
     turn = [0]
 
-    def one(pages):
+    def change(pages):
         first = turn[0] * pages % max(1, bench.size_mb * MB // PAGE - pages)
         turn[0] += 1
-        for at in range(first, first + pages, 50):  # small entries: a large one holds up the others by itself
+        for at in range(first, first + pages, 50):
             node.execute(lib.CHANGE, at, at + 50)
-        lib.snapshot(node)
 
-    beside(node, f"pauses, changing 1,000 pages and a snapshot, {words}", lambda: one(1000), rounds=5)
-    many = bench.size_mb * MB // PAGE // 10
-    beside(node, f"pauses, changing {many} pages and a snapshot, {words}", lambda: one(many))
+    for pages, rounds in ((1000, 12), (bench.size_mb * MB // PAGE // 10, 4)):
+        beside(node, f"pauses, snapshot of {pages} pages, {words}", lambda: lib.snapshot(node), rounds,
+               prepare=lambda pages=pages: change(pages))
 
 
 def pauses_of_backups(node, words):
@@ -206,8 +208,8 @@ def pauses(bench):
 
 def join(bench):
     """A node comes to a cluster that holds the database and takes 500 writes/s."""
-    rate = lib.copy_rate(bench.field.root, bench.size_mb)
     node = bench.filled("-on-disk")
+    rates = [lib.copy_rate(bench.field.root, bench.size_mb)]
     with Writers(node, clients=8, rate=500) as writers:
         time.sleep(2)
         begun = time.monotonic()
@@ -221,11 +223,12 @@ def join(bench):
             took = time.monotonic() - begun
         writes = len(writers.between(begun, begun + took)) / took
     size = lib.db_bytes(node)
-    time.sleep(1)
+    rates.append(lib.copy_rate(bench.field.root, bench.size_mb))
+    rate = sum(rates) / 2
     digests = [lib.store(n)["digest"] for n in (node, new)]
     want(digests[0] == digests[1], f"nodes differ: {digests}")
     tell("join", f"{size / MB:.0f} MB under {writes:.0f} writes/s: equal after {took:.1f} s, {size / took / MB:.0f} MB/s; plain copy "
-         f"{rate / MB:.0f} MB/s, ratio {size / took / rate:.2f}")
+         f"{rates[0] / MB:.0f} and {rates[1] / MB:.0f} MB/s, ratio {size / took / rate:.2f}")
     tell("join, memory of the new node", f"{watch.memory_first / MB:.0f} MB, most {watch.memory_most / MB:.0f} MB", watch.memory_most < 200 * MB)
     tell("join, disk of the new node", f"most {watch.disk_most / size:.2f} × database", watch.disk_most <= 2.2 * size + 64 * MB)
     bench.done(node, new)
