@@ -135,7 +135,8 @@ struct wire_join {
     struct slice name, addr;
     uint64_t store_id;
     bool voter;
-    bool pledge; /* NOTIFY: … and found none but with me */
+    bool pledge; /* NOTIFY: … and found none but with me; without it: no word is asked for any more */
+    uint64_t serial; /* NOTIFY: grows with each one that this data directory's node sends */
     struct slice user, password; /* user of len 0: none */
 };
 int wire_join_put(struct buf *out, const struct wire_join *j);

@@ -71,7 +71,8 @@ static void boot_pledged(void *ctx, int rc, const char *why)
     }
     if (rc != 0 || !node_founders(b->node, &founders)) {
         b->gather_ns = env_now_ns(b->env) + REFUSED_MS * ENV_MS_NS;
-        boot_wait(b);
+        b->step =
+            BOOT_WAITING; /* the next pass comes when it was due: who was refused must go on notifying */
         return;
     }
     b->step = BOOT_FOUNDING;

@@ -65,6 +65,16 @@ static const enum wire_kind ask_kinds[] = {
     [ASK_STEPDOWN] = WIRE_STEPDOWN_REQ, [ASK_META] = WIRE_META_REQ,
 };
 
+/* Grows, over restarts too unless the wall clock went back: then others keep a word they gave this node until
+ * the clock has caught up, or they restart. */
+static uint64_t node_serial_next(struct node *n)
+{
+    const int64_t wall_ns = env_wall_ns(n->env);
+
+    n->serial = wall_ns > 0 && (uint64_t)wall_ns > n->serial ? (uint64_t)wall_ns : n->serial + 1;
+    return n->serial;
+}
+
 /* order: of REMOVE and STEPDOWN, else NULL. */
 static int ask_send(struct node_ask *a, const struct node_order *order)
 {
@@ -76,7 +86,8 @@ static int ask_send(struct node_ask *a, const struct node_order *order)
     a->stream = peer_next_stream(n->peers);
     size_t begun = wire_frame_begin(out, ask_kinds[a->kind], a->stream);
     if (a->own_conn) {
-        struct wire_join j = {.name = slice_str(n->name),
+        struct wire_join j = {.serial = a->kind == ASK_JOIN ? 0 : node_serial_next(n),
+                              .name = slice_str(n->name),
                               .addr = slice_str(n->raft_addr),
                               .store_id = n->store_id,
                               .voter = !n->config.non_voter,

@@ -5,11 +5,14 @@
  * Several may hold a complete set at the same time, and if more nodes were started than are expected, not the
  * same one. Two sets of which neither knows the other's cluster must not both found: so whoever founds has the
  * pledge of every member of its set, and a node pledges itself once. Pledges are asked for in the order of the
- * members' ids, the own one in its place; who does not get the next one keeps those it has and asks again later.
- * As all ask in the same order, somebody gets all of his. A pledge lasts as long as the process: the one who has it
- * may have founded, and not be heard for a while.
+ * members' ids, the own one in its place, so that of two who want the same, the one who got the first gets the
+ * others. A pledge lasts until the one who has it says, by an ordinary NOTIFY, that it does not count on it any more
+ * (serials tell a late NOTIFY of his), or until the process ends: he may have founded, and not be heard for a
+ * while. Who does not get all counts on none: it begins anew with its next notices.
  *
- * A member that cannot be reached leaves the set until it announces itself again.
+ * A member that cannot be reached leaves the set until it announces itself again. What is not covered: a node that
+ * gave its pledge, restarts before the founder has reached it, and gives it to another; that takes more nodes
+ * with one list than are expected.
  *
  * The founder's configuration names the whole set. It is written where a lone node's is, at opening
  * (node_open.c); the others adopt the cluster when the founder asks for their votes. */
@@ -84,12 +87,22 @@ static bool may_found(const struct node *n)
 
 /* ---- asked ------------------------------------------------------------------------------------------ */
 
-static int pledge(struct node *n, uint64_t store_id)
+static int pledge(struct node *n, uint64_t store_id, uint64_t serial)
 {
-    if (!may_found(n) || (n->founding.pledged != 0 && n->founding.pledged != store_id))
+    struct node_founding *f = &n->founding;
+
+    if (!may_found(n) || (f->pledged != 0 && f->pledged != store_id) ||
+        (f->pledged == store_id && serial < f->pledged_serial))
         return ERR_BUSY;
-    n->founding.pledged = store_id;
+    f->pledged = store_id;
+    f->pledged_serial = serial;
     return 0;
+}
+
+static void pledge_release(struct node *n, uint64_t store_id, uint64_t serial)
+{
+    if (n->founding.pledged == store_id && serial > n->founding.pledged_serial)
+        n->founding.pledged = 0;
 }
 
 int node_found_notified(struct node *n, const struct wire_join *j)
@@ -98,7 +111,8 @@ int node_found_notified(struct node *n, const struct wire_join *j)
 
     n->counters.served_notifies++;
     if (j->pledge)
-        return pledge(n, j->store_id);
+        return pledge(n, j->store_id, j->serial);
+    pledge_release(n, j->store_id, j->serial);
     if (!may_found(n))
         return 0;
     if (j->name.len > WIRE_NAME_MAX || j->addr.len > WIRE_ADDR_MAX)
@@ -116,7 +130,8 @@ static struct wire_join self_told(const struct node *n)
     struct wire_join j = {.name = slice_str(n->name),
                           .addr = slice_str(n->raft_addr),
                           .store_id = n->store_id,
-                          .voter = true};
+                          .voter = true,
+                          .serial = 2}; /* later than any pledge to ourselves */
     return j;
 }
 
@@ -235,7 +250,7 @@ static void gather_next(struct node *n)
     if (m->id != n->id) {
         rc = node_ask_dial(n, ASK_PLEDGE, m->addr, f->timeout_ms, gather_answered, n);
     } else {
-        rc = pledge(n, n->store_id);
+        rc = pledge(n, n->store_id, 1);
         if (rc == 0)
             gather_got(f);
     }

@@ -517,7 +517,8 @@ struct node_reap { /* node_reap.c */
 
 struct node_founding { /* node_found.c */
     struct wire_conf set; /* who announced themselves, by id */
-    uint64_t pledged;     /* store id of the only node that may found with us; 0: any may ask */
+    uint64_t pledged; /* store id of the only node that may found with us; 0: any may ask */
+    uint64_t pledged_serial; /* of its question */
     /* gathering pledges */
     node_done_fn *done; /* NULL: not now */
     void *ctx;
@@ -618,6 +619,7 @@ struct node {
     struct list changes; /* node_change, first one is under way */
     struct env_timer change_timer;
     struct node_founding founding;
+    uint64_t serial; /* of our last notice */
     struct node_reap reap;
     bool was_member, retired;
     struct list asks;

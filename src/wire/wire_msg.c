@@ -7,7 +7,7 @@
  *   image    u32 number of the chunk; its answer: u16 rc, u32 number, B chunk
  *   hello    u64 cluster, u64 store, u64 id, u64 expected id, u64 expected store,
  *            T name, T raft address, T api url, T version, T sqlite
- *   join     u64 store, u8 flags (1 voter, 2 pledge), T name, T address, T user, T password
+ *   join     u64 store, u8 flags (1 voter, 2 pledge), u64 serial, T name, T address, T user, T password
  *   answer   u16 rc, u64 cluster, T leader's address, T words
  *   meta     u64 commit, u64 applied, u64 term, u8 flags (1 leader, 2 ready), T api url, T version
  *   order    T name, T user, T password
@@ -93,6 +93,7 @@ int wire_join_put(struct buf *out, const struct wire_join *j)
     ASSERT(j->store_id != 0);
     wire_give_u64(out, j->store_id);
     wire_give_u8(out, (uint8_t)((j->voter ? FLAG_VOTER : 0) | (j->pledge ? FLAG_PLEDGE : 0)));
+    wire_give_u64(out, j->serial);
     wire_give_text(out, j->name, WIRE_NAME_MAX);
     wire_give_text(out, j->addr, WIRE_ADDR_MAX);
     wire_give_text(out, j->user, WIRE_USER_MAX);
@@ -108,6 +109,7 @@ int wire_join_get(struct slice body, struct wire_join *j)
     const unsigned flags = wire_take_flags(&r, FLAG_VOTER | FLAG_PLEDGE);
     j->voter = (flags & FLAG_VOTER) != 0;
     j->pledge = (flags & FLAG_PLEDGE) != 0;
+    j->serial = wire_take_u64(&r);
     j->name = wire_take_text(&r, WIRE_NAME_MAX);
     j->addr = wire_take_text(&r, WIRE_ADDR_MAX);
     j->user = wire_take_text(&r, WIRE_USER_MAX);

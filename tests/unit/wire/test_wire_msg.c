@@ -367,6 +367,7 @@ static void test_join_round_trip(void **state)
                           .addr = slice_str("h2:4002"),
                           .store_id = 5,
                           .voter = true,
+                          .serial = 9,
                           .user = slice_str("u"),
                           .password = slice_str("secret")},
                      g;
@@ -376,7 +377,7 @@ static void test_join_round_trip(void **state)
     assert_int_equal(wire_join_put(&b, &j), 0);
     assert_int_equal(wire_join_get(buf_slice(&b), &g), 0);
     assert_true(slice_equal(g.name, j.name) && slice_equal(g.addr, j.addr) && g.store_id == 5 &&
-                g.voter && !g.pledge);
+                g.voter && !g.pledge && g.serial == 9);
     assert_true(slice_equal(g.user, j.user) && slice_equal(g.password, j.password));
     check_form(&b, join_get);
     assert_int_equal(get_with(&b, 8, 2, join_get), 0);
