@@ -216,7 +216,7 @@ uint64_t db_cut_fresh_bytes(const struct db_cut *c);
 /* kept: whoever took the pages has them for good. run() of APPLY. */
 void db_cut_end(struct db_cut *c, bool kept);
 /* Live, after a cut with nothing applied since it was begun: the next entry begins the WAL anew, if those who read
- * an older state are gone within 20 ms; else nothing has happened. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
+ * an older state are gone within 20 ms; else nothing has happened. A file that has become large is cut off. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
 int db_wal_restart(struct db *d) MUST_USE;
 
 /* Live: the main file, past SQLite; for whoever cuts, one call at a time, any lane. */

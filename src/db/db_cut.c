@@ -219,12 +219,15 @@ int db_wal_restart(struct db *d)
 {
     enum { WAIT_MS = 20, BUSY_MS = 5000 };
 
+    uint64_t limit = d->config.wal_limit_bytes, size = d->files.stores[DB_SLOT_WAL].size;
+    int mode = size / 4 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
+
     ASSERT(d->config.live);
     if (!db_pages_all_copied(&d->files))
         return 0;
     db_now_entry(0, 0, d->applied_index);
     (void)sqlite3_busy_timeout(d->writer, WAIT_MS);
-    int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL, SQLITE_CHECKPOINT_RESTART, NULL, NULL);
+    int rc = sqlite3_wal_checkpoint_v2(d->writer, NULL, mode, NULL, NULL);
     (void)sqlite3_busy_timeout(d->writer, BUSY_MS);
     if (rc == SQLITE_OK)
         d->wal_frames = 0;

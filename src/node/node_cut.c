@@ -154,7 +154,7 @@ static void end_run(struct node_image_task *t)
 
     db_cut_end(c->cut, c->sealed);
     c->cut = NULL;
-    if (c->emptying && c->sealed)
+    if (c->emptying && (c->sealed || c->idle))
         t->rc = db_wal_restart(t->node->db);
 }
 

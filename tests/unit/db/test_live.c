@@ -3,7 +3,7 @@
 #include "db_fixture.h"
 #include <rq/util/crc.h>
 
-enum { PAGES_MAX = 2000, READERS = 6 };
+enum { PAGES_MAX = 6000, READERS = 6 };
 
 struct kept { /* the image: pages of both files as the last cut gave them */
     struct db_moment moment;
@@ -372,6 +372,15 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
         most = s.wal_bytes > most ? s.wal_bytes : most;
     }
     assert_true(most < 100 * 4096);
+    apply(&node, 'e',
+          "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
+          "i<8000) SELECT hex(randomblob(500)) FROM n");
+    db_state(node.db, &s);
+    assert_true(s.wal_bytes > 5 << 20);
+    cut_whole();
+    assert_int_equal(db_wal_restart(node.db), 0); /* so long a file is not kept */
+    db_state(node.db, &s);
+    assert_int_equal(s.wal_bytes, 0);
     held_begin(&h); /* all is in the main file: who comes now needs no WAL */
     apply(&node, 'e', "INSERT INTO t(y) VALUES('b')");
     db_state(node.db, &s);
