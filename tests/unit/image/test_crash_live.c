@@ -1,4 +1,4 @@
-/* test_live_crash.c — as test_crash.c, for an image whose main set is the file of a live database: cuts, receipts and
+/* test_crash_live.c — as test_crash.c, for an image whose main set is the file of a live database: cuts, receipts and
  * starts in the other mode, crashed at every disk operation, with every outcome of what was pending.
  *
  * The database is a stand-in that keeps its rules: it makes its file when there is no image, writes some pages of a
