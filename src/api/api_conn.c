@@ -375,7 +375,7 @@ static void conn_pump(struct api_conn *c, struct slice fresh)
         return;
     }
     conn_reading_set(c);
-    if (c->busy && c->request.body_open)
+    if (c->busy && c->request.body)
         conn_deadline_body(c);
     conn_deadline_wait(c, fresh.len > 0);
 }

@@ -188,6 +188,22 @@ static void test_client_that_pauses_too_long_is_closed(void **state)
     assert_true(fake.upload_canceled && conn.closed);
 }
 
+/* Checking and installing a large file takes longer than a body may pause. */
+static void test_complete_file_may_take_its_time(void **state)
+{
+    (void)state;
+    begin("/db/load", strlen(FILE_HEAD) + 4);
+    fake_send(&conn, FILE_HEAD);
+    fake.upload.taken(fake.upload.ctx);
+    fake.upload.taken(fake.upload.ctx);
+    fake_send(&conn, "last");
+    assert_true(fake.upload_last);
+    fake_pass(LIMIT_HTTP_BODY_IDLE_MS + 10 * 60 * 1000);
+    assert_false(fake.upload_canceled);
+    done(0, false, NULL, NULL);
+    expect_answer(200, "{\"results\":[]}");
+}
+
 static void test_malformed_chunk_ends_the_load(void **state)
 {
     (void)state;
@@ -270,6 +286,7 @@ int main(void)
         T(test_early_answer_closes),
         T(test_client_that_goes_takes_its_load_along),
         T(test_client_that_pauses_too_long_is_closed),
+        T(test_complete_file_may_take_its_time),
         T(test_malformed_chunk_ends_the_load),
         T(test_refusals_have_their_words),
         T(test_follower_redirects_before_the_file_is_read),
