@@ -30,9 +30,11 @@ struct node_upload {
     struct node *node;
     struct node_upload_ask ask;
     uint8_t credentials[WIRE_USER_MAX + WIRE_PASSWORD_MAX];
-    bool told;   /* done() was called, or nobody waits */
-    bool failed; /* nothing more is proposed, but for dropping what was */
-    bool installed;
+    bool told; /* done() was called, or nobody waits */
+    bool over; /* with the outcome below: nothing more is proposed */
+    bool unknown;
+    int outcome;
+    char words[WIRE_TEXT_MAX + 1];
     enum upload_state state;
     char body_path[DB_PATH_MAX + 32], pages_path[DB_PATH_MAX + 32];
     const char *served_by;
@@ -57,19 +59,31 @@ static void upload_go(struct node_upload *u);
 
 /* ---- the end ------------------------------------------------------------------------------------------- */
 
-static void upload_tell(struct node_upload *u, int rc, bool unknown, const char *why)
+static void upload_tell(struct node_upload *u)
 {
     if (u->told)
         return;
     u->told = true;
-    u->ask.done(u->ask.ctx, rc, unknown, why, u->served_by);
+    u->ask.done(u->ask.ctx, u->outcome, u->unknown, u->words, u->served_by);
 }
 
-/* The first failure counts. */
+/* The first outcome counts. It is told when the way is free for the next load, or at once where that would mean
+ * to wait for others. */
+static void upload_over(struct node_upload *u, int rc, bool unknown, const char *why)
+{
+    if (u->over)
+        return;
+    u->over = true;
+    u->outcome = rc;
+    u->unknown = unknown;
+    (void)snprintf(u->words, sizeof(u->words), "%s", why && why[0] != '\0' ? why : err_text_of(rc));
+    if (u->in_flight > 0)
+        upload_tell(u);
+}
+
 static void upload_fail(struct node_upload *u, int rc, const char *why)
 {
-    u->failed = true;
-    upload_tell(u, rc, false, why && why[0] != '\0' ? why : err_text_of(rc));
+    upload_over(u, rc, false, why);
 }
 
 static int remove_path(struct env *e, const char *path)
@@ -102,14 +116,37 @@ static void close_run(struct env_job *job)
     node_upload_sweep(u->node);
 }
 
+static void dropped(void *ctx, const struct node_answer *a)
+{
+    (void)ctx; /* if it failed, the pieces expire */
+    (void)a;
+}
+
+/* What was proposed of a load that failed need not wait for its expiry. */
+static void pieces_drop(const struct node_upload *u)
+{
+    const struct wire_load load = {.id = u->id};
+    struct node_request r = {.f = {.kind = WIRE_LOAD, .level = WIRE_LEVEL_WEAK, .vouched = true}};
+    struct buf payload;
+
+    r.f.timeout_ms = u->ask.timeout_ms;
+    buf_init(&payload, 1024);
+    if (wire_cmd_load(&payload, WIRE_CMD_LOAD_DROP, &load) == 0) {
+        r.f.payload = buf_slice(&payload);
+        (void)!node_submit(u->node, &r, dropped, NULL, NULL);
+    }
+    buf_fini(&payload);
+}
+
 static void upload_free(struct node_upload *u)
 {
     struct node *n = u->node;
 
-    n->upload = NULL;
-    if (u->installed) /* now, so that who hears it may begin the next one */
-        upload_tell(u, 0, false, NULL);
     env_turn_cancel(&u->turn);
+    if (u->proposed && u->outcome && !u->unknown && n->phase == NODE_OPEN)
+        pieces_drop(u);
+    n->upload = NULL;
+    upload_tell(u);
     buf_fini(&u->bytes);
     explicit_bzero(u->credentials, sizeof(u->credentials));
     mem_free(u);
@@ -266,8 +303,7 @@ static void proposal_answered(void *ctx, const struct node_answer *a)
     if (error.len > 0)
         (void)snprintf(words, sizeof(words), "%.*s", (int)error.len, (const char *)error.data);
     if (a->rc && u->state == UPLOAD_INSTALLING && outcome_unknown(a->rc)) {
-        upload_tell(u, a->rc, true, a->text);
-        u->failed = true;
+        upload_over(u, a->rc, true, a->text);
     } else if (a->rc) {
         upload_fail(u, a->rc, a->text);
     } else if (error.len > 0) {
@@ -287,7 +323,7 @@ static void propose(struct node_upload *u, enum wire_cmd_kind kind, const struct
               .vouched = !first, /* the leader has judged the first */
               .user = first ? u->ask.user : slice_of(NULL, 0),
               .password = first ? u->ask.password : slice_of(NULL, 0)},
-        .retries = kind == WIRE_CMD_LOAD_DROP ? 0 : u->ask.retries,
+        .retries = u->ask.retries,
     };
 
     if (kind == WIRE_CMD_LOAD_INSTALL)
@@ -321,7 +357,7 @@ static void upload_send(struct node_upload *u)
 
     if (buf_len(&u->bytes) > 0 && u->in_flight < window)
         piece_send(u);
-    if (u->failed)
+    if (u->over)
         return;
     if (buf_len(&u->bytes) == 0 && u->sent < u->total) {
         job_submit(u, ENV_LANE_READ, read_run);
@@ -356,9 +392,7 @@ static void upload_installed(struct node_upload *u)
             cut_done(u, rc == ERR_BUSY ? ERR_EXISTS : rc, NULL);
         return;
     }
-    u->installed = true;
-    u->failed = true; /* on to the end */
-    u->proposed = false;
+    upload_over(u, 0, false, NULL);
     upload_go(u);
 }
 
@@ -367,13 +401,6 @@ static void upload_end(struct node_upload *u)
 {
     if (u->job_out || u->in_flight > 0)
         return;
-    if (u->proposed && u->node->phase == NODE_OPEN && u->state != UPLOAD_INSTALLING) {
-        const struct wire_load load = {.id = u->id};
-        u->proposed = false;
-        propose(u, WIRE_CMD_LOAD_DROP, &load); /* if it fails they expire */
-        if (u->in_flight > 0)
-            return;
-    }
     u->state = UPLOAD_CLOSING;
     job_submit(u, ENV_LANE_READ, close_run);
 }
@@ -441,9 +468,9 @@ static void upload_go(struct node_upload *u)
 {
     if (u->state == UPLOAD_CLOSING)
         return;
-    if (!u->failed && !u->job_out) /* else its done() comes here */
+    if (!u->over && !u->job_out) /* else its done() comes here */
         upload_step(u);
-    if (u->failed && u->state != UPLOAD_CLOSING)
+    if (u->over && u->state != UPLOAD_CLOSING)
         upload_end(u);
 }
 
@@ -484,6 +511,8 @@ int node_upload_begin(struct node *n, const struct node_upload_ask *ask, struct 
 
 void node_upload_give(struct node_upload *u, struct slice bytes, bool last)
 {
+    if (u->over)
+        return; /* done() is on its way */
     ASSERT(u->state == UPLOAD_ASKING && !u->told);
     u->last = last;
     if (buf_append_slice(&u->bytes, bytes)) {
@@ -500,7 +529,7 @@ void node_upload_cancel(struct node_upload *u)
     u->told = true;
     if (u->state == UPLOAD_INSTALLING || u->state == UPLOAD_CUTTING)
         return;
-    u->failed = true;
+    upload_over(u, ERR_CANCELED, false, NULL);
     env_turn_schedule(&u->turn);
 }
 
@@ -510,8 +539,6 @@ void node_upload_stop(struct node *n)
 
     if (!u || u->state == UPLOAD_CLOSING)
         return;
-    if (u->state == UPLOAD_INSTALLING)
-        upload_tell(u, ERR_CANCELED, true, "the node is stopping");
-    upload_fail(u, ERR_CANCELED, "the node is stopping");
+    upload_over(u, ERR_CANCELED, u->state == UPLOAD_INSTALLING, "the node is stopping");
     upload_end(u);
 }
