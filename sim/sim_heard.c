@@ -131,6 +131,7 @@ enum sim_op_end sim_heard(struct sim *s, struct sim_deed *d, uint32_t large_rows
                           const struct sim_answer *a)
 {
     enum sim_op_end end = outcome_of(a);
+    s->result->refused_for_space += a->status == 503 && strstr(a->body, "no space left");
     bool large = d->kind == SIM_DEED_LARGE;
 
     d->incarnation = a->incarnation;

@@ -275,9 +275,12 @@ static bool inject_nospc(struct sim *s)
     if (!v)
         return false;
     uint64_t used = sim_disk_used_bytes(host_disk(v->host));
-    v->halt_expected = true; /* at apply on disk, a full disk is the machine's failure */
-    sim_disk_config(host_disk(v->host))->quota_bytes =
-        used + prng_below(&s->nemesis->rng, 4) * SIM_PAGE_BYTES;
+    /* At apply on disk a full disk is the machine's failure. Elsewhere nothing was promised: who keeps the
+     * database in memory refuses writes, hands over, goes on reading, and recovers (L1). */
+    v->halt_expected = v->halt_expected || v->plan->on_disk;
+    /* At once, or some way into whatever is being written then: a segment, a cut, an image received. */
+    uint64_t room = prng_below(&s->nemesis->rng, UINT64_C(1) << prng_below(&s->nemesis->rng, 8));
+    sim_disk_config(host_disk(v->host))->quota_bytes = used + room * SIM_PAGE_BYTES;
     after(s, v, draw_ms(s, 100, 4000), quota_lift);
     return true;
 }

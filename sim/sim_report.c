@@ -83,6 +83,8 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->loads_ok += r->loads_ok;
     t->loads_refused += r->loads_refused;
     t->conf_changes += r->conf_changes;
+    t->refused_for_space += r->refused_for_space;
+    t->faults[WORLD_FAULT_NOSPC] += r->faults[WORLD_FAULT_NOSPC];
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];
     for (int i = 0; i < SIM_DEED_COUNT; i++)
@@ -239,6 +241,11 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
     enough &=
         print_limit(out, "membership changes", t->conf_changes,
                     scaled(sums, profile == SIM_MEMBERSHIP ? LEAST_CONF_MEMBERSHIP : LEAST_CONF));
+    if (sums->family_on[SIM_FAMILY_NOSPC]) {
+        uint64_t seeds = sums->family_on[SIM_FAMILY_NOSPC];
+        enough &= print_limit(out, "full disk met", t->faults[WORLD_FAULT_NOSPC], seeds / 2);
+        enough &= print_limit(out, "refused for lack of space", t->refused_for_space, seeds / 4);
+    }
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
         uint64_t least = least_family((enum sim_family)i);

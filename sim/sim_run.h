@@ -48,6 +48,7 @@ struct sim_result {
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
     uint64_t loads_ok, loads_refused;
     uint64_t elections, commits, compactions, installs, conf_changes;
+    uint64_t refused_for_space; /* writes, with 503 */
     struct world_hash hash;
 };
 
