@@ -270,10 +270,12 @@ static bool inject_disk_once(struct sim *s, enum sim_disk_once kind)
 
 static bool inject_nospc(struct sim *s)
 {
-    struct sim_server *v = draw_server(s, true);
+    struct sim_server *leader = sim_leader(s), *v = draw_server(s, true);
 
     if (!v)
         return false;
+    if (leader && prng_chance_ppm(&s->nemesis->rng, 500000))
+        v = leader;
     uint64_t used = sim_disk_used_bytes(host_disk(v->host));
     /* At apply on disk a full disk is the machine's failure. Elsewhere nothing was promised: who keeps the
      * database in memory refuses writes, hands over, goes on reading, and recovers (L1). */

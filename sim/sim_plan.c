@@ -214,6 +214,9 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     bool extreme = prng_chance_ppm(&r, 500000);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
         draw_node(&p->nodes[i], &r, extreme && prng_chance_ppm(&r, 500000));
+    if (p->family[SIM_FAMILY_NOSPC]) /* the log's reserve is soon used up */
+        for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
+            p->nodes[i].segment_bytes = (uint32_t)PICK(&r, 4096, 8192, 16384);
     draw_replicas(p, &r);
     draw_net(p, &r);
     if (p->world.net.cut ==
