@@ -119,7 +119,7 @@ static int srv_resolve(struct lookup *l, const struct disco_settings *s, struct 
 {
     char name[2 * DISCO_TEXT_MAX + 16];
     (void)snprintf(name, sizeof name, "_%s._tcp.%s", s->service, s->name);
-    ares_query(l->channel, name, ns_c_in, ns_t_srv, srv_found, l);
+    ares_search(l->channel, name, ns_c_in, ns_t_srv, srv_found, l);
     lookup_wait(l);
     int rc = ares_code(l->status);
     if (rc != 0)
