@@ -56,9 +56,15 @@ static void set_insert(struct wire_conf *set, const struct wire_member *m)
     set->members[at] = *m;
 }
 
-static bool set_complete(const struct node *n)
+static bool set_full(const struct node *n)
 {
     return n->config.bootstrap_expect > 0 && n->founding.set.count >= n->config.bootstrap_expect;
+}
+
+/* Of as many as are expected, this node among them: it told itself, if it is on its own list. */
+static bool set_complete(const struct node *n)
+{
+    return set_full(n) && node_conf_find(&n->founding.set, n->id) != NULL;
 }
 
 static void set_note(struct node *n, const struct wire_member *m)
@@ -71,7 +77,10 @@ static void set_note(struct node *n, const struct wire_member *m)
         return;
     }
     set_forget_addr(set, m);
-    if (set_complete(n) || set->count == RAFT_NODES_MAX)
+    if (set_full(n) && m->id == n->id)
+        set_remove(set, set->count -
+                            1); /* who founds must be one of them: another one's place is ours */
+    if (set_full(n) || set->count == RAFT_NODES_MAX)
         return;
     set_insert(set, m);
     if (set_complete(n))

@@ -68,6 +68,7 @@ static int bootstrap(struct node *n)
     struct buf b;
 
     first_conf(n, &conf);
+    ASSERT(node_conf_find(&conf, n->id) != NULL);
     buf_init(&b, LIMIT_ENTRY_BYTES);
     int rc = wire_conf_put(&b, &conf);
     struct wire_entry e = {.term = 1, .kind = RAFT_ENTRY_CONF, .payload = buf_slice(&b)};
