@@ -21,6 +21,9 @@
 #include <string.h>
 
 #define UNUSED __attribute__((unused))
+/* Several texts, and how many. */
+#define ARRAY(...)                                                                                 \
+    ((const char *const[]){__VA_ARGS__}), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)
 #define US "\x1f" /* between an SQL text and its parameters: "SELECT ?" US "i5" */
 
 /* ---- what a sink was told -------------------------------------------------------------------------- */
@@ -376,6 +379,30 @@ static UNUSED const char *apply_many(struct node_db *n, char kind, const char *c
 static UNUSED const char *apply(struct node_db *n, char kind, const char *sql)
 {
     return apply_many(n, kind, &sql, 1);
+}
+
+/* Entries 1 … count in calls of at_once; told[i] gets what is said of each, if sinks. Frees the payloads. */
+static UNUSED void apply_in_calls(struct node_db *n, struct payload *p, uint32_t count,
+                                  uint32_t at_once, struct record *told, bool sinks)
+{
+    struct db_entry *entries = calloc(count, sizeof(*entries));
+    struct err_text why;
+
+    assert_non_null(entries);
+    for (uint32_t i = 0; i < count; i++) {
+        record_init(&told[i]);
+        entries[i] = (struct db_entry){.index = i + 1,
+                                       .term = 1,
+                                       .kind = RAFT_ENTRY_NORMAL,
+                                       .payload = slice_of(p[i].bytes, p[i].len),
+                                       .sink = sinks ? &told[i].sink : NULL};
+    }
+    for (uint32_t i = 0; i < count; i += at_once)
+        assert_int_equal(
+            db_apply(n->db, entries + i, count - i < at_once ? count - i : at_once, &why), 0);
+    for (uint32_t i = 0; i < count; i++)
+        free(p[i].bytes);
+    free(entries);
 }
 
 static UNUSED const char *query(struct db_reader *r, struct record *out, char kind, const char *sql)

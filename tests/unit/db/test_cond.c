@@ -2,8 +2,6 @@
  * every node; not met, or not to be judged, nothing changes. */
 #include "db_fixture.h"
 
-#define ARRAY(...)                                                                                 \
-    ((const char *const[]){__VA_ARGS__}), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)
 #define UNMET "note unmet 0\nrequest error condition not met\n"
 
 static struct node_db node;
@@ -343,27 +341,15 @@ enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
 static void run_steps(struct node_db *n, uint32_t at_once, bool sinks, struct record *told)
 {
-    struct db_entry entries[STEPS];
     struct payload p[STEPS];
-    struct err_text why;
 
     for (uint32_t i = 0; i < STEPS; i++) {
         size_t count = 0;
         while (count < 3 && steps[i].sql[count])
             count++;
-        record_init(&told[i]);
         p[i] = conditional(&steps[i].asked, steps[i].sql, count);
-        entries[i] = (struct db_entry){.index = i + 1,
-                                       .term = 1,
-                                       .kind = RAFT_ENTRY_NORMAL,
-                                       .payload = slice_of(p[i].bytes, p[i].len),
-                                       .sink = sinks ? &told[i].sink : NULL};
     }
-    for (uint32_t i = 0; i < STEPS; i += at_once)
-        assert_int_equal(
-            db_apply(n->db, entries + i, STEPS - i < at_once ? STEPS - i : at_once, &why), 0);
-    for (uint32_t i = 0; i < STEPS; i++)
-        free(p[i].bytes);
+    apply_in_calls(n, p, STEPS, at_once, told, sinks);
 }
 
 static void test_conditions_are_the_same_in_any_batch_and_replica(void **state)

@@ -1,9 +1,6 @@
 /* test_db.c — one database: apply, query, classify, and the words that clients see. */
 #include "db_fixture.h"
 
-#define ARRAY(...)                                                                                 \
-    ((const char *const[]){__VA_ARGS__}), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)
-
 static struct node_db node;
 
 static int open_node(void **state)

@@ -3,8 +3,6 @@
 #include "db_fixture.h"
 #include "db_int.h"
 
-#define ARRAY(...)                                                                                 \
-    ((const char *const[]){__VA_ARGS__}), sizeof((const char *[]){__VA_ARGS__}) / sizeof(char *)
 enum { HOUR_S = 3600 };
 
 static struct node_db node;
@@ -169,27 +167,13 @@ static const struct step steps[] = {
 };
 enum { STEPS = sizeof(steps) / sizeof(steps[0]) };
 
-/* All steps in calls of `at_once` entries. */
 static void run_steps(struct node_db *n, uint32_t at_once, bool sinks, struct record *told)
 {
-    struct db_entry entries[STEPS];
     struct payload p[STEPS];
-    struct err_text why;
 
-    for (uint32_t i = 0; i < STEPS; i++) {
-        record_init(&told[i]);
-        p[i] = keyed(steps[i].key, 5000 + i, 'e', &steps[i].sql, 1);
-        entries[i] = (struct db_entry){.index = i + 1,
-                                       .term = 1,
-                                       .kind = RAFT_ENTRY_NORMAL,
-                                       .payload = slice_of(p[i].bytes, p[i].len),
-                                       .sink = sinks ? &told[i].sink : NULL};
-    }
-    for (uint32_t i = 0; i < STEPS; i += at_once)
-        assert_int_equal(
-            db_apply(n->db, entries + i, STEPS - i < at_once ? STEPS - i : at_once, &why), 0);
     for (uint32_t i = 0; i < STEPS; i++)
-        free(p[i].bytes);
+        p[i] = keyed(steps[i].key, 5000 + i, 'e', &steps[i].sql, 1);
+    apply_in_calls(n, p, STEPS, at_once, told, sinks);
 }
 
 static void test_batches_redone_and_replicas_agree(void **state)

@@ -6,26 +6,22 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <rq/util/prng.h>
 #include <sim_history.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <verdicts.h>
 
 #define CORPUS "tests/golden/histories"
 enum { LIMIT = 1000 * 1000 };
 
 /* ---- corpus ------------------------------------------------------------------------------------------- */
 
-struct expectation {
-    char name[300];
-    char verdict[300]; /* "yes", "no REASON", "invalid WORDS" */
-    uint32_t line;
-};
-
-static void judge(const char *file, const struct expectation *e, const struct sim_history *h)
+/* verdict: "yes", "no REASON", "invalid WORDS" */
+static void judge(void *ctx, const struct verdict_case *e)
 {
+    struct sim_history *h = *(struct sim_history **)ctx;
     struct err_text why = {""};
     enum sim_verdict got = sim_history_check(h, LIMIT, &why);
     bool good = false;
@@ -39,7 +35,7 @@ static void judge(const char *file, const struct expectation *e, const struct si
     else if (strncmp(e->verdict, "invalid ", 8) == 0)
         good = got == SIM_HISTORY_INVALID && strstr(why.text, e->verdict + 8);
     if (!good)
-        fail_msg("%s:%u \"%s\" should be %s, is %d: %s", file, e->line, e->name, e->verdict, got,
+        fail_msg("%s:%u \"%s\" should be %s, is %d: %s", e->file, e->line, e->name, e->verdict, got,
                  why.text);
 }
 
@@ -52,8 +48,17 @@ static enum sim_op_end end_of(const char *word)
     return strcmp(word, "open") == 0 ? SIM_END_OPEN : SIM_END_OK;
 }
 
-static void add_line(struct sim_history *h, const char *line)
+static void begin(void *ctx)
 {
+    struct sim_history **h = ctx;
+
+    sim_history_destroy(*h);
+    *h = sim_history_create();
+}
+
+static void add_line(void *ctx, char *line)
+{
+    struct sim_history *h = *(struct sim_history **)ctx;
     struct sim_op op = {0};
     unsigned long long from, to;
     long long a, b = 0;
@@ -75,54 +80,14 @@ static void add_line(struct sim_history *h, const char *line)
         sim_history_end(h, number, end_of(end), to, b, strcmp(end, "swapped") == 0);
 }
 
-static uint32_t judge_file(const char *name)
-{
-    char path[300], line[300];
-    struct expectation e = {"", "", 0};
-    struct sim_history *h = NULL;
-    uint32_t number = 0, histories = 0;
-
-    (void)snprintf(path, sizeof(path), CORPUS "/%s", name);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f)) {
-        number++;
-        line[strcspn(line, "\n")] = '\0';
-        if (line[0] == '=') {
-            if (h)
-                judge(name, &e, h);
-            sim_history_destroy(h);
-            h = sim_history_create();
-            char *colon = strrchr(line, ':'); /* names may hold one */
-            assert_non_null(colon);
-            *colon = '\0';
-            (void)snprintf(e.name, sizeof(e.name), "%s", line + 2);
-            (void)snprintf(e.verdict, sizeof(e.verdict), "%s", colon + 2);
-            e.line = number;
-            histories++;
-        } else if (line[0] != '#' && line[0] != '\0') {
-            add_line(h, line);
-        }
-    }
-    if (h)
-        judge(name, &e, h);
-    sim_history_destroy(h);
-    (void)fclose(f);
-    return histories;
-}
-
 static void test_corpus_is_judged_as_it_says(void **state)
 {
-    (void)state;
-    DIR *dir = opendir(CORPUS);
-    uint32_t histories = 0;
+    struct sim_history *h = NULL;
+    struct verdict_reader r = {&h, begin, add_line, judge};
 
-    assert_non_null(dir);
-    for (struct dirent *e; (e = readdir(dir));)
-        if (strstr(e->d_name, ".txt"))
-            histories += judge_file(e->d_name);
-    (void)closedir(dir);
-    assert_true(histories >= 50);
+    (void)state;
+    assert_true(verdicts_read(CORPUS, &r) >= 50);
+    sim_history_destroy(h);
 }
 
 /* ---- against every order -------------------------------------------------------------------------------- */

@@ -6,22 +6,20 @@
 #include <stdint.h>
 
 #include <cmocka.h>
-#include <dirent.h>
 #include <rq/util/prng.h>
 #include <sim_order.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <verdicts.h>
 
 #define CORPUS "tests/golden/orders"
 enum { DEEDS_MAX = 400, WORD_MAX = 32 };
 
 struct scene {
-    char name[200], verdict[200]; /* "yes", or "no ORACLE WORDS" */
     struct sim_deed deeds[DEEDS_MAX];
     uint64_t ledger[DEEDS_MAX];
     struct sim_order order;
-    uint32_t line;
 };
 
 static bool scene_check(struct scene *s, enum sim_oracle *oracle, struct err_text *why)
@@ -33,23 +31,25 @@ static bool scene_check(struct scene *s, enum sim_oracle *oracle, struct err_tex
 
 /* ---- corpus ------------------------------------------------------------------------------------------- */
 
-static void judge(const char *file, struct scene *s)
+/* verdict: "yes", or "no ORACLE WORDS" */
+static void judge(void *ctx, const struct verdict_case *c)
 {
+    struct scene *s = ctx;
     struct err_text why = {""};
     enum sim_oracle oracle;
     char said[600] = "yes";
 
     if (!scene_check(s, &oracle, &why))
         (void)snprintf(said, sizeof(said), "no %s %s", sim_oracle_name(oracle), why.text);
-    size_t head = strcspn(s->verdict, " "); /* "yes" or "no" */
-    char *oracle_end = strchr(s->verdict + head + (s->verdict[head] != '\0'), ' ');
-    bool good = strcmp(s->verdict, "yes") == 0
+    size_t head = strcspn(c->verdict, " "); /* "yes" or "no" */
+    const char *oracle_end = strchr(c->verdict + head + (c->verdict[head] != '\0'), ' ');
+    bool good = strcmp(c->verdict, "yes") == 0
                     ? strcmp(said, "yes") == 0
                     : oracle_end &&
-                          strncmp(said, s->verdict, (size_t)(oracle_end - s->verdict) + 1) == 0 &&
+                          strncmp(said, c->verdict, (size_t)(oracle_end - c->verdict) + 1) == 0 &&
                           strstr(said, oracle_end + 1);
     if (!good)
-        fail_msg("%s:%u \"%s\" should be: %s; is: %s", file, s->line, s->name, s->verdict, said);
+        fail_msg("%s:%u \"%s\" should be: %s; is: %s", c->file, c->line, c->name, c->verdict, said);
 }
 
 static enum sim_deed_kind kind_of(const char *word)
@@ -119,8 +119,14 @@ static void ledger_line(struct scene *s, char *rest)
         s->ledger[s->order.rows++] = strtoull(word, NULL, 10);
 }
 
-static void add_line(struct scene *s, char *line)
+static void begin(void *ctx)
 {
+    memset(ctx, 0, sizeof(struct scene));
+}
+
+static void add_line(void *ctx, char *line)
+{
+    struct scene *s = ctx;
     struct sim_deed *d = &s->deeds[s->order.count];
     char *word = strtok(line, " ");
 
@@ -142,49 +148,13 @@ static void add_line(struct scene *s, char *line)
     s->order.count++;
 }
 
-static uint32_t judge_file(const char *file)
-{
-    static struct scene s;
-    char path[300], line[400];
-    uint32_t number = 0, scenes = 0;
-
-    (void)snprintf(path, sizeof(path), CORPUS "/%s", file);
-    FILE *f = fopen(path, "r");
-    assert_non_null(f);
-    while (fgets(line, sizeof(line), f)) {
-        number++;
-        line[strcspn(line, "\n")] = '\0';
-        if (line[0] == '=') {
-            if (scenes++)
-                judge(file, &s);
-            memset(&s, 0, sizeof(s));
-            char *colon = strrchr(line, ':');
-            assert_non_null(colon);
-            *colon = '\0';
-            (void)snprintf(s.name, sizeof(s.name), "%.190s", line + 2);
-            (void)snprintf(s.verdict, sizeof(s.verdict), "%.190s", colon + 2);
-            s.line = number;
-        } else if (line[0] != '#' && line[0] != '\0') {
-            add_line(&s, line);
-        }
-    }
-    judge(file, &s);
-    (void)fclose(f);
-    return scenes;
-}
-
 static void test_corpus_is_judged_as_it_says(void **state)
 {
-    (void)state;
-    DIR *dir = opendir(CORPUS);
-    uint32_t scenes = 0;
+    static struct scene s;
+    struct verdict_reader r = {&s, begin, add_line, judge};
 
-    assert_non_null(dir);
-    for (struct dirent *e; (e = readdir(dir));)
-        if (strstr(e->d_name, ".txt"))
-            scenes += judge_file(e->d_name);
-    (void)closedir(dir);
-    assert_true(scenes >= 40);
+    (void)state;
+    assert_true(verdicts_read(CORPUS, &r) >= 40);
 }
 
 /* ---- a true store -------------------------------------------------------------------------------------- */
