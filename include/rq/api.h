@@ -54,6 +54,7 @@ struct api_config {
         int64_t apply_timeout_ns, heartbeat_timeout_ns, election_timeout_ns, lease_timeout_ns, commit_timeout_ns;
         int64_t snapshot_interval_ns;
         uint64_t snapshot_threshold;
+        int64_t auto_vacuum_ns; /* -auto-vacuum-int; 0: off */
     } facts;
 };
 

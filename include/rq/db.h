@@ -152,9 +152,24 @@ int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struc
 struct db_query_counts {
     uint64_t statements, errors, transactions;
 };
+/* An entry with WIRE_CMD_UPKEEP is one of these; it does not count as a change (changed_index). */
+#define DB_UPKEEP_VACUUM "VACUUM"
+#define DB_UPKEEP_OPTIMIZE "ANALYZE"
+struct db_upkeep_time {
+    int64_t wall_ns; /* the entry's; 0: never */
+    uint64_t index;
+};
+struct db_upkeep { /* the same on all nodes */
+    int64_t first_wall_ns; /* of the first command of all; 0: there was none */
+    struct db_upkeep_time vacuum, optimize; /* done last */
+};
+struct db_upkeep_counts {
+    uint64_t done, failed, last_ns;
+};
 struct db_counters { /* since open; on every node, since every node applies */
     struct db_query_counts executions, requests, strong_queries;
     uint64_t loads; /* of database files */
+    struct db_upkeep_counts vacuums, optimizes;
     uint64_t open_ns;
     uint64_t checkpoints, checkpoint_last_ns, checkpoint_busy, checkpoint_errors, checkpoint_partial;
 };
@@ -162,6 +177,7 @@ struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t applied_index, applied_term;
     uint64_t digest; /* rolling: index, entry, result codes, row counts, rowids, schema cookie */
     uint64_t changed_index; /* of the last entry that changed anything */
+    struct db_upkeep upkeep;
     int64_t sticky_last_insert_id, sticky_rows_affected; /* what the API repeats (http-api.md §6.8) */
     uint64_t main_bytes, wal_bytes;
     uint64_t uncut_bytes; /* written to the WALs since the last cut that was kept */

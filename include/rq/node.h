@@ -65,6 +65,8 @@ struct node_config {
     uint64_t snapshot_entries;     /* -raft-snap: entries between two snapshots; 0: 8192 */
     uint64_t snapshot_wal_bytes;   /* -raft-snap-wal-size: so many written to the WAL since the last; 0: not looked at */
     uint64_t snapshot_interval_ms; /* -raft-snap-int: looked at so often, randomised 1x-2x; 0: after every batch */
+    /* Automatic VACUUM and ANALYZE, so long after the last one (-auto-vacuum-int, -auto-optimize-int); 0: none. */
+    uint64_t vacuum_interval_ms, optimize_interval_ms;
     uint64_t snapshot_trailing;    /* entries kept before the snapshot, for followers a little behind */
     size_t load_piece_bytes;       /* of a database file, in one entry; 0: LIMIT_LOAD_PIECE_BYTES */
 };
@@ -261,6 +263,7 @@ struct node_counters {
     uint64_t snapshots, snapshots_asked;   /* cuts of the image; of them, asked for by node_snapshot */
     uint64_t snapshots_wal;                /* … because of snapshot_wal_bytes */
     uint64_t snapshots_failed, snapshots_asked_failed;
+    uint64_t vacuums_put_off;              /* no room for it */
     uint64_t recoveries;                   /* a membership was forced at the start */
     uint64_t backups, backups_failed;      /* made here */
     uint64_t installs;                     /* images received that took the place of the old one */

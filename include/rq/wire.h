@@ -288,6 +288,7 @@ enum { /* flags */
     WIRE_CMD_IF_INDEX = 4, /* a condition, of EXECUTE and REQUEST; set by the builder */
     WIRE_CMD_IF = 8,
     WIRE_CMD_IS = 16,
+    WIRE_CMD_UPKEEP = 32, /* of the leader's own: one statement (rq/db.h) */
 };
 enum wire_param_type { WIRE_NULL = 0, WIRE_INTEGER, WIRE_REAL, WIRE_TEXT, WIRE_BLOB };
 

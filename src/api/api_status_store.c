@@ -276,9 +276,23 @@ static void store_first(cJSON *store, const struct api *a, const struct node_sta
     api_tree_wall(store, "fsm_update_time", s->applied_wall_ns);
 }
 
+/* The same on all nodes, but for the interval, which is the leader's that counts. */
+static void status_auto_vacuum(cJSON *store, const struct api *a, const struct node_status *s)
+{
+    const struct db_upkeep *u = &s->db.upkeep;
+    const int64_t base = u->vacuum.wall_ns ? u->vacuum.wall_ns : u->first_wall_ns;
+    if (a->facts.auto_vacuum_ns <= 0)
+        return;
+    cJSON *out = api_tree_object(store, "auto_vacuum");
+    if (u->vacuum.wall_ns)
+        api_tree_wall(out, "last_vacuum", u->vacuum.wall_ns);
+    api_tree_wall(out, "next_vacuum_after", base ? base + a->facts.auto_vacuum_ns : 0);
+}
+
 static void store_second(cJSON *store, const struct api *a, const struct node_status *s)
 {
     const struct api_facts *f = &a->facts;
+    status_auto_vacuum(store, a, s);
     api_tree_duration(store, "heartbeat_timeout", f->heartbeat_timeout_ns);
     status_leader(store, s);
     api_tree_wall(store, "leader_appended_at_time", s->db.entry_wall_ns);

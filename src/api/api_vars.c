@@ -88,6 +88,7 @@ struct vars {
     struct node_counters n;
     struct db_counters d;
     uint64_t queries, query_errors, query_transactions, execution_errors; /* sums over both */
+    uint64_t vacuums_failed;
     uint64_t retries;
     uint64_t resident_bytes, mapped_bytes;
 };
@@ -167,6 +168,12 @@ static const struct {
     VALUE_ROW("store.num_joins", n.joins),
     VALUE_ROW("store.num_loads", d.loads),
     VALUE_ROW("store.num_removed_before_joins", n.removed_before_joins),
+    VALUE_ROW("store.num_auto_optimizes", d.optimizes.done),
+    VALUE_ROW("store.num_auto_optimizes_failed", d.optimizes.failed),
+    VALUE_ROW("store.num_auto_vacuums", d.vacuums.done),
+    VALUE_ROW("store.num_auto_vacuums_failed", vacuums_failed),
+    VALUE_MS("store.auto_optimize_duration", d.optimizes.last_ns),
+    VALUE_MS("store.auto_vacuum_duration", d.vacuums.last_ns),
     VALUE_ROW("store.num_recoveries", n.recoveries),
     VALUE_ROW("store.num_restores", n.installs),
     VALUE_ROW("store.num_snapshots", n.snapshots),
@@ -198,6 +205,7 @@ static void vars_look(const struct api *a, struct vars *v)
     v->query_transactions = v->n.queries.transactions + v->d.strong_queries.transactions;
     v->retries =
         v->n.retried_executions + v->n.retried_queries + v->n.retried_requests + v->n.retried_loads;
+    v->vacuums_failed = v->d.vacuums.failed + v->n.vacuums_put_off;
     v->execution_errors = v->d.executions.errors + v->d.requests.errors;
 }
 

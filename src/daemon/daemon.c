@@ -325,6 +325,8 @@ static void daemon_open_node(struct daemon *d)
         .reader_count = reader_count(f->db_max_ro_conns),
         .reader_jobs = d->reader_jobs,
         .snapshot_entries = f->raft_snap,
+        .vacuum_interval_ms = ms_of(f->auto_vacuum_int),
+        .optimize_interval_ms = ms_of(f->auto_optimize_int),
         .snapshot_trailing = node_snapshot_trailing(f->raft_snap),
         .snapshot_wal_bytes = f->raft_snap_int ? f->raft_snap_wal_size : 0,
         .snapshot_interval_ms = f->raft_snap_int ? ms_of(f->raft_snap_int) : SNAPSHOT_INTERVAL_MS,

@@ -274,7 +274,6 @@ const char *flags_unsupported(const struct flags *f)
         bool used;
     } rows[] = {
         {"extensions-path", f->extensions_path[0] != '\0'},
-        {"auto-vacuum-int", f->auto_vacuum_int > 0},
         {"auto-backup", f->auto_backup[0] != '\0'},
         {"auto-restore", f->auto_restore[0] != '\0'},
         {"cdc-config", f->cdc_config[0] != '\0'},
@@ -295,7 +294,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
         bool changed;
     } rows[] = {
         {"compress-snap-transport", f->compress_snap_transport},
-        {"auto-optimize-int", f->auto_optimize_int != d->auto_optimize_int},
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
         {"raft-log-level", strcmp(f->raft_log_level, d->raft_log_level) != 0},
     };

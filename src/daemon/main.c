@@ -240,6 +240,7 @@ static struct api_facts facts_of(const struct flags *f, const struct machine *m,
         .commit_timeout_ns = timing.commit,
         .snapshot_interval_ns = timing.snapshot_interval,
         .snapshot_threshold = f->raft_snap,
+        .auto_vacuum_ns = f->auto_vacuum_int,
     };
     return facts;
 }

@@ -204,6 +204,7 @@ void db_state(struct db *d, struct db_state *out)
     out->applied_term = d->applied_term;
     out->digest = d->digest;
     out->changed_index = d->changed_index;
+    out->upkeep = d->upkeep;
     out->sticky_last_insert_id = sqlite3_last_insert_rowid(d->writer);
     out->sticky_rows_affected = sqlite3_changes64(d->writer);
     out->main_bytes = d->files.stores[DB_SLOT_MAIN].size;

@@ -8,12 +8,20 @@
  * summed up to, and the PRAGMAs that live in the writer's connection (architecture §5):
  *
  *   0      4        12      20        28      36          44          52         60            64              72
- *   | 'RBD2' | digest | rowid | changes | total | key count | key bytes | key wall | PRAGMA bits | changed index |
- */
+ *   | 'RBD3' | digest | rowid | changes | total | key count | key bytes | key wall | PRAGMA bits | changed index |
+ *            80              88             96              104            112
+ *   | first wall | VACUUM: wall | index | ANALYZE: wall | index |
+ *
+ * 'RBD2' ends at 72: nothing is known of the rest. */
 #include "db_int.h"
 #include <rq/util/endian.h>
 
-enum { STATE_BYTES = 72, STATE_MAGIC = 0x32444252 };
+enum {
+    STATE_BYTES = 112,
+    STATE_MAGIC = 0x33444252,
+    STATE_BYTES_2 = 72,
+    STATE_MAGIC_2 = 0x32444252
+};
 
 static const char *const pragmas[] = {"foreign_keys", "recursive_triggers",
                                       "ignore_check_constraints", "case_sensitive_like"};
@@ -110,11 +118,32 @@ static int state_put(struct db *d, uint8_t out[STATE_BYTES])
     put_u64(out + 52, (uint64_t)d->keys.now.wall_ns);
     put_u32(out + 60, bits);
     put_u64(out + 64, s.changed_index);
+    put_u64(out + 72, (uint64_t)d->upkeep.first_wall_ns);
+    put_u64(out + 80, (uint64_t)d->upkeep.vacuum.wall_ns);
+    put_u64(out + 88, d->upkeep.vacuum.index);
+    put_u64(out + 96, (uint64_t)d->upkeep.optimize.wall_ns);
+    put_u64(out + 104, d->upkeep.optimize.index);
     return rc;
 }
 
-static int state_get(struct db *d, const uint8_t in[STATE_BYTES])
+static bool state_is(struct slice s)
 {
+    return (s.len == STATE_BYTES && get_u32(s.data) == STATE_MAGIC) ||
+           (s.len == STATE_BYTES_2 && get_u32(s.data) == STATE_MAGIC_2);
+}
+
+static void upkeep_get(struct db *d, const uint8_t *in)
+{
+    d->upkeep.first_wall_ns = (int64_t)get_u64(in + 72);
+    d->upkeep.vacuum.wall_ns = (int64_t)get_u64(in + 80);
+    d->upkeep.vacuum.index = get_u64(in + 88);
+    d->upkeep.optimize.wall_ns = (int64_t)get_u64(in + 96);
+    d->upkeep.optimize.index = get_u64(in + 104);
+}
+
+static int state_get(struct db *d, struct slice state)
+{
+    const uint8_t *in = state.data;
     struct db_sticky s = {
         .digest = get_u64(in + 4),
         .rowid = (int64_t)get_u64(in + 12),
@@ -126,6 +155,8 @@ static int state_get(struct db *d, const uint8_t in[STATE_BYTES])
     d->keys.now.count = get_u64(in + 36);
     d->keys.now.bytes = get_u64(in + 44);
     d->keys.now.wall_ns = (int64_t)get_u64(in + 52);
+    if (state.len == STATE_BYTES)
+        upkeep_get(d, in);
     int rc = pragmas_set(d, get_u32(in + 60));
     return rc ? rc : db_sticky_restore(d, &s);
 }
@@ -253,7 +284,7 @@ int db_source_fill(struct db *d, const struct db_source *source)
 {
     struct db_files *files[DB_SET_COUNT] = {&d->files, &d->keys.files};
     const struct db_moment *m = &source->moment;
-    int rc = m->state.len == STATE_BYTES && get_u32(m->state.data) == STATE_MAGIC ? 0 : ERR_CORRUPT;
+    int rc = state_is(m->state) ? 0 : ERR_CORRUPT;
 
     for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++) {
         struct taking t = {source, i};
@@ -271,5 +302,5 @@ int db_source_settle(struct db *d, const struct db_source *source)
 {
     d->applied_index = source->moment.index;
     d->applied_term = source->moment.term;
-    return state_get(d, source->moment.state.data);
+    return state_get(d, source->moment.state);
 }

@@ -16,6 +16,7 @@
  *   db_stage.c    a database file that comes in pieces
  *   db_once.c     an entry with a key      db_cond.c  an entry with a condition
  *   db_load.c     an entry that brings a piece, or installs them
+ *   db_upkeep.c   an entry of the leader's own
  *   db_work.c     one entry
  *   db_backup.c  a backup: db_backup_pages.c pages, db_dump.c SQL text, db_vacuum.c a vacuumed copy
  *   db_cut.c, db_pages.c  the database as pages of one moment
@@ -449,6 +450,7 @@ struct db {
     uint64_t
         changed_index; /* of the last entry that changed anything (db_work.c); as the digest, part of a
                              * snapshot's record */
+    struct db_upkeep upkeep;
     int64_t total_shift; /* what total_changes() must add: failed attempts counted too */
     bool schema_touched; /* a statement that is not plain ran in the transaction at hand */
     bool schema_known;   /* whether the next is up to date */
@@ -541,6 +543,12 @@ const char *db_head_read(const uint8_t head[DB_HEAD_BYTES], uint64_t file_bytes,
                          struct db_head *out);
 /* SQLite's own check, as db_integrity_check. */
 int db_check(sqlite3 *conn, struct err_text *why);
+
+/* ---- an entry of the leader's own (db_upkeep.c) ------------------------------------------------------------ */
+
+int db_upkeep_begin(struct db *d); /* both: 0, or the machine's ERR_* */
+int db_upkeep_end(struct db *d, uint64_t index, const struct wire_cmd *cmd, bool failed,
+                  uint64_t began_ns);
 
 /* ---- one entry (db_work.c) -------------------------------------------------------------------------------- */
 

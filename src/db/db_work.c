@@ -206,6 +206,16 @@ static int entry_run(struct entry_run *x, bool in_batch)
     return rc;
 }
 
+static int upkeep_run(struct entry_run *x, const struct wire_cmd *cmd, bool in_batch)
+{
+    uint64_t began_ns = env_now_ns(x->d->env);
+
+    int rc = db_upkeep_begin(x->d);
+    if (rc == 0)
+        rc = entry_run(x, in_batch);
+    return rc ? rc : db_upkeep_end(x->d, x->e->index, cmd, x->failed, began_ns);
+}
+
 /* A transaction that failed has changed nothing, unless the client's own words may have ended it. */
 static bool rolled_back(const struct entry_run *x, const struct wire_cmd *cmd)
 {
@@ -239,16 +249,19 @@ static int entry_apply(struct entry_run *x, const struct wire_cmd *cmd, struct d
     struct db *d = x->d;
     struct db_cond cond;
     bool touched_before = d->schema_touched;
+    bool upkeep = (cmd->flags & WIRE_CMD_UPKEEP) != 0;
     int64_t total_before = sqlite3_total_changes64(d->writer);
 
     d->schema_touched = false;
     d->entry_wall_ns = x->cmd.wall_ns;
+    if (d->upkeep.first_wall_ns == 0)
+        d->upkeep.first_wall_ns = x->cmd.wall_ns;
     counts_of(d, &x->cmd)->transactions += (x->cmd.flags & WIRE_CMD_TRANSACTION) != 0;
     entry_begin(x, sink);
     int rc = db_cond_judge(d, cmd, in_batch, &cond);
     x->run.stopped = cond.stopped;
     if (rc == 0 && !cond.stopped && cond.verdict == DB_CONDITION_MET)
-        rc = entry_run(x, in_batch);
+        rc = upkeep ? upkeep_run(x, cmd, in_batch) : entry_run(x, in_batch);
     else if (rc == 0 && !cond.stopped)
         db_cond_tell(&cond, sink);
     if (rc == 0 && d->schema_touched && !x->run.stopped && !is_query(cmd))
@@ -256,7 +269,7 @@ static int entry_apply(struct entry_run *x, const struct wire_cmd *cmd, struct d
     if (d->schema_touched)
         d->schema_known = false;
     d->schema_touched |= touched_before;
-    if (rc == 0 && !x->run.stopped)
+    if (rc == 0 && !x->run.stopped && !upkeep)
         note_change(x, cmd, total_before);
     return rc;
 }

@@ -68,6 +68,7 @@ static void apply_done(struct env_job *job)
         env_halt(n->env, "an entry could not be applied because the machine failed");
     }
     a->state = a->run_state;
+    node_upkeep_applied(n);
     a->wall_ns = env_wall_ns(n->env);
     node_fresh_applied(n, a->entries, a->count);
     n->counters.applies++;

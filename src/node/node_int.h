@@ -11,6 +11,7 @@
  *   node_serve.c                         their clients' requests, judged and run
  *   node_relay.c                         their answers, frame by frame
  *   node_upload.c                        a client's database file on its way into the log   (READ, APPLY)
+ *   node_upkeep.c                        the leader's own VACUUM and ANALYZE      (lane READ)
  *   node_request.c                       which way a request goes
  *   node_read.c                          reads: classify, run                     (lane READ)
  *   node_backup.c                        backups, part by part                    (lanes APPLY, READ)
@@ -388,6 +389,15 @@ struct node_cut_when {
     bool wanted;            /* the image's configuration is of a former cluster */
 };
 
+struct node_upkeep { /* node_upkeep.c */
+    struct env_timer timer; /* the next look */
+    struct env_job job;     /* is there room for a VACUUM? */
+    bool in_lane;           /* the job is under way, */
+    bool busy;              /* or an entry of ours */
+    uint64_t not_before_ns; /* VACUUM: there was no room */
+    uint64_t free_bytes, vacuums; /* the job's; vacuums told in the log */
+};
+
 struct node_fetch { /* the one image on its way here */
     struct node_image_task task;
     bool active, complete;
@@ -598,6 +608,7 @@ struct node {
     struct node_image image;
     struct node_cut cut;
     struct node_cut_when cut_when;
+    struct node_upkeep upkeep;
     struct node_fetch fetch;
     struct node_install install;
     struct node_upload *upload; /* NULL: none */
@@ -708,6 +719,11 @@ int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_c
                          struct slice *db_state);             /* 0, ERR_CORRUPT */
 int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
 void node_image_db_close(struct node *n);                     /* the same; harmless when it is closed */
+/* node_upkeep.c */
+void node_upkeep_init(struct node *n);
+void node_upkeep_start(struct node *n);
+void node_upkeep_stop(struct node *n);
+void node_upkeep_applied(struct node *n);
 /* node_cut_when.c */
 void node_cut_when_init(struct node *n);
 void node_cut_look(struct node *n); /* a lane's job is done: entries may have been applied */

@@ -270,6 +270,7 @@ static int start_running(struct node *n)
     n->phase = NODE_OPEN;
     node_links_set(n);
     node_pump_start(n);
+    node_upkeep_start(n);
     if (n->founded && n->founders.count > 1)
         node_found_push(n);
     return 0;

@@ -148,7 +148,8 @@ static void watch_lanes(struct node *n)
     uint64_t now = env_now_ns(n->env);
     uint64_t patience = n->config.heartbeat_timeout_ms * ENV_MS_NS;
     bool log_stuck = n->log.full || (n->log.busy && now - n->log.started_ns > patience);
-    bool apply_stuck = n->apply.busy && now - n->apply.started_ns > patience;
+    bool apply_stuck = n->apply.busy && !n->upkeep.busy && /* that one is slow everywhere */
+                       now - n->apply.started_ns > patience;
 
     if (n->view.role != RAFT_LEADER || !(log_stuck || apply_stuck) || n->view.transferring)
         return;

@@ -9,7 +9,7 @@ enum { STOP_CUT_MS = 20 * 1000 };
 static bool lanes_idle(const struct node *n)
 {
     if (n->open_busy || n->log.busy || n->apply.busy || n->apply.load.busy || n->adopt_id ||
-        n->readers_busy || n->backup_count || n->image.running || n->upload)
+        n->readers_busy || n->backup_count || n->upkeep.in_lane || n->image.running || n->upload)
         return false;
     for (uint32_t i = 0; i < n->link_count; i++)
         if (n->links[i].load.busy)
@@ -110,6 +110,7 @@ static void stop_now(struct node *n)
     env_timer_disarm(&n->change_timer);
     node_transfer_cancel(n);
     node_cut_when_stop(n);
+    node_upkeep_stop(n);
     node_cut_cancel(n);
     node_fetch_stop(n);
     node_upload_stop(n);

@@ -13,7 +13,7 @@ enum {
     CMD_VERSION = 1,
     CMD_CRC = 4,
     CMD_CONDITION = WIRE_CMD_IF_INDEX | WIRE_CMD_IF | WIRE_CMD_IS,
-    CMD_FLAGS = WIRE_CMD_TRANSACTION | WIRE_CMD_QUEUED | CMD_CONDITION
+    CMD_FLAGS = WIRE_CMD_TRANSACTION | WIRE_CMD_QUEUED | WIRE_CMD_UPKEEP | CMD_CONDITION
 };
 
 enum { /* places in the head */
@@ -319,6 +319,8 @@ static int head_check(const uint8_t *head)
         (flags || get_u16(head + AT_KEY_LEN) || get_u32(head + AT_COUNT)))
         return ERR_PROTOCOL;
     if ((flags & ~CMD_FLAGS) || get_u16(head + AT_RESERVED))
+        return ERR_PROTOCOL;
+    if ((flags & WIRE_CMD_UPKEEP) && head[AT_KIND] != WIRE_CMD_EXECUTE)
         return ERR_PROTOCOL;
     if ((flags & WIRE_CMD_IS) && !(flags & WIRE_CMD_IF))
         return ERR_PROTOCOL;

@@ -215,7 +215,7 @@ static void add_statement(struct buf *b, const char *text)
     free(copy);
 }
 
-/* kind: 'e' execute, 'r' request, 'q' query; a capital letter: with the transaction flag. */
+/* kind: 'e' execute, 'r' request, 'q' query, 'u' the leader's own; a capital letter: with the transaction flag. */
 static UNUSED struct payload payload_make_keyed(char kind, struct slice key, const char *const *sql,
                                                 size_t count)
 {
@@ -228,7 +228,10 @@ static UNUSED struct payload payload_make_keyed(char kind, struct slice key, con
                    lower == 'q'   ? WIRE_CMD_QUERY
                    : lower == 'r' ? WIRE_CMD_REQUEST
                                   : WIRE_CMD_EXECUTE,
-                   kind < 'a' ? WIRE_CMD_TRANSACTION : 0, key);
+                   kind < 'a'     ? WIRE_CMD_TRANSACTION
+                   : lower == 'u' ? WIRE_CMD_UPKEEP
+                                  : 0,
+                   key);
     for (size_t i = 0; i < count; i++)
         add_statement(&b, sql[i]);
     assert_int_equal(wire_cmd_finish(&b), 0);

@@ -301,6 +301,15 @@ static const struct request corpus[] = {
      {"CREATE TABLE big(id INTEGER PRIMARY KEY, b)",
       "INSERT INTO big(b) SELECT randomblob(3000) FROM ab LIMIT 300",
       "UPDATE big SET b=randomblob(500) WHERE id%3=0", "DELETE FROM big WHERE id%5=0"}},
+    /* the leader's own upkeep */
+    {'u', {"ANALYZE"}},
+    {'e', {"INSERT INTO u VALUES(78)"}},
+    {'u', {"VACUUM"}},
+    {'r', {"SELECT * FROM sqlite_stat1 ORDER BY 1, 2, 3", "PRAGMA page_count"}},
+    {'e',
+     {"INSERT INTO counters(what,c,t,r) VALUES('upkeep', changes(), total_changes(), "
+      "last_insert_rowid())"}},
+    {'e', {"ANALYZE", "SELECT * FROM sqlite_stat1 ORDER BY 1, 2, 3"}},
     {'e', {"INSERT OR ROLLBACK INTO wr VALUES(1,2,3)"}},
     {'e',
      {"INSERT INTO counters(what,c,t,r) VALUES('end', changes(), total_changes(), "

@@ -166,7 +166,7 @@ static void test_cmd_refuses_what_makes_no_sense(void **state)
     assert_int_equal(open_with(0, 2), ERR_VERSION);
     assert_int_equal(open_with(1, 0), ERR_PROTOCOL); /* kind */
     assert_int_equal(open_with(1, 4), ERR_PROTOCOL);
-    assert_int_equal(open_with(2, 32), ERR_PROTOCOL);    /* flag */
+    assert_int_equal(open_with(2, 64), ERR_PROTOCOL);    /* flag */
     assert_int_equal(open_with(4, 1), ERR_PROTOCOL);     /* database */
     assert_int_equal(open_with(24, 1), ERR_PROTOCOL);    /* fewer statements than there are */
     assert_int_equal(open_with(24, 3), ERR_PROTOCOL);    /* more */

@@ -130,7 +130,7 @@ static void test_condition_refuses_what_makes_no_sense(void **state)
     assert_int_equal(open_with(AT_FLAGS, 1 | 4 | 8 | 16), 0);
     assert_int_equal(open_with(AT_FLAGS, 1 | 4 | 8), ERR_PROTOCOL);  /* rows nobody compares */
     assert_int_equal(open_with(AT_FLAGS, 1 | 4 | 16), ERR_PROTOCOL); /* rows of no query */
-    assert_int_equal(open_with(AT_FLAGS, 1 | 4 | 8 | 16 | 32), ERR_PROTOCOL);
+    assert_int_equal(open_with(AT_FLAGS, 1 | 4 | 8 | 16 | 64), ERR_PROTOCOL);
     assert_int_equal(open_with(1, WIRE_CMD_QUERY), ERR_PROTOCOL);
     assert_int_equal(open_with(AT_CONDITION + 8, 0), ERR_PROTOCOL); /* no query */
     assert_int_equal(open_with(AT_CONDITION + 8, 2), ERR_PROTOCOL); /* a row becomes a statement */
