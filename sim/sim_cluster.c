@@ -136,6 +136,8 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->snapshot_trailing = p->snapshot_trailing;
     c->snapshot_wal_bytes = p->snapshot_wal_bytes;
     c->snapshot_interval_ms = p->snapshot_interval_ms;
+    c->vacuum_interval_ms = p->vacuum_interval_ms;
+    c->optimize_interval_ms = p->optimize_interval_ms;
 }
 
 static void boot(struct env *e, void *ctx)

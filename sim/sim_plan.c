@@ -164,6 +164,10 @@ static void draw_more(struct sim_plan *p)
         p->nodes[i].snapshot_wal_bytes = PICK(&r, 0, 0, 20000, 200000);
         p->nodes[i].snapshot_interval_ms = PICK(&r, 0, 0, 5, 100, 1000);
     }
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        p->nodes[i].vacuum_interval_ms = PICK(&r, 0, 0, 500, 3000);
+        p->nodes[i].optimize_interval_ms = PICK(&r, 0, 0, 500, 3000);
+    }
     bool breaks = p->profile == SIM_SWARM || p->profile == SIM_CRASH_ONLY;
     p->family[SIM_FAMILY_WIPE] = breaks && p->voter_count >= 3 && !p->family[SIM_FAMILY_MEMBER] &&
                                  prng_chance_ppm(&r, 150000);

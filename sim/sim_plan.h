@@ -58,6 +58,7 @@ struct sim_node_plan {
     uint32_t reader_count, part_bytes, load_piece_bytes;
     uint64_t entry_cache_bytes;
     uint64_t snapshot_entries, snapshot_trailing, snapshot_wal_bytes, snapshot_interval_ms;
+    uint64_t vacuum_interval_ms, optimize_interval_ms;
     int64_t wall_offset_ns;
     int32_t drift_ppm;
     uint32_t cpu_percent;
