@@ -170,7 +170,7 @@ static void draw_more(struct sim_plan *p)
     }
     bool breaks = p->profile == SIM_SWARM || p->profile == SIM_CRASH_ONLY;
     p->family[SIM_FAMILY_WIPE] = breaks && p->voter_count >= 3 && !p->family[SIM_FAMILY_MEMBER] &&
-                                 prng_chance_ppm(&r, 150000);
+                                 prng_chance_ppm(&r, 250000);
 }
 
 /* Likewise. */

@@ -11,7 +11,8 @@
 struct sim_wipe {
     struct prng rng;
     struct sim_server *victim; /* the last one; NULL: none yet */
-    struct sim_server *leader; /* HUNT: to die with it; NULL: none */
+    struct sim_server *leader; /* to die with it; NULL: none */
+    struct sim_server *held;   /* down, until leader_restart(); NULL: nobody */
 };
 
 /* Is the one that was wiped a voter again, by its own word? */
@@ -57,6 +58,17 @@ static void wipe(struct sim *s, struct sim_server *v)
     s->wipe->victim = v;
 }
 
+/* Long enough for the others to choose: the one who holds the entries is down. */
+static void leader_restart(void *ctx)
+{
+    struct sim *s = ctx;
+    struct sim_wipe *w = s->wipe;
+
+    w->held->dead_for_good = false;
+    sim_server_start(w->held);
+    w->held = NULL;
+}
+
 /* The entries of the last heartbeats are on two of three: one of them loses its disk, the other dies. */
 static void strike(void *ctx)
 {
@@ -68,7 +80,11 @@ static void strike(void *ctx)
     world_links_heal(s->world);
     if (!allowed(s) || sim_leader(s) != leader || !host_up(victim->host))
         return;
+    uint64_t patience = s->plan.heartbeat_timeout_ms * ENV_MS_NS;
     wipe(s, victim);
+    leader->dead_for_good = true;
+    w->held = leader;
+    world_after(s->world, prng_range(&w->rng, 3 * patience, 8 * patience), leader_restart, s);
     host_crash(leader->host,
                prng_chance_ppm(&w->rng, 500000) ? HOST_CRASH_POWER : HOST_CRASH_PROCESS);
     sim_server_start(victim);
@@ -86,7 +102,7 @@ static bool hunt(struct sim *s, struct sim_server *leader)
     w->leader = leader;
     w->victim = &s->servers[3 - leader->at - missing];
     world_partition_isolate(s->world, hosts, 3, missing);
-    world_after(s->world, prng_range(&w->rng, patience / 2, 3 * patience), strike, s);
+    world_after(s->world, prng_range(&w->rng, patience, 4 * patience), strike, s);
     return true;
 }
 
@@ -95,7 +111,7 @@ bool sim_wipe_begin(struct sim *s)
     struct sim_wipe *w = s->wipe;
     struct sim_server *leader = sim_leader(s);
 
-    if (!allowed(s) || w->leader)
+    if (!allowed(s) || w->leader || w->held)
         return false;
     if (s->plan.node_count == 3 && leader && prng_chance_ppm(&w->rng, 600000))
         return hunt(s, leader);

@@ -169,6 +169,37 @@ def snapshot_between(field, flags, prefix):
     node.terminate()
 
 
+def stolen_id(field):
+    """A second node under the ID of a living one is refused; under that of one that lost its disk it is added anew."""
+    nodes = field.three(ports(6), FLAGS, "s")
+    for node in nodes:
+        node.wait_ready()
+    nodes[0].execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
+    leader = wait_leader(nodes)
+    owner = next(n for n in nodes if n is not leader)
+    thief = field.node("thief", ports(), FLAGS + ["-join", f"localhost:{leader.raft}", "-join-attempts", "2", "-join-interval", "100ms"])
+    thief.name = owner.name
+    thief.start()
+    want(thief.process.wait(60) == 1, "the thief gives up")
+    want("a node with this ID is alive and in the cluster" in thief.words(), thief.words())
+    nodes[0].execute("INSERT INTO t(v) VALUES('undisturbed')")
+    wait_equal(nodes)
+    owner.kill()
+    for root, _, files in os.walk(owner.folder, topdown=False):
+        for name in files:
+            os.remove(os.path.join(root, name))
+    owner.flags = FLAGS + ["-join", f"localhost:{leader.raft}"]
+    store_id = leader.ask("GET", "/status?key=store.store_id").json()
+    owner.start()
+    owner.wait_ready()
+    wait_equal(nodes)
+    want(counter(wait_leader(nodes), "num_removed_before_joins") >= 1, "it was removed first")
+    want(owner.ask("GET", "/status?key=store.store_id").json() != store_id, "it is another store")
+    for node in nodes:
+        node.terminate()
+    return "the thief is refused, the wiped one is added anew"
+
+
 BAD = {
     "[]": "need at least one voter in configuration: {[]}",
     "{": "failed to read peers file: ",
@@ -233,6 +264,7 @@ def main():
     with Field(given.rqlited) as field:
         print("ok   refused:", refused(field), flush=True)
         print("ok   second daemon:", second_daemon(field), flush=True)
+        print("ok   stolen ID:", stolen_id(field), flush=True)
         for mode, flags in MODES.items():
             for i, test in enumerate((addresses, one_of_three, two_of_three, snapshot_between)):
                 test(field, flags, f"{mode[0]}{i}")
