@@ -21,6 +21,7 @@
     X(R12, "membership changes one at a time, and with the log")                                   \
     X(S1, "equal digests at equal indexes")                                                        \
     X(S4, "equal content on all nodes")                                                            \
+    X(S6, "a backup is of one moment between question and answer")                                 \
     X(C1, "per-key histories are linearizable")                                                    \
     X(C2, "acknowledged writes are there, exactly once")                                           \
     X(C3, "a read sees a prefix of history, and one node never an older one than before")          \

@@ -106,7 +106,7 @@ enum {
     LEAST_SENT_AGAIN = 150, /* keyed, after a doubt: C7 */
     LEAST_RARE = 1000,      /* C9–C11: of one kind of request only */
     LEAST_EVALUATIONS = 10000,
-    LEAST_R1 = 1000, /* and R4, S4, L1: looked at once or a few times in a seed */
+    LEAST_R1 = 1000, /* and R4, S4, S6, L1: looked at once or a few times in a seed */
     LEAST_N4 = 20,
     LEAST_R9 = 10, /* only when a log is cut */
     LEAST_P1 = 200,
@@ -177,6 +177,7 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     case SIM_R12:
     case SIM_R4:
     case SIM_S4:
+    case SIM_S6:
     case SIM_L1:
         return LEAST_R1;
     default:

@@ -45,6 +45,7 @@ static void phase_faults(struct sim *s)
 {
     sim_clients_create(s);
     sim_loader_create(s);
+    sim_saver_create(s);
     sim_nemesis_begin(s);
     (void)sim_go(s, s->plan.fault_ns, NULL);
 }
@@ -78,6 +79,7 @@ static void finish(struct sim *s)
     world_destroy(s->world);
     sim_clients_destroy(s);
     sim_loader_destroy(s);
+    sim_saver_destroy(s);
     sim_asker_destroy(s);
     sim_members_destroy(s);
     sim_ambush_destroy(s);

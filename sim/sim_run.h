@@ -10,6 +10,7 @@
  *      sim_member.c                members come and go
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
  *      sim_load.c                  a client that loads databases
+ *      sim_backup.c                a client that makes backups, and oracle S6
  *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
  *      sim_order.c sim_history.c   was it possible: pure judges
  *      sim_step.c                  time passes, the oracles look on after every event
@@ -96,6 +97,7 @@ struct sim_members;    /* sim_member.c */
 struct sim_conf_watch; /* sim_conf.c */
 struct clients_shared; /* sim_client.c */
 struct sim_loader;     /* sim_load.c */
+struct sim_saver;      /* sim_backup.c */
 struct sim_asker;      /* sim_ask.c */
 
 /* Somebody looks whether a stop ends in time. */
@@ -122,6 +124,7 @@ struct sim {
     struct sim_conf_watch *confs;
     struct clients_shared *shared;
     struct sim_loader *loader; /* NULL: none */
+    struct sim_saver *saver;   /* likewise */
     struct sim_asker *asker;
     struct sim_history *histories[SIM_KEYS_MAX];
     struct sim_result *result;
@@ -183,6 +186,10 @@ bool sim_agent_send(struct sim *s, const struct sim_errand *errand);
 /* sim_load.c */
 void sim_loader_create(struct sim *s);
 void sim_loader_destroy(struct sim *s);
+/* sim_backup.c */
+void sim_saver_create(struct sim *s);
+void sim_saver_destroy(struct sim *s);
+void sim_saver_judge(struct sim *s, const struct sim_order *o); /* in the end, with the whole ledger */
 
 /* sim_ask.c */
 void sim_asker_create(struct sim *s);

@@ -194,6 +194,8 @@ static void judge_order(struct sim *s, const char *answer)
     o.ledger = rows;
     if (!sim_order_check(&o, &oracle, &why))
         sim_violate(s, oracle, "%s", why.text);
+    if (!s->result->violated)
+        sim_saver_judge(s, &o);
     free(rows);
 }
 
