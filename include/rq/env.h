@@ -122,6 +122,8 @@ struct env_file_facts {
     int64_t changed_ns; /* when its content was last changed, by the machine's clock */
 };
 int env_file_look(struct env *e, const char *path, struct env_file_facts *out) MUST_USE;
+/* Who opens it from now on may only read (unless he may do everything). 0, ERR_NOT_FOUND, ERR_IO. */
+int env_file_protect(struct env *e, const char *path, bool on) MUST_USE;
 int env_file_remove(struct env *e, const char *path) MUST_USE;                 /* ERR_NOT_FOUND */
 /* Create the folder and its missing parents (mode 0755), and sync the parents; 0 if it was there. */
 int env_dir_create(struct env *e, const char *path) MUST_USE;

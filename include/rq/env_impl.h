@@ -53,6 +53,7 @@ struct env_ops {
     int (*file_rename)(struct env *, const char *, const char *);
     int (*file_link)(struct env *, const char *, const char *);
     int (*file_look)(struct env *, const char *, struct env_file_facts *);
+    int (*file_protect)(struct env *, const char *, bool);
     int (*file_remove)(struct env *, const char *);
     int (*dir_create)(struct env *, const char *);
     int (*dir_sync)(struct env *, const char *);

@@ -176,6 +176,16 @@ int env_files_look(struct env *env, const char *path, struct env_file_facts *out
     return result(e, rc, rc ? 0 : (uint32_t)(out->size ^ out->inode ^ (uint64_t)out->changed_ns));
 }
 
+/* There is nobody to protect it from. */
+int env_files_protect(struct env *env, const char *path, bool on)
+{
+    struct sim_env *e = env_of(env);
+    struct env_file_facts facts;
+
+    tell(e, "protect", path, on, 0);
+    return result(e, disk_look(e->disk, path, &facts), 0);
+}
+
 int env_files_remove(struct env *env, const char *path)
 {
     struct sim_env *e = env_of(env);

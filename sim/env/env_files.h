@@ -37,6 +37,7 @@ int env_files_size(struct env_file *f, uint64_t *out);
 int env_files_rename(struct env *e, const char *from, const char *to);
 int env_files_link(struct env *e, const char *from, const char *to);
 int env_files_look(struct env *e, const char *path, struct env_file_facts *out);
+int env_files_protect(struct env *e, const char *path, bool on);
 int env_files_remove(struct env *e, const char *path);
 int env_files_dir_create(struct env *e, const char *path);
 int env_files_dir_sync(struct env *e, const char *path);
@@ -51,7 +52,7 @@ int env_files_disk_free(struct env *e, const char *path, uint64_t *out);
     .file_write = env_files_write, .file_sync = env_files_sync,                                    \
     .file_truncate = env_files_truncate, .file_size = env_files_size,                              \
     .file_rename = env_files_rename, .file_link = env_files_link, .file_look = env_files_look,     \
-    .file_remove = env_files_remove,                                                               \
+    .file_protect = env_files_protect, .file_remove = env_files_remove,                                                               \
     .dir_create = env_files_dir_create, .dir_sync = env_files_dir_sync,                            \
     .dir_list = env_files_dir_list, .lock_take = env_files_lock, .lock_release = env_files_unlock, \
     .disk_free = env_files_disk_free

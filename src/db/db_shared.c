@@ -11,6 +11,9 @@
  * kept SHARED once we had them, so that a read costs no system call; the last is given back, so that others always
  * find one whose mark they can set. An exclusive lock on a place is asked of the system, where strangers may be.
  *
+ * The file's mode lets nobody write, except while we open it: others' SQLite then opens it for reading, and does not
+ * try to recover or checkpoint anything when we are gone. Root may write all the same.
+ *
  * The WAL's header is written as zeros. Who reads beside us goes by the WAL index and never looks at it; but who
  * comes after a crash would recover the WAL by it, and bring into the main file what the image does not hold. So he
  * finds an empty WAL, and the database as of the last snapshot.
@@ -255,7 +258,11 @@ int db_shared_open(struct db_files *f, bool create, struct err_text *why)
     f->shared.name = sqlite3_create_filename(f->path, "", wal, 0, NULL);
     if (!f->shared.vfs || !f->shared.name)
         return err_set(why, ERR_NOMEM, "%s: cannot be opened", f->path);
-    int rc = db_shared_file_open(f, &f->stores[DB_SLOT_MAIN], create);
+    int rc = create ? 0 : env_file_protect(f->env, f->path, false);
+    if (rc == 0)
+        rc = db_shared_file_open(f, &f->stores[DB_SLOT_MAIN], create);
+    if (rc == 0)
+        rc = env_file_protect(f->env, f->path, true);
     if (rc)
         return err_set(why, rc, "%s: cannot be opened: %s", f->path, err_text_of(rc));
     int sqlite_rc = main_lock_whole(f);

@@ -171,6 +171,12 @@ int env_file_look(struct env *e, const char *path, struct env_file_facts *out)
     return ops_of(e)->file_look(e, path, out);
 }
 
+int env_file_protect(struct env *e, const char *path, bool on)
+{
+    ASSERT(path != NULL);
+    return ops_of(e)->file_protect(e, path, on);
+}
+
 int env_file_remove(struct env *e, const char *path)
 {
     ASSERT(path != NULL);

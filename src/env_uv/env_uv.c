@@ -72,6 +72,7 @@ static const struct env_ops uv_ops = {
     .file_rename = uv_env_file_rename,
     .file_link = uv_env_file_link,
     .file_look = uv_env_file_look,
+    .file_protect = uv_env_file_protect,
     .file_remove = uv_env_file_remove,
     .dir_create = uv_env_dir_create,
     .dir_sync = uv_env_dir_sync,

@@ -143,6 +143,7 @@ int uv_env_file_size(struct env_file *f, uint64_t *out);
 int uv_env_file_rename(struct env *e, const char *from, const char *to);
 int uv_env_file_link(struct env *e, const char *from, const char *to);
 int uv_env_file_look(struct env *e, const char *path, struct env_file_facts *out);
+int uv_env_file_protect(struct env *e, const char *path, bool on);
 int uv_env_file_remove(struct env *e, const char *path);
 int uv_env_dir_create(struct env *e, const char *path);
 int uv_env_dir_sync(struct env *e, const char *path);

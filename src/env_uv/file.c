@@ -193,6 +193,18 @@ int uv_env_file_look(struct env *e, const char *path, struct env_file_facts *out
     return 0;
 }
 
+int uv_env_file_protect(struct env *e, const char *path, bool on)
+{
+    struct stat st;
+
+    check_may_block(e);
+    if (stat(path, &st) != 0)
+        return error_of(errno);
+    mode_t mode = st.st_mode & 0777;
+    mode = on ? mode & ~(mode_t)0222 : mode | 0200;
+    return chmod(path, mode) == 0 ? 0 : error_of(errno);
+}
+
 int uv_env_file_remove(struct env *e, const char *path)
 {
     check_may_block(e);

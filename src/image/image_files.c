@@ -74,6 +74,8 @@ int image_present_open(struct image *im, uint64_t generation, bool empty)
     int rc = generation_open(im, generation, empty, im->live, im->set);
 
     if (rc == 0 && im->live && !empty)
+        rc = env_file_protect(im->env, im->main_path, false);
+    if (rc == 0 && im->live && !empty)
         rc = env_file_open(im->env, im->main_path, 0, &im->set[IMAGE_MAIN].pages);
     return rc;
 }

@@ -120,8 +120,10 @@ static int place_change(struct image *im, const char *own)
     if (rc == 0)
         rc = im->live ? image_main_path_sync(im) : env_dir_sync(im->env, im->dir);
     if (rc == 0)
-        rc = env_file_remove(
-            im->env, from); /* if a power cut brings it back, it is moved again: it is one file */
+        rc = env_file_protect(im->env, to, false);
+    /* If a power cut brings the first name back, it is moved again: it is one file. */
+    if (rc == 0)
+        rc = env_file_remove(im->env, from);
     return rc == ERR_NOT_FOUND ? 0 : rc; /* it was a rename */
 }
 

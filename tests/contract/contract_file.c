@@ -187,6 +187,11 @@ static void job_link(struct contract *c)
     CHECK(env_file_look(c->env, path_of(c, "one").text, &one) == 0);
     CHECK(one.size == 6 && one.inode != two.inode);
     CHECK(env_file_look(c->env, path_of(c, "none").text, &one) == ERR_NOT_FOUND);
+    CHECK(env_file_protect(c->env, path_of(c, "none").text, true) == ERR_NOT_FOUND);
+    CHECK(env_file_protect(c->env, path_of(c, "two").text, true) == 0);
+    check_file(c, "two", "1");
+    CHECK(env_file_protect(c->env, path_of(c, "two").text, false) == 0);
+    put_file(c, "two", "2");
     CHECK(env_dir_sync(c->env, c->driver->folder()) == 0);
 }
 

@@ -93,6 +93,7 @@ def alive(node):
     want(not visitors.wrong, f"{visitors.wrong[:3]}")
     want(before > 100, "no snapshots beside strangers")
     want(writer.next - len(writer.acked) <= 1, f"{writer.next - len(writer.acked)} writes failed beside strangers")
+    want(os.stat(path_of(node)).st_mode & 0o222 == 0, "the file's mode lets others write")
     lines = stranger(path_of(node), READ)
     want(lines[0].startswith(f"[({len(writer.acked)},"), f"{lines}, not {len(writer.acked)} rows")
     check(node, writer.acked)
