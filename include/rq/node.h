@@ -148,7 +148,7 @@ struct node_upload_ask {
     void (*done)(void *ctx, int rc, bool unknown, const char *why, const char *served_by);
     void *ctx;
 };
-/* 0: taken() or done() will come, later. ERR_BUSY: there is one already; ERR_NOT_READY, ERR_NOMEM. ask: copied. */
+/* 0: taken() or done() will come, later. ERR_BUSY: there is one already; ERR_TOO_BIG, ERR_NOT_READY, ERR_NOMEM. ask: copied. */
 int node_upload_begin(struct node *n, const struct node_upload_ask *ask, struct node_upload **out) MUST_USE;
 /* After taken(). bytes: copied; may be empty. last: they complete the file. */
 void node_upload_give(struct node_upload *u, struct slice bytes, bool last);

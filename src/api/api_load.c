@@ -82,7 +82,9 @@ static void load_done(void *ctx, int rc, bool unknown, const char *why, const ch
     const bool boot = op->boot;
     ASSERT(r != NULL); /* else it was canceled */
     mem_free(op);
-    if (rc == 0 && boot)
+    if (rc == ERR_TOO_BIG)
+        api_reply_text(r, 413, "the database is larger than the limit");
+    else if (rc == 0 && boot)
         api_reply_empty(r, 200);
     else if (rc == 0)
         api_db_reply_nothing(r, served_by ? served_by : r->conn->api->adv_addr);

@@ -487,6 +487,8 @@ int node_upload_begin(struct node *n, const struct node_upload_ask *ask, struct 
         return ERR_NOT_READY;
     if (n->upload)
         return ERR_BUSY;
+    if (ask->bytes > LIMIT_LOAD_BYTES)
+        return ERR_TOO_BIG;
     struct node_upload *u = mem_zalloc(sizeof(*u));
     if (!u)
         return ERR_NOMEM;

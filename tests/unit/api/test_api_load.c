@@ -246,6 +246,10 @@ static void test_refusals_have_their_words(void **state)
     begin("/db/load", strlen(FILE_HEAD));
     fake_send(&conn, FILE_HEAD);
     expect_answer(503, "another load is in progress\n");
+    fake.upload_rc = ERR_TOO_BIG;
+    begin("/db/load", strlen(FILE_HEAD));
+    fake_send(&conn, FILE_HEAD);
+    expect_answer(413, "the database is larger than the limit\n");
 }
 
 static void test_follower_redirects_before_the_file_is_read(void **state)
