@@ -370,6 +370,7 @@ struct db_keys {
         int64_t wall_ns;       /* the newest clock of a recorded entry */
     } now, before;             /* the transaction */
     struct db_stage stage, stage_before;
+    bool shrank; /* much of the file is free: the next checkpoint of all cuts it off */
     uint64_t piece_at;     /* the piece that is being read, from 1; 0: none */
     struct db_keys_limit { /* the same on all nodes; tests make them small */
         uint64_t count, bytes;

@@ -134,11 +134,16 @@ int db_keys_roll_back(struct db_keys *k)
 
 int db_keys_limit_wal(struct db_keys *k, uint64_t limit_bytes)
 {
-    if ((uint64_t)k->wal_frames * 4096 < limit_bytes)
+    int log_frames = 0, done_frames = -1;
+
+    if (k->in_transaction || (!k->shrank && (uint64_t)k->wal_frames * 4096 < limit_bytes))
         return 0;
     db_now_statement();
-    (void)sqlite3_wal_checkpoint_v2(k->conn, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-    k->wal_frames = 0; /* nobody else looks at this file: all of it was copied */
+    (void)sqlite3_wal_checkpoint_v2(k->conn, NULL, SQLITE_CHECKPOINT_PASSIVE, &log_frames,
+                                    &done_frames);
+    k->wal_frames = 0; /* nobody else looks at this file, but a cut: mostly all of it was copied */
+    if (log_frames == done_frames)
+        k->shrank = false;
     return db_now()->machine_rc;
 }
 

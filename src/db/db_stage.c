@@ -40,6 +40,7 @@ int db_stage_drop(struct db_keys *k)
     if (rc == 0)
         rc = db_keys_run(k, DB_LOAD_DROP);
     k->stage = (struct db_stage){0};
+    k->shrank = true;
     return rc;
 }
 

@@ -98,6 +98,22 @@ static void test_installed_file_is_the_database(void **state)
     free(f.bytes);
 }
 
+/* What the pieces took is given back: in memory it is memory. */
+static void test_pieces_leave_no_room_behind(void **state)
+{
+    (void)state;
+    struct payload f = file_make(4096, fresh_sql);
+    const struct db_store *store = &node.db->keys.files.stores[DB_SLOT_MAIN];
+
+    node.db->config.wal_limit_bytes = 1 << 14;
+    bring_pieces(&f, 7, 10000);
+    assert_true(store->size > f.len / 2);
+    node.db->config.wal_limit_bytes = 1 << 30; /* what dropping them writes is little */
+    assert_string_equal(bring_install(&f, 7), "write 0 0\n");
+    assert_true(store->size < 50000);
+    free(f.bytes);
+}
+
 static void test_counters_and_settings_outlive_a_load(void **state)
 {
     (void)state;
@@ -456,6 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_node, close_node)
         T(test_installed_file_is_the_database),
+        T(test_pieces_leave_no_room_behind),
         T(test_counters_and_settings_outlive_a_load),
         T(test_pieces_outlive_a_cut_and_a_start),
         T(test_cut_after_a_load_holds_all_of_it),
