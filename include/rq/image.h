@@ -118,8 +118,10 @@ int image_receive_begin(struct image *im, struct image_receive **out) MUST_USE;
 int image_receive_chunk(struct image_receive *r, struct slice chunk, bool *complete, struct err_text *why) MUST_USE;
 /* The moment that the received pages make; only when complete. Lent until end. */
 const struct image_moment *image_receive_moment(const struct image_receive *r);
-/* The received image takes the place of the old one, atomically and durably; open sends of the old one end.
- * index must be above that of image_now. r is freed unless it fails. 0; ERR_IO. */
+/* Once complete: make it durable beside the old one; all that takes long. 0; ERR_NOSPC, ERR_IO: image_receive_end. */
+int image_receive_settle(struct image_receive *r) MUST_USE;
+/* The settled image takes the place of the old one, atomically and durably; open sends of the old one end.
+ * index must be above that of image_now. r is freed. 0; ERR_IO. */
 int image_receive_install(struct image_receive *r) MUST_USE;
 /* Live, after it, when the old database is closed: the received file takes its place. A crash before that is made
  * good by the next open. 0, ERR_IO. */
@@ -130,6 +132,5 @@ void image_receive_end(struct image_receive *r); /* forget it and its files; may
  * wrap to IMAGE_MAIN, 1 after the last one. 0; ERR_CORRUPT: why names it; ERR_IO; ERR_BUSY. */
 int image_scrub(struct image *im, enum image_set *set, uint32_t *number, uint32_t count,
                 struct err_text *why) MUST_USE;
-uint64_t image_disk_bytes(const struct image *im);
 
 #endif

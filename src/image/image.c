@@ -238,18 +238,3 @@ int image_scrub(struct image *im, enum image_set *set, uint32_t *number, uint32_
     mem_free(page);
     return rc;
 }
-
-uint64_t image_disk_bytes(const struct image *im)
-{
-    struct env_file *files[] = {im->record[0],    im->record[1],    im->journal,
-                                im->set[0].pages, im->set[0].table, im->set[1].pages,
-                                im->set[1].table};
-    uint64_t sum = 0;
-
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        uint64_t bytes = 0;
-        if (files[i] && env_file_size(files[i], &bytes) == 0)
-            sum += bytes;
-    }
-    return sum;
-}

@@ -4,8 +4,11 @@
  * Until then the old image stays as it is. Chunks come from a peer: nothing in them is believed. */
 #include "image_int.h"
 
+enum { SYNC_BYTES = 16 * 1024 * 1024 }; /* so that the last sync does not take long */
+
 struct image_receive {
     struct image *im;
+    uint32_t unsynced;
     uint64_t generation;
     struct image_pages set[IMAGE_SET_COUNT];
     struct {
@@ -13,7 +16,7 @@ struct image_receive {
         uint32_t high, cap; /* largest number seen; room in sums and have */
         uint8_t *have;
     } got[IMAGE_SET_COUNT];
-    bool complete;
+    bool complete, settled;
     struct image_head head;
     uint8_t *state;
 };
@@ -94,6 +97,11 @@ static int page_take(struct image_receive *r, const struct image_frame *f, const
     if (rc == 0) {
         r->set[i].sums[f->number - 1] = f->crc;
         r->got[i].have[f->number - 1] = 1;
+        r->unsynced += f->length;
+    }
+    if (rc == 0 && r->unsynced >= SYNC_BYTES) {
+        r->unsynced = 0;
+        rc = image_poison(r->im, env_file_sync(r->set[i].pages));
     }
     return rc;
 }
@@ -213,20 +221,31 @@ static int tables_write(struct image_receive *r)
     return image_generation_sync(r->set);
 }
 
+int image_receive_settle(struct image_receive *r)
+{
+    struct image *im = r->im;
+
+    if (im->poisoned)
+        return ERR_IO;
+    ASSERT(r->complete && !r->settled);
+    int rc = tables_write(r);
+    if (rc == 0)
+        rc = env_dir_sync(im->env, im->dir);
+    r->settled = rc == 0;
+    return rc == ERR_NOSPC ? rc : image_poison(im, rc);
+}
+
 int image_receive_install(struct image_receive *r)
 {
     struct image *im = r->im;
     uint64_t old = im->now.number ? im->now.generation : 1;
 
-    if (im->poisoned)
-        return ERR_IO;
-    ASSERT(r->complete && r->head.moment.index > im->now.moment.index);
+    ASSERT(r->settled && r->head.moment.index > im->now.moment.index);
     ASSERT(im->cut.phase != IMAGE_CUTTING);
-    int rc = tables_write(r);
-    if (rc == 0)
-        rc = env_dir_sync(im->env, im->dir);
-    if (rc)
-        return rc == ERR_NOSPC ? rc : image_poison(im, rc);
+    if (im->poisoned) {
+        image_receive_end(r);
+        return ERR_IO;
+    }
     image_cut_fini(
         im); /* a sealed cut of the old one is overtaken: its number is no longer the next */
     image_sends_ended(im);
@@ -237,7 +256,7 @@ int image_receive_install(struct image_receive *r)
     r->head.generation = r->generation;
     image_now_set(im, &r->head, r->state);
     r->state = NULL;
-    rc = image_record_write(im, 0);
+    int rc = image_record_write(im, 0);
     if (rc == 0)
         rc = image_record_write(im, 1);
     if (rc == 0)

@@ -120,6 +120,7 @@ static void init_state(struct node *n)
     node_cut_when_init(n);
     node_upkeep_init(n);
     node_fetch_init(n);
+    node_install_init(n);
     env_timer_init(&n->change_timer, n->env, change_timer_fired, n);
     n->id = wire_member_id(slice_str(n->name));
     do

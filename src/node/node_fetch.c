@@ -66,6 +66,8 @@ static void chunk_run(struct node_image_task *t)
         t->rc = image_receive_begin(t->node->image.image, &f->receive);
     if (t->rc == 0)
         t->rc = image_receive_chunk(f->receive, buf_slice(&f->chunk), &f->complete, &t->why);
+    if (t->rc == 0 && f->complete)
+        t->rc = image_receive_settle(f->receive);
 }
 
 static void chunk_done(struct node_image_task *t)
@@ -76,7 +78,9 @@ static void chunk_done(struct node_image_task *t)
     if (n->phase != NODE_OPEN)
         return;
     if (f->conn == 0 || t->rc) {
-        fetch_end(n, t->rc ? t->why.text : "the connection was lost");
+        fetch_end(n, !t->rc           ? "the connection was lost"
+                     : t->why.text[0] ? t->why.text
+                                      : err_text_of(t->rc));
         return;
     }
     if (!f->complete) {
@@ -120,8 +124,8 @@ void node_fetch_want(struct node *n, raft_id from, uint64_t index)
     peer_conn c = node_conn_to(n, from);
 
     if (f->active || n->install.active || c == 0 || n->phase != NODE_OPEN ||
-        index <= n->apply.applied)
-        return; /* raft's leader offers again */
+        index <= n->apply.applied || env_timer_armed(&n->cut.retry))
+        return; /* raft's leader offers again; a cut that waits for space says that there is none */
     env_log(n->env, "snapshot", "fetching an image of index %llu or later",
             (unsigned long long)index);
     f->active = true;

@@ -7,8 +7,11 @@
  * log is being forgotten, entries that come are dropped: raft's leader sends them again. */
 #include "node_int.h"
 
+enum { READS_PATIENCE_MS = 2000 };
+
 static void install_over(struct node *n)
 {
+    env_timer_disarm(&n->install.patience);
     n->install.active = n->install.frozen = false;
     node_apply_kick(n);
     node_read_kick(n);
@@ -64,15 +67,26 @@ static bool log_agrees(const struct node *n)
            raft_term_at(n->raft, x->index) == x->term;
 }
 
+static void drop_run(struct node_image_task *t)
+{
+    image_receive_end(t->node->install.receive);
+    t->node->install.receive = NULL;
+}
+
+static void dropped(struct node_image_task *t)
+{
+    install_over(t->node);
+}
+
+static void install_drop(struct node *n)
+{
+    node_image_submit(n, &n->install.task, ENV_LANE_READ, drop_run, dropped);
+}
+
 static void switched(struct node_image_task *t)
 {
     struct node *n = t->node;
 
-    if (t->rc == ERR_NOSPC) {
-        env_log(n->env, "snapshot", "no space for the image that was received");
-        install_over(n);
-        return;
-    }
     if (t->rc) {
         env_log(n->env, "snapshot", "%s", t->why.text);
         env_halt(n->env, "the database cannot be opened from the image that was received");
@@ -94,8 +108,6 @@ static void switch_run(struct node_image_task *t)
     struct node *n = t->node;
 
     t->rc = image_receive_install(n->install.receive);
-    if (t->rc == ERR_NOSPC)
-        return; /* nothing has changed; the database is still open */
     n->install.receive = NULL;
     if (t->rc) {
         (void)err_set(&t->why, t->rc, "the image cannot be installed: %s", err_text_of(t->rc));
@@ -128,28 +140,19 @@ static void readers_close(struct node_image_task *t)
 
 /* ---- beginning ---------------------------------------------------------------------------------------------- */
 
-static void drop_run(struct node_image_task *t)
-{
-    image_receive_end(t->node->install.receive);
-    t->node->install.receive = NULL;
-}
-
-static void dropped(struct node_image_task *t)
-{
-    install_over(t->node);
-}
-
-/* Everybody who works with the old database has stopped? */
+/* Everybody who works with the old database has stopped? A cut that waits for space will not stop: then there
+ * is none for another image either. */
 void node_install_progress(struct node *n)
 {
     struct node_install *x = &n->install;
+    bool cut_waits = env_timer_armed(&n->cut.retry);
 
-    if (!x->active || x->task.queued || x->begun || n->phase != NODE_OPEN || n->apply.busy ||
-        n->apply.load.busy || n->readers_busy || n->backup_count || n->cut.active)
+    if (!x->active || x->begun || n->phase != NODE_OPEN || n->apply.busy || n->apply.load.busy ||
+        n->readers_busy || n->backup_count || (n->cut.active && !cut_waits))
         return;
     x->begun = true;
-    if (x->index <= n->apply.applied || n->view.role == RAFT_LEADER)
-        node_image_submit(n, &x->task, ENV_LANE_READ, drop_run, dropped);
+    if (x->index <= n->apply.applied || n->view.role == RAFT_LEADER || cut_waits)
+        install_drop(n);
     else
         node_image_submit(n, &x->task, ENV_LANE_READ, readers_close, readers_closed);
 }
@@ -172,8 +175,22 @@ void node_install_start(struct node *n, struct image_receive *receive)
         env_log(n->env, "snapshot", "the state beside a received image is malformed");
         x->index = 0;
     }
-    for (struct list *l; (l = list_pop_front(&n->parked));)
-        node_wait_fail(LIST_ENTRY(l, struct node_wait, link), ERR_CANCELED,
-                       "the database was replaced while its rows were read");
+    node_read_replaced(n, false);
+    env_timer_arm(&x->patience, READS_PATIENCE_MS * ENV_MS_NS);
     node_install_progress(n);
+}
+
+static void patience_ended(struct env_timer *timer)
+{
+    node_read_replaced(timer->ctx, true);
+}
+
+void node_install_init(struct node *n)
+{
+    env_timer_init(&n->install.patience, n->env, patience_ended, n);
+}
+
+void node_install_stop(struct node *n)
+{
+    env_timer_disarm(&n->install.patience);
 }

@@ -170,6 +170,7 @@ struct node_wait {
     bool replying;         /* in node_wait_part's call of reply */
     uint64_t parts_end_ns; /* LIMIT_PARTS_TOTAL_MS; 0: no part was given yet */
     atomic_bool canceled;  /* read by the lane: nobody needs the result */
+    bool replaced;         /* canceled, because the database is being replaced */
     node_reply_fn *reply;
     void *ctx;
 
@@ -410,6 +411,7 @@ struct node_fetch { /* the one image on its way here */
 
 struct node_install {
     struct node_image_task task;
+    struct env_timer patience; /* how long reads at work may go on */
     bool active; /* nothing is applied, read or cut */
     bool begun;
     bool frozen; /* the log is being forgotten: no entries are taken */
@@ -696,7 +698,6 @@ void node_log_range(struct node *n, uint64_t first, uint64_t order);
 void node_log_reset(struct node *n, uint64_t index, uint64_t term);
 void node_log_compact(struct node *n, uint64_t index, uint64_t term);
 void node_log_kick(struct node *n);
-bool node_log_idle(const struct node *n);
 void node_load_start(struct node_load *l, struct node *n, uint64_t first, uint32_t count_max,
                      size_t bytes_max);
 void node_load_drop(struct node_load *l); /* release the entries it holds */
@@ -735,6 +736,8 @@ void node_cut_init(struct node *n);
 void node_cut_begin(struct node *n);  /* none is under way */
 void node_cut_cancel(struct node *n); /* on the way down */
 /* node_install.c */
+void node_install_init(struct node *n);
+void node_install_stop(struct node *n); /* timers; on the way down */
 void node_install_start(struct node *n, struct image_receive *receive); /* takes it */
 void node_install_progress(struct node *n);
 void node_install_logged(struct node *n);
@@ -771,6 +774,8 @@ uint32_t node_read_cancel_older(struct node *n, uint64_t than_ns, const char *wh
 /* node_upload.c */
 void node_upload_stop(struct node *n);  /* on the way down */
 void node_upload_sweep(struct node *n); /* run(): what a crash left */
+/* The database is being replaced: queries that pause are given up; with running, those at work are interrupted. */
+void node_read_replaced(struct node *n, bool running);
 /* node_backup.c */
 void node_backup_start(struct node_wait *w);
 void node_backup_pulled(struct node_wait *w); /* PARKED: make the next part */

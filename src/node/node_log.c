@@ -216,8 +216,3 @@ void node_log_kick(struct node *n)
     l->started_ns = env_now_ns(n->env);
     env_job_submit(n->env, ENV_LANE_LOG, &l->job);
 }
-
-bool node_log_idle(const struct node *n)
-{
-    return !n->log.busy;
-}

@@ -175,6 +175,8 @@ void node_read_end(struct node_wait *w)
     env_job_submit(w->node->env, ENV_LANE_READ, &w->job);
 }
 
+static const char replaced_text[] = "the database was replaced while its rows were read";
+
 /* It pauses: what it wrote goes to the asker, who pulls when that is taken. */
 static void read_paused(struct node_wait *w)
 {
@@ -183,6 +185,10 @@ static void read_paused(struct node_wait *w)
 
     if (w->forgotten) {
         node_read_end(w);
+        return;
+    }
+    if (n->install.active) {
+        node_wait_fail(w, ERR_CANCELED, replaced_text);
         return;
     }
     if (!w->parts_end_ns && n->parts_count == n->config.reader_count - n->config.reader_jobs) {
@@ -206,6 +212,8 @@ static void read_over(struct node_wait *w)
     reader_give_back(w);
     if (w->forgotten) {
         node_wait_free(w);
+    } else if (w->replaced) {
+        node_wait_fail(w, ERR_CANCELED, replaced_text);
     } else if (w->rc || !w->run_classify) {
         read_answer(w);
     } else if (w->read_only && w->level != WIRE_LEVEL_LINEARIZABLE) {
@@ -295,4 +303,30 @@ void node_read_start(struct node_wait *w, bool classify)
     read_enqueue(w);
     if (!w->in_lane) /* all connections are busy */
         w->queued_ns = env_now_ns(w->node->env);
+}
+
+/* A query that pauses: with its asker, or pulled and waiting for its turn. */
+static struct node_wait *paused_find(struct node *n)
+{
+    if (!list_empty(&n->parked))
+        return LIST_ENTRY(n->parked.next, struct node_wait, link);
+    for (struct list *l = n->read_queue.next; l != &n->read_queue; l = l->next)
+        if (LIST_ENTRY(l, struct node_wait, link)->reader)
+            return LIST_ENTRY(l, struct node_wait, link);
+    return NULL;
+}
+
+void node_read_replaced(struct node *n, bool running)
+{
+    for (struct node_wait *w; (w = paused_find(n));) { /* an answer may bring others to an end */
+        list_remove(&w->link);
+        node_wait_fail(w, ERR_CANCELED, replaced_text);
+    }
+    for (uint32_t i = 0; running && i < n->waits.cap; i++) {
+        struct node_wait *w = n->waits.slots[i];
+        if (!w || !w->in_lane || !w->reader || w->forgotten)
+            continue;
+        w->replaced = true;
+        atomic_store_explicit(&w->canceled, true, memory_order_relaxed);
+    }
 }

@@ -114,6 +114,7 @@ static void stop_now(struct node *n)
     node_cut_cancel(n);
     node_fetch_stop(n);
     node_upload_stop(n);
+    node_install_stop(n);
     node_serve_cancel_all(n);
     env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);

@@ -109,6 +109,8 @@ static int receive(struct image *im, const struct model *m)
     int rc = image_receive_begin(im, &r);
     for (size_t i = 0; rc == 0 && i < chunk_count; i++)
         rc = image_receive_chunk(r, slice_of(chunks[i].bytes, chunks[i].len), &complete, &why);
+    if (rc == 0)
+        rc = image_receive_settle(r);
     return rc ? rc : image_receive_install(r);
 }
 

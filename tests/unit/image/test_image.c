@@ -301,6 +301,7 @@ static void transfer(struct field *a, struct field *b, struct model *m, uint64_t
         assert_int_equal(complete, last);
     }
     assert_int_equal(image_receive_moment(r)->index, m->index);
+    assert_int_equal(image_receive_settle(r), 0);
     assert_int_equal(image_receive_install(r), 0);
     image_send_end(s);
     buf_fini(&chunk);
@@ -353,6 +354,39 @@ static void test_an_abandoned_receipt_leaves_no_files(void **state)
     assert_int_equal(sim_disk_cache_size(b.disk, DIR "/0000000000000002.main", &size),
                      ERR_NOT_FOUND);
     assert_int_equal(image_now(b.image)->index, 0);
+    buf_fini(&chunk);
+    field_fini(&a);
+    field_fini(&b);
+}
+
+static void test_a_full_disk_at_the_end_of_a_receipt_changes_nothing(void **state)
+{
+    (void)state;
+    struct field a, b;
+    struct model m = {.state_bytes = 1}, other = {.state_bytes = 1};
+    struct image_send *s;
+    struct image_receive *r;
+    struct buf chunk;
+    bool last = false, complete;
+    field_init(&a, 1);
+    field_init(&b, 2);
+    cut(&a, &m, 10, 100, 0, 1);
+    cut(&b, &other, 3, 5, 0, 1);
+    assert_int_equal(image_send_begin(a.image, &s), 0);
+    assert_int_equal(image_receive_begin(b.image, &r), 0);
+    buf_init(&chunk, 1 << 20);
+    while (!last) {
+        assert_int_equal(image_send_next(s, 5000, &chunk, &last, &a.why), 0);
+        assert_int_equal(image_receive_chunk(r, buf_slice(&chunk), &complete, &b.why), 0);
+    }
+    sim_disk_config(b.disk)->quota_bytes = 1;
+    assert_int_equal(image_receive_settle(r), ERR_NOSPC);
+    image_receive_end(r);
+    assert_null(model_differs(b.image, &other));
+    sim_disk_config(b.disk)->quota_bytes = 0;
+    assert_int_equal(image_receive_begin(b.image, &r), 0);
+    image_receive_end(r);
+    image_send_end(s);
     buf_fini(&chunk);
     field_fini(&a);
     field_fini(&b);
@@ -450,6 +484,7 @@ int main(void)
         cmocka_unit_test(test_a_failed_sync_is_final),
         cmocka_unit_test(test_a_transfer_gives_the_same_image),
         cmocka_unit_test(test_an_abandoned_receipt_leaves_no_files),
+        cmocka_unit_test(test_a_full_disk_at_the_end_of_a_receipt_changes_nothing),
         cmocka_unit_test(test_a_damaged_chunk_is_refused),
         cmocka_unit_test(test_a_transfer_that_misses_a_page_is_not_complete),
     };

@@ -29,6 +29,7 @@ static struct {
     struct node node;
     struct env_job job;
     struct asker askers[ASKERS];
+    bool interrupts; /* a query may be ended from outside */
 } t;
 
 /* ---- a codec: each row is a number and a line end --------------------------------------------------------- */
@@ -58,7 +59,8 @@ static void on_error(struct db_sink *s, bool as_query, struct slice text)
 {
     (void)s;
     (void)as_query;
-    fail_msg("%.*s", (int)text.len, (const char *)text.data);
+    if (!t.interrupts)
+        fail_msg("%.*s", (int)text.len, (const char *)text.data);
 }
 static const struct db_sink_ops lines_ops = {
     .columns = on_columns, .row = on_row, .end = on_end, .error = on_error};
@@ -322,6 +324,56 @@ static void test_each_part_comes_when_the_one_before_was_pulled(void **state)
     expect_rows(k);
 }
 
+struct replacement { /* of the database, while questions are under way */
+    struct asker *pulled;
+    struct question question; /* begun just before */
+    bool running;
+};
+
+static void replace_now(struct env *e, void *ctx)
+{
+    struct replacement *p = ctx;
+
+    ask_now(e, &p->question);
+    if (p->pulled)
+        pull_now(e, p->pulled);
+    t.node.install.active = true;
+    node_read_replaced(&t.node, p->running);
+}
+
+static void test_a_replaced_database_ends_reads_that_pause(void **state)
+{
+    struct asker *parked = &t.askers[0], *pulled = &t.askers[1], *running = &t.askers[2];
+    struct replacement p = {.pulled = pulled, .question = {.asker = running, .sql = rows_sql}};
+
+    (void)state;
+    ask(parked, rows_sql);
+    ask(pulled, rows_sql);
+    assert_true(
+        host_call(t.host, replace_now, &p)); /* running has the only job: pulled waits for it */
+    assert_int_equal(parked->rc, ERR_CANCELED);
+    assert_int_equal(pulled->rc, ERR_CANCELED);
+    assert_int_equal(running->ends, 0);
+    run_ms(1000); /* it wants to pause */
+    assert_int_equal(running->parts, 0);
+    assert_int_equal(running->rc, ERR_CANCELED);
+}
+
+static void test_a_replaced_database_interrupts_reads_at_work(void **state)
+{
+    struct asker *k = &t.askers[0];
+    struct replacement p = {.question = {.asker = k, .sql = rows_sql, .whole = true},
+                            .running = true};
+
+    (void)state;
+    t.interrupts = true;
+    assert_true(host_call(t.host, replace_now, &p));
+    run_ms(1000);
+    assert_int_equal(k->ends, 1);
+    assert_int_equal(k->rc, ERR_CANCELED);
+    assert_int_equal(k->got_len, 0);
+}
+
 static void test_pulling_within_the_reply_gives_all(void **state)
 {
     struct asker *k = &t.askers[0];
@@ -449,6 +501,8 @@ int main(void)
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(test_each_part_comes_when_the_one_before_was_pulled),
+        CASE(test_a_replaced_database_ends_reads_that_pause),
+        CASE(test_a_replaced_database_interrupts_reads_at_work),
         CASE(test_pulling_within_the_reply_gives_all),
         CASE(test_who_does_not_take_parts_gets_it_whole),
         CASE(test_who_does_not_pull_in_time_is_given_up),
