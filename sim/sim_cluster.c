@@ -138,6 +138,8 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->snapshot_interval_ms = p->snapshot_interval_ms;
     c->vacuum_interval_ms = p->vacuum_interval_ms;
     c->optimize_interval_ms = p->optimize_interval_ms;
+    c->image_chunk_bytes = 2048U << v->at % 4; /* small, so that transfers are interrupted */
+    c->compress_images = v->at % 2 != 0;
 }
 
 static void boot(struct env *e, void *ctx)

@@ -332,6 +332,10 @@ static bool inject_rot(struct sim *s)
         host_crash(v->host, HOST_CRASH_PROCESS);
         return true;
     }
+    if (prng_chance_ppm(&n->rng, 500000)) { /* repaired from the others */
+        n->rotted = sim_spoil(s, v, &n->rng);
+        return n->rotted;
+    }
     sim_disk_list(c.disk, true, rot_file, &c);
     uint64_t used = c.path[0] ? used_part(c.disk, c.path) : 0;
     if (used < 3000)

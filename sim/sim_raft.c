@@ -484,8 +484,15 @@ void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint6
         sim_violate(s, SIM_R11, "%s applied %llu after %llu", v->name, (unsigned long long)index,
                     (unsigned long long)m->applied);
     m->applied = index;
+    if (v->differs) {
+        uint64_t *right = map_find(&s->watch->digests, index, 0, &fresh);
+        v->differs = fresh || *right != digest; /* what is 0 was told by nobody who is believed */
+        if (fresh)
+            *right = 0;
+        return;
+    }
     uint64_t *known = map_find(&s->watch->digests, index, 0, &fresh);
-    if (fresh) {
+    if (fresh || *known == 0) {
         *known = digest;
         return;
     }

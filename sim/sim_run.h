@@ -5,6 +5,7 @@
  *
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
+ *      sim_spoil.c                 one thing to break: an image, damaged or made different while its node is down
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
  *      sim_wipe.c                  an empty disk under an old name
  *      sim_member.c                members come and go
@@ -73,6 +74,7 @@ struct sim_server {
         dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */
     bool wiped;        /* its disk was taken away; until it votes again */
     bool damaged;      /* bits of its durable log were flipped: recovery may refuse, rightly */
+    bool differs;           /* made so by the nemesis, and not healed yet */
     bool halt_expected;     /* its disk was made to fail: a halt is the right answer */
     uint64_t restart_at_ns; /* 0: none planned */
     /* of the living incarnation (in the host's pool; NULL when down) */
@@ -206,6 +208,9 @@ void sim_nemesis_heal(
     struct sim *s); /* stop, mend what can be mended, restart who is not dead for good */
 void sim_nemesis_destroy(struct sim *s);
 void sim_nemesis_ended(struct sim *s, struct sim_server *v, const char *reason); /* as sim.ended */
+
+/* sim_spoil.c */
+bool sim_spoil(struct sim *s, struct sim_server *v, struct prng *r); /* v is up; false: not now */
 
 /* sim_duel.c */
 void sim_duel_create(struct sim *s);

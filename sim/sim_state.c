@@ -67,6 +67,14 @@ static bool converged(struct sim *s)
     return true;
 }
 
+static bool all_alike(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->plan.node_count; i++)
+        if (alive(&s->servers[i]) && s->servers[i].differs)
+            return false;
+    return converged(s);
+}
+
 static void judge_liveness(struct sim *s)
 {
     for (uint32_t i = 0; i < s->plan.node_count; i++) {
@@ -84,6 +92,9 @@ static void judge_liveness(struct sim *s)
     sim_evaluated(s, SIM_L1);
     if (!sim_go(s, SERVE_LIMIT_S * ENV_S_NS, converged))
         sim_violate(s, SIM_L1, "the nodes did not converge within %d s", SERVE_LIMIT_S);
+    else if (!sim_go(s, SERVE_LIMIT_S * ENV_S_NS, all_alike))
+        sim_violate(s, SIM_S4, "a node that was made different was not healed within %d s",
+                    SERVE_LIMIT_S);
 }
 
 /* One node hears nobody, or nobody hears it, and it led: the others must do without it. */

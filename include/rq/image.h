@@ -44,8 +44,9 @@ struct image_moment {
 /* Open the image in dir (created if missing; copied), finishing a sealed cut, dropping an unsealed one and
  * whatever an interrupted receipt left. What was recovered is durable on return.
  *   returns  0            *out given (image_close frees)
- *            ERR_CORRUPT  both copies of the record, or a checksum table, are damaged; why names file and
- *                         offset; nothing was changed
+ *            ERR_CORRUPT  both copies of the record, or a checksum table, are damaged, or a file is missing; why
+ *                         names file and offset. *out not NULL: a record is good, and image_now tells its moment;
+ *                         another image may be received in its place, nothing else is possible
  *            ERR_VERSION  written by a newer program
  *            ERR_IO, ERR_NOSPC */
 int image_open(struct env *e, const char *dir, struct image **out, struct err_text *why) MUST_USE;
@@ -81,7 +82,7 @@ int image_page_read(struct image *im, enum image_set set, uint32_t number, void 
 
 /* ---- cut -------------------------------------------------------------------------------------------- */
 
-/* Begin to change the image to m (copied). m->index above that of image_now. When a set's page_bytes changes, all
+/* Begin to change the image to m (copied). m->index not below that of image_now. When a set's page_bytes changes, all
  * of its pages must be given; else those that changed and all new ones (SQLite's lock page, at 1 GiB, is
  * never given and reads as zeros). 0; ERR_IO; ERR_NOSPC: as before the call. */
 int image_cut_begin(struct image *im, const struct image_moment *m) MUST_USE;
@@ -101,14 +102,15 @@ void image_cut_drop(struct image *im); /* an unsealed one: as if never begun */
 struct image_send;
 int image_send_begin(struct image *im, struct image_send **out) MUST_USE; /* 0; ERR_NOT_FOUND: no image yet */
 /* Replace out's content by the next chunk: at most about bytes_max (at least one page). *last: it ends the
- * transfer. Empty and not last: a cut is being applied, ask again. 0; ERR_CORRUPT (a page is damaged: why), ERR_IO. */
+ * transfer. Empty and not last: a cut is being applied, ask again. 0; ERR_CORRUPT (a page is damaged: why), ERR_IO;
+ * ERR_TIMEOUT: pages are taken more slowly than they change (why); ERR_CANCELED: the image was replaced. */
 int image_send_next(struct image_send *s, size_t bytes_max, struct buf *out, bool *last,
                     struct err_text *why) MUST_USE;
-/* The pages of chunk content must be sent again (it did not arrive). */
-void image_send_again(struct image_send *s, struct slice chunk);
-/* Pages still to be sent, and of how many. */
-void image_send_left(const struct image_send *s, uint64_t *left, uint64_t *total);
 void image_send_end(struct image_send *s); /* may be NULL; before image_close */
+/* A chunk as one zstd frame, appended to out. ERR_TOO_BIG: it would not become smaller; out's failure. Any lane. */
+int image_pack(struct slice chunk, struct buf *out) MUST_USE;
+/* And back, replacing out's content: as large as out may become at most. ERR_PROTOCOL: it is none. */
+int image_unpack(struct slice packed, struct buf *out) MUST_USE;
 
 struct image_receive;
 /* One at a time. 0, ERR_IO, ERR_NOSPC. */
@@ -121,7 +123,7 @@ const struct image_moment *image_receive_moment(const struct image_receive *r);
 /* Once complete: make it durable beside the old one; all that takes long. 0; ERR_NOSPC, ERR_IO: image_receive_end. */
 int image_receive_settle(struct image_receive *r) MUST_USE;
 /* The settled image takes the place of the old one, atomically and durably; open sends of the old one end.
- * index must be above that of image_now. r is freed. 0; ERR_IO. */
+ * index must not be below that of image_now. r is freed. 0; ERR_IO. */
 int image_receive_install(struct image_receive *r) MUST_USE;
 /* Live, after it, when the old database is closed: the received file takes its place. A crash before that is made
  * good by the next open. 0, ERR_IO. */

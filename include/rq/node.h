@@ -69,6 +69,9 @@ struct node_config {
     uint64_t vacuum_interval_ms, optimize_interval_ms;
     uint64_t snapshot_trailing;    /* entries kept before the snapshot, for followers a little behind */
     size_t load_piece_bytes;       /* of a database file, in one entry; 0: LIMIT_LOAD_PIECE_BYTES */
+    uint32_t image_chunk_bytes;    /* of a transfer, at most 512 KB; 0: that */
+    uint64_t scrub_ms;             /* a few pages of the image are looked at each; 0: 1000, and rests between passes */
+    bool compress_images;          /* -compress-snap-transport: zstd for images that this node sends */
 };
 
 enum { NODE_SNAPSHOT_ENTRIES = 8192 };
@@ -233,6 +236,15 @@ struct node_status {
     } readers;
     bool writer_busy;
     uint64_t cache_bytes; /* of recent entries in memory */
+    struct {
+        enum { NODE_WHOLE, NODE_DAMAGED, NODE_DIVERGED } state;
+        bool held;          /* nothing is served until it is repaired */
+        const char *text;   /* what is wrong; "": nothing. Lent for this turn */
+        int64_t since_ns;   /* wall clock */
+        uint64_t undecided; /* nodes differ since this index, and no side has most voters; 0: no */
+    } repair;
+    bool fetching; /* an image is on its way here */
+    uint32_t lending;
 };
 void node_status_get(const struct node *n, struct node_status *out);
 
@@ -267,6 +279,12 @@ struct node_counters {
     uint64_t recoveries;                   /* a membership was forced at the start */
     uint64_t backups, backups_failed;      /* made here */
     uint64_t installs;                     /* images received that took the place of the old one */
+    uint64_t fetch_chunks, fetch_bytes;    /* of images: received, as they came */
+    uint64_t fetches_failed, fetches_resumed;
+    uint64_t lend_chunks, lend_bytes; /* sent */
+    uint64_t lends_failed, lends_resumed;
+    uint64_t scrubbed_pages, scrub_passes, scrub_damaged; /* of the image; found damaged */
+    uint64_t repairs_begun, repairs, divergences, digests_compared;
     struct db_query_counts queries;        /* of read connections; the writer's are in db_state */
     struct peer_counters peers;
 };

@@ -37,10 +37,11 @@ enum wire_kind {
     WIRE_INDEX_RES, /* struct wire_index */
     WIRE_FORWARD_PART, /* bytes that stand before the body of the WIRE_FORWARD_RES that will come; not empty */
     WIRE_FORWARD_PULL, /* after a WIRE_FORWARD_RES with `more`: go on, or stop (struct wire_forward_pull) */
-    WIRE_IMAGE_REQ, /* give me the next chunk of your image: u32 number of the chunk, 0 begins */
-    WIRE_IMAGE_RES, /* struct wire_image_res */
+    WIRE_IMAGE_REQ, /* give me chunks of your image (struct wire_image_req) */
+    WIRE_IMAGE_RES, /* one of them (struct wire_image_res) */
     WIRE_NOTIFY_REQ, /* I am ready to found a cluster (struct wire_join) */
     WIRE_NOTIFY_RES,
+    WIRE_DIGEST, /* what applying gave here (struct wire_digest) */
     WIRE_KIND_MAX_
 };
 
@@ -240,16 +241,34 @@ bool wire_backup_next(struct slice *tables, struct slice *name); /* false: that 
 int wire_backup_put(struct buf *out, const struct wire_backup *b);
 int wire_backup_get(struct slice payload, struct wire_backup *b) MUST_USE; /* 0, ERR_PROTOCOL, ERR_VERSION */
 
-/* A chunk of an image (rq/image.h), on its way to a node that lacks the log. */
-struct wire_image_res {
-    int32_t rc;
-    uint32_t seq;       /* the chunk asked for */
-    struct slice chunk; /* lent */
+/* "All chunks before `next` are here; send on, at most `window` beyond it." Chunks (rq/image.h) are numbered from
+ * 0 in each transfer; on another connection the same words go on with a transfer that was interrupted. */
+struct wire_image_req {
+    uint64_t transfer; /* the lender's number for it; 0: begin a new one */
+    uint64_t index;    /* the image must hold at least this entry */
+    uint32_t next;
+    uint8_t window; /* not 0 */
+    bool zstd;      /* chunks may come packed */
 };
-int wire_image_req_put(struct buf *out, uint32_t seq);
-int wire_image_req_get(struct slice body, uint32_t *seq) MUST_USE;
+int wire_image_req_put(struct buf *out, const struct wire_image_req *q);
+int wire_image_req_get(struct slice body, struct wire_image_req *q) MUST_USE;
+struct wire_image_res {
+    int32_t rc; /* not 0: the transfer is over, text says why */
+    uint64_t transfer;
+    uint32_t seq;
+    bool packed;              /* chunk is one zstd frame */
+    struct slice chunk, text; /* lent; text: cut at WIRE_TEXT_MAX by put */
+};
 int wire_image_res_put(struct buf *out, const struct wire_image_res *r);
 int wire_image_res_get(struct slice body, struct wire_image_res *r) MUST_USE;
+
+/* All entries up to index, applied, gave this digest: equal on equal nodes (architecture §5). */
+struct wire_digest {
+    uint64_t index, digest; /* index not 0 */
+    bool rows;              /* made of row values, too: compares with its like only */
+};
+int wire_digest_put(struct buf *out, const struct wire_digest *d);
+int wire_digest_get(struct slice body, struct wire_digest *d) MUST_USE;
 
 /* ---- log payloads ------------------------------------------------------------------------------- */
 

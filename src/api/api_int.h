@@ -10,7 +10,7 @@
  *      api_members.c                  POST /leader, /remove; GET /leader is below
  *      api_db.c                       calls api_queue_request.c, api_queue_flush.c, api_queue.c
  *      api_misc.c api_nodes.c api_ready.c api_vars.c api_metrics.c
- *      api_status.c                   calls api_status_store.c, api_tree.c
+ *      api_status.c                   calls api_status_store.c (calls api_status_image.c), api_tree.c
  *      api_auth.c                     the client's credentials
  *      api_meta.c                     a member, asked again
  *      api_reply.c   api_params.c     one answer per request, whole or in parts; its query parameters

@@ -11,6 +11,9 @@
 #ifndef RQ_CRYPT_VERSION
 #define RQ_CRYPT_VERSION ""
 #endif
+#ifndef RQ_ZSTD_VERSION
+#define RQ_ZSTD_VERSION ""
+#endif
 #ifndef RQ_ZLIB_VERSION
 #define RQ_ZLIB_VERSION ""
 #endif
@@ -70,6 +73,10 @@ static const struct notice notices[] = {
     {"cJSON", RQ_CJSON_VERSION, "MIT", "https://github.com/DaveGamble/cJSON",
      "Copyright (c) 2009-2017 Dave Gamble and cJSON contributors\n"
      "\n" MIT_TERMS},
+    {"libzstd", RQ_ZSTD_VERSION, "BSD-3-Clause", "https://facebook.github.io/zstd/",
+     "Copyright (c) Meta Platforms, Inc. and affiliates. All rights reserved.\n"
+     "Linked dynamically and unchanged, under the BSD licence:\n"
+     "https://github.com/facebook/zstd/blob/dev/LICENSE\n"},
     {"OpenSSL", RQ_OPENSSL_VERSION, "Apache-2.0", "https://www.openssl.org",
      "Copyright (c) 1998 The OpenSSL Project Authors. All rights reserved.\n"
      "Linked dynamically and unchanged, under the Apache License, version 2.0:\n"

@@ -294,6 +294,7 @@ static void store_second(cJSON *store, const struct api *a, const struct node_st
     const struct api_facts *f = &a->facts;
     status_auto_vacuum(store, a, s);
     api_tree_duration(store, "heartbeat_timeout", f->heartbeat_timeout_ns);
+    api_status_image(store, a, s);
     status_leader(store, s);
     api_tree_wall(store, "leader_appended_at_time", s->db.entry_wall_ns);
     api_tree_duration(store, "leader_lease_timeout", f->lease_timeout_ns);

@@ -21,6 +21,8 @@ void api_tree_bytes(cJSON *parent, const char *key, uint64_t bytes); /* "4.1 kB"
 /* The document, or the part that `key` names: compact, sorted, numbers through doubles (§15.1). */
 void api_tree_write(struct buf *text, const cJSON *root, const struct api_params *p);
 
+/* store.image (api_status_image.c). */
+void api_status_image(cJSON *store, const struct api *a, const struct node_status *s);
 /* store: everything below that key (api_status_store.c). */
 void api_status_store(cJSON *root, const struct api *a, const struct node_status *s);
 

@@ -330,6 +330,7 @@ static void daemon_open_node(struct daemon *d)
         .snapshot_trailing = node_snapshot_trailing(f->raft_snap),
         .snapshot_wal_bytes = f->raft_snap_int ? f->raft_snap_wal_size : 0,
         .snapshot_interval_ms = f->raft_snap_int ? ms_of(f->raft_snap_int) : SNAPSHOT_INTERVAL_MS,
+        .compress_images = f->compress_snap_transport,
     };
     if (f->raft_snap_int != 0 && f->raft_snap_int < SNAPSHOT_INTERVAL_MIN_MS * FLAGS_MS) {
         daemon_fail(d, "failed to open store: ",

@@ -293,7 +293,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
         const char *name;
         bool changed;
     } rows[] = {
-        {"compress-snap-transport", f->compress_snap_transport},
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
         {"raft-log-level", strcmp(f->raft_log_level, d->raft_log_level) != 0},
     };

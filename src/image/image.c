@@ -180,15 +180,20 @@ int image_open_placed(struct env *e, const char *dir, const struct image_place *
         rc = image_records_look(im, &found, why);
     if (rc == 0)
         rc = image_recover(im, &found, why);
+    if (rc == ERR_CORRUPT && im->now.number != 0) { /* a record is good: both are made so */
+        image_cut_fini(im);
+        im->damaged = records_settle(im, &found) == 0;
+    }
     mem_free(found.state[0]);
     mem_free(found.state[1]);
-    if (rc) {
+    *out = NULL;
+    if (rc && !im->damaged) {
         image_close(im);
         return rc;
     }
     main_lend(im);
     *out = im;
-    return 0;
+    return rc;
 }
 
 int image_open(struct env *e, const char *dir, struct image **out, struct err_text *why)

@@ -115,8 +115,8 @@ int image_cut_begin(struct image *im, const struct image_moment *m)
 
     if (im->poisoned)
         return ERR_IO;
-    ASSERT(c->phase == IMAGE_IDLE && image_moment_is_sane(m));
-    ASSERT(m->index > im->now.moment.index && m->state.len <= IMAGE_STATE_MAX);
+    ASSERT(c->phase == IMAGE_IDLE && !im->damaged && image_moment_is_sane(m));
+    ASSERT(m->index >= im->now.moment.index && m->state.len <= IMAGE_STATE_MAX);
     c->phase = IMAGE_CUTTING;
     c->head = (struct image_head){
         .number = im->now.number + 1,

@@ -59,6 +59,7 @@ struct image {
     bool live;
     struct image_live database; /* .read NULL: nobody has the live file open */
     bool poisoned, receiving;
+    bool damaged; /* what image_open found: only another image helps */
     struct env_file *record[2], *journal;
     struct image_head now; /* number 0: none yet */
     uint8_t *state;        /* now.moment.state points here */

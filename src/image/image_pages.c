@@ -40,6 +40,8 @@ int image_page_read(struct image *im, enum image_set set, uint32_t number, void 
     size_t got = 0;
 
     ASSERT(number >= 1 && number <= im->now.moment.set[set].page_count);
+    if (im->damaged)
+        return err_set(why, ERR_CORRUPT, "%s: is damaged as a whole", im->dir);
     if (image_is_applying(im) || (is_lent(im, set) && !im->database.read))
         return ERR_BUSY;
     place_name(im, set, name, sizeof(name));

@@ -240,7 +240,7 @@ int image_receive_install(struct image_receive *r)
     struct image *im = r->im;
     uint64_t old = im->now.number ? im->now.generation : 1;
 
-    ASSERT(r->settled && r->head.moment.index > im->now.moment.index);
+    ASSERT(r->settled && r->head.moment.index >= im->now.moment.index);
     ASSERT(im->cut.phase != IMAGE_CUTTING);
     if (im->poisoned) {
         image_receive_end(r);
@@ -252,6 +252,7 @@ int image_receive_install(struct image_receive *r)
     image_generation_close(im->set);
     memcpy(im->set, r->set, sizeof(im->set));
     memset(r->set, 0, sizeof(r->set));
+    im->damaged = false;
     r->head.number = im->now.number + 1;
     r->head.generation = r->generation;
     image_now_set(im, &r->head, r->state);

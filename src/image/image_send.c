@@ -9,12 +9,15 @@
 #include "image_int.h"
 #include <rq/util/endian.h>
 
+enum { ROUNDS_MAX = 4, ROUNDS_SPARE = 4096 }; /* each page four times: it will not end */
+
 struct image_send {
     struct list link;
     struct image *im; /* NULL: the image was replaced */
     uint8_t *wanted[IMAGE_SET_COUNT];
     uint32_t count[IMAGE_SET_COUNT];
     uint64_t left, total;
+    uint64_t sent;   /* pages, also those sent again */
     unsigned set;    /* where the search goes on */
     uint32_t number; /* from 0 */
 };
@@ -72,8 +75,8 @@ int image_send_begin(struct image *im, struct image_send **out)
 {
     if (im->poisoned)
         return ERR_IO;
-    if (im->now.number == 0)
-        return ERR_NOT_FOUND;
+    if (im->now.number == 0 || im->damaged)
+        return im->damaged ? ERR_CORRUPT : ERR_NOT_FOUND;
     struct image_send *s = mem_must_zalloc(sizeof(*s));
     s->im = im;
     list_push_back(&im->sends, &s->link);
@@ -138,6 +141,7 @@ static int page_put(struct image_send *s, struct buf *out, uint32_t *chain, stru
     buf_commit(out, IMAGE_FRAME_HEAD + (size_t)bytes);
     s->wanted[s->set][s->number] = 0;
     s->left--;
+    s->sent++;
     return 0;
 }
 
@@ -155,6 +159,11 @@ int image_send_next(struct image_send *s, size_t bytes_max, struct buf *out, boo
         return err_set(why, ERR_IO, "%s", err_text_of(ERR_IO));
     if (image_is_applying(s->im))
         return 0;
+    if (s->left > 0 && s->sent > ROUNDS_MAX * s->total + ROUNDS_SPARE)
+        return err_set(
+            why, ERR_TIMEOUT,
+            "pages change faster than they are taken: %llu were sent, %llu of %llu are left",
+            (unsigned long long)s->sent, (unsigned long long)s->left, (unsigned long long)s->total);
     if (s->left == 0) {
         *last = true;
         return moment_put(s, out);
@@ -164,31 +173,6 @@ int image_send_next(struct image_send *s, size_t bytes_max, struct buf *out, boo
         rc = page_put(s, out, &chain, why);
     }
     return rc;
-}
-
-void image_send_again(struct image_send *s, struct slice chunk)
-{
-    struct image_frame f;
-    uint32_t chain = 0;
-
-    for (size_t at = 0; chunk.len - at >= IMAGE_FRAME_HEAD; at += IMAGE_FRAME_HEAD + f.length) {
-        bool ours = image_frame_get(chunk.data + at, chain, &f);
-        ASSERT(ours);
-        chain = f.chain;
-        if (f.type != IMAGE_FRAME_PAGE || !s->im)
-            continue;
-        want(s, f.set, (uint32_t)f.number);
-        if (at == 0) { /* from there on, so that the receiver's tables grow in order */
-            s->set = f.set;
-            s->number = (uint32_t)f.number - 1;
-        }
-    }
-}
-
-void image_send_left(const struct image_send *s, uint64_t *left, uint64_t *total)
-{
-    *left = s->left;
-    *total = s->total;
 }
 
 void image_send_end(struct image_send *s)

@@ -64,6 +64,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
     DEFAULT_TO(c->part_bytes, LIMIT_PART_BYTES);
     DEFAULT_TO(c->load_piece_bytes, LIMIT_LOAD_PIECE_BYTES);
     DEFAULT_TO(c->snapshot_entries, NODE_SNAPSHOT_ENTRIES);
+    DEFAULT_TO(c->image_chunk_bytes, NODE_CHUNK_BYTES);
     if (c->heartbeat_timeout_ms < 5 || !c->codec)
         return err_set(why, ERR_INVALID, "the heartbeat timeout must be at least 5ms");
     return rc;
@@ -120,7 +121,10 @@ static void init_state(struct node *n)
     node_cut_when_init(n);
     node_upkeep_init(n);
     node_fetch_init(n);
+    list_init(&n->lends);
     node_install_init(n);
+    node_repair_init(n);
+    node_digest_init(n);
     env_timer_init(&n->change_timer, n->env, change_timer_fired, n);
     n->id = wire_member_id(slice_str(n->name));
     do
@@ -129,6 +133,14 @@ static void init_state(struct node *n)
     do
         n->cluster_id = env_random_u64(n->env); /* of the cluster we may found */
     while (n->cluster_id == 0);
+}
+
+/* What was damaged or different was made anew. */
+static void repaired(struct node *n)
+{
+    if (n->repair.held)
+        node_digest_forget(n);
+    node_repair_over(n);
 }
 
 /* A lane's job is done: who waits for quiet lanes? */
@@ -153,6 +165,10 @@ int node_create(struct env *e, const struct node_config *config,
     n->up.log_reset = node_install_logged;
     n->up.read_end = node_read_end;
     n->up.backup_end = node_backup_end;
+    n->up.applied = node_digest_applied;
+    n->up.damaged = node_repair_damaged;
+    n->up.broken = node_repair_broken;
+    n->up.repaired = repaired;
     n->up.dispatch = node_request_dispatch;
     n->up.forward_end = node_forward_end;
     n->opened = opened;
@@ -186,6 +202,7 @@ void node_destroy(struct node *n)
     node_relay_fini(n);
     node_apply_fini(n);
     node_fetch_fini(n);
+    node_lend_fini(n);
     node_image_fini(n);
     node_log_fini(n);
     node_cache_fini(&n->cache);
@@ -267,9 +284,28 @@ static void status_readers(const struct node *n, struct node_status *out)
         out->pending_reads++;
 }
 
+static void status_repair(const struct node *n, struct node_status *out)
+{
+    const struct node_repair *r = &n->repair;
+
+    out->repair.state = r->why == REPAIR_DIVERGED || n->digest.undecided ? NODE_DIVERGED
+                        : r->text.text[0]                                ? NODE_DAMAGED
+                                                                         : NODE_WHOLE;
+    out->repair.held = r->held;
+    out->repair.text =
+        r->why == REPAIR_NONE && n->digest.undecided ? n->digest.text.text : r->text.text;
+    out->repair.since_ns = r->since_ns;
+    out->repair.undecided = n->digest.undecided;
+    out->fetching = n->fetch.active;
+    out->lending = n->lend_count;
+}
+
 void node_counters_get(const struct node *n, struct node_counters *out)
 {
     *out = n->counters;
+    out->scrubbed_pages = n->scrub.pages;
+    out->scrub_passes = n->scrub.passes;
+    out->scrub_damaged = n->scrub.damaged;
     for (uint32_t i = 0; i < n->config.reader_count; i++) {
         out->queries.statements += n->readers[i].counts.statements;
         out->queries.errors += n->readers[i].counts.errors;
@@ -307,7 +343,8 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->last_log_term = v->last_term;
     out->conf_index = v->conf_index;
     out->leader_contact_ns = status_contact_ns(n);
-    out->ready = out->open && v->leader != 0 && n->apply.applied >= n->found.last_index;
+    out->ready =
+        out->open && !n->repair.held && v->leader != 0 && n->apply.applied >= n->found.last_index;
     out->db = n->apply.state;
     out->db_facts = n->db_facts;
     out->log.first_index = n->log.stat.first_index;
@@ -319,6 +356,7 @@ void node_status_get(const struct node *n, struct node_status *out)
     out->applied_wall_ns = n->apply.wall_ns;
     out->writer_busy = n->apply.busy;
     out->cache_bytes = n->cache.bytes;
+    status_repair(n, out);
     status_readers(n, out);
     status_leader(n, out);
     status_members(n, out);

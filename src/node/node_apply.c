@@ -58,11 +58,32 @@ static void apply_answer(struct node_wait *w, uint64_t index)
         node_wait_answer(w, &answer);
 }
 
+/* The database is damaged and will be fetched anew; these entries are in it then, or follow. */
+static void apply_given_up(struct node *n)
+{
+    struct node_apply *a = &n->apply;
+
+    for (uint32_t i = 0; i < a->count; i++) {
+        node_entry_unref(a->refs[i]);
+        if (!a->waits[i])
+            continue;
+        a->waits[i]->in_lane = false;
+        node_wait_fail(a->waits[i], ERR_LEADERSHIP_LOST,
+                       "the database of this node is damaged; the write is committed");
+    }
+    a->busy = false;
+    n->up.lane_idle(n);
+}
+
 static void apply_done(struct env_job *job)
 {
     struct node *n = LIST_ENTRY(job, struct node, apply.job);
     struct node_apply *a = &n->apply;
 
+    if (a->rc == ERR_CORRUPT && n->up.broken(n, a->why.text)) {
+        apply_given_up(n);
+        return;
+    }
     if (a->rc) {
         env_log(n->env, "store", "apply failed: %s", a->why.text);
         env_halt(n->env, "an entry could not be applied because the machine failed");
@@ -89,6 +110,7 @@ static void apply_done(struct env_job *job)
     int rc = n->up.step(n, &in);
     ASSERT(rc == 0);
     node_index_applied(n);
+    n->up.applied(n);
     n->up.lane_idle(n);
 }
 
@@ -158,8 +180,8 @@ void node_apply_kick(struct node *n)
     uint64_t index = a->applied + 1;
     size_t bytes = 0;
 
-    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN ||
-        n->install.active || n->cut.emptying)
+    if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN || node_is_held(n) ||
+        n->cut.emptying)
         return;
     apply_reserve(a);
     a->count = 0;
@@ -169,6 +191,8 @@ void node_apply_kick(struct node *n)
             break;
         bytes += e->len;
         apply_add(n, index++, e);
+        if ((index - 1) % NODE_DIGEST_STEP == 0)
+            break; /* there the digest is compared */
     }
     if (a->count == 0) {
         uint64_t missing = a->target - a->applied;

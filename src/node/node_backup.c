@@ -175,7 +175,7 @@ static const char *hindered(const struct node *n)
 {
     if (n->phase != NODE_OPEN)
         return "the node is stopping";
-    return n->install.active ? "the database was replaced while a backup was made" : NULL;
+    return node_is_held(n) ? "the database was replaced while a backup was made" : NULL;
 }
 
 static void over(struct node_wait *w)
@@ -279,7 +279,7 @@ void node_backup_start(struct node_wait *w)
         node_wait_fail(w, ERR_FULL, "too many backups are being made, try again");
         return;
     }
-    if (n->install.active) {
+    if (node_is_held(n)) {
         node_wait_fail(w, ERR_FULL, "the database is being replaced, try again");
         return;
     }

@@ -66,7 +66,7 @@ static void cut_over(struct node_cut *c)
 {
     struct node *n = c->task.node;
 
-    c->active = false;
+    c->active = c->full = false;
     empty_over(c);
     if (c->asked && c->asked_begun)
         asked_answer(c,
@@ -75,7 +75,7 @@ static void cut_over(struct node_cut *c)
                                 : ERR_IO,
                      c->applied || c->idle ? "" : "the snapshot failed, see the log");
     else if ((c->asked || (c->applied && !c->emptied && wal_is_long(n))) && n->phase == NODE_OPEN &&
-             !n->install.active)
+             !node_is_held(n))
         begin(c);
     n->up.lane_idle(n); /* it may be time for the next one */
 }
@@ -135,6 +135,8 @@ static void applied_piece(struct node_image_task *t)
     n->counters.snapshots++;
     n->counters.snapshots_asked += c->asked_begun;
     cut_compact(n, c->index);
+    if (c->full)
+        n->up.repaired(n);
     cut_over(c);
 }
 
@@ -183,7 +185,8 @@ static void write_run(struct node_image_task *t)
     struct image *im = t->node->image.image;
     const struct db_moment *m = db_cut_moment(c->cut);
     const struct image_moment *now = image_now(im);
-    uint32_t known[DB_SET_COUNT] = {now->set[0].page_count, now->set[1].page_count};
+    uint32_t known[DB_SET_COUNT] = {c->full ? 0 : now->set[0].page_count,
+                                    c->full ? 0 : now->set[1].page_count};
     struct image_moment next = {
         .index = m->index, .term = m->term, .state = buf_slice(&t->node->image.state)};
 
@@ -315,12 +318,12 @@ static void begun(struct node_image_task *t)
     const struct db_moment *m = db_cut_moment(c->cut);
     c->index = m->index;
     c->term = m->term;
-    c->idle = c->index == n->image.index;
+    c->idle = c->index == n->image.index && !c->full;
     if (db_cut_fresh_bytes(c->cut) > EMPTY_BYTES_MAX) {
         empty_over(c); /* it would take too long; the next one has less to do */
         c->emptied = false;
     }
-    bool useful = n->phase == NODE_OPEN && !c->idle && m->index > n->image.index &&
+    bool useful = n->phase == NODE_OPEN && !c->idle && (m->index > n->image.index || c->full) &&
                   state_make(n, m->index, m->state);
     if (useful)
         node_image_submit(n, t, ENV_LANE_READ, write_run, written);
@@ -354,7 +357,7 @@ int node_snapshot(struct node *n, uint64_t trailing,
 {
     struct node_cut *c = &n->cut;
 
-    if (n->phase != NODE_OPEN || n->install.active)
+    if (n->phase != NODE_OPEN || node_is_held(n))
         return ERR_NOT_READY;
     if (c->asked)
         return ERR_BUSY;
@@ -379,6 +382,21 @@ void node_cut_cancel(struct node *n)
 void node_cut_begin(struct node *n)
 {
     ASSERT(!n->cut.active);
+    begin(&n->cut);
+}
+
+void node_cut_want(struct node *n)
+{
+    if (!n->cut.active && !node_is_held(n) && n->phase == NODE_OPEN &&
+        n->apply.applied > n->image.index)
+        begin(&n->cut);
+}
+
+void node_cut_heal(struct node *n)
+{
+    if (n->cut.active || node_is_held(n) || n->phase != NODE_OPEN)
+        return;
+    n->cut.full = true;
     begin(&n->cut);
 }
 

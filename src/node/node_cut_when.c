@@ -23,7 +23,7 @@ static bool due_by_bytes(const struct node *n)
 
 static bool may_begin(const struct node *n)
 {
-    return n->phase == NODE_OPEN && !n->cut.active && !n->install.active &&
+    return n->phase == NODE_OPEN && !n->cut.active && !node_is_held(n) &&
            n->apply.applied > n->image.index;
 }
 

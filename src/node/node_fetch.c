@@ -1,324 +1,299 @@
-/* node_fetch.c — images from the leader, and to those who lack the log.
+/* node_fetch.c — an image from another node (its node_lend.c): because raft's leader offers one in place of entries
+ * that are gone, or because ours is damaged.
  *
- *   asker                                   leader (or who was)
- *   raft: install wanted ─► IMAGE_REQ 0 ─►  begin ─► chunk 0 ─► IMAGE_RES 0
- *   received ◄──────────────────────────────────────────────────┘
- *   IMAGE_REQ 1 ─►                          next chunk …
- *   complete: node_install.c
+ *   wanted ─► dial a connection for it ─► IMAGE_REQ 0 ─► chunks, a window of them under way
+ *   ─► READ: into the next image's files ─► IMAGE_REQ (all before `next` is here) …
+ *   ─► complete: durable ─► node_install.c
  *
- * The asker pulls, one chunk at a time, so that nothing is buffered beyond one chunk at each end, and raft's
- * messages never wait behind more than one. A lost connection ends both ends' part; raft offers again. */
+ * A lost connection is dialled again, and the transfer goes on with the first chunk that was not taken, as long as
+ * the lender knows it. When the lender was restarted, or another node leads by then, it begins anew. */
 #include "node_int.h"
 
-enum { CHUNK_BYTES = 512 * 1024, FETCH_TIMEOUT_MS = 20 * 1000, LENDS_MAX = 4 };
+enum { FETCH_POLL_MS = 200, FETCH_TIMEOUT_MS = 20 * 1000 };
 
-/* ---- the asker -------------------------------------------------------------------------------------------- */
-
-static void fetch_ask(struct node *n)
+static struct node_fetch *fetch_of(struct node_image_task *t)
 {
-    struct node_fetch *f = &n->fetch;
-    struct buf *out = peer_out(n->peers, f->conn);
-
-    env_timer_arm(&f->timer, FETCH_TIMEOUT_MS * ENV_MS_NS);
-    if (!out)
-        return; /* the timer, or the connection's end, ends it */
-    size_t begun = wire_frame_begin(out, WIRE_IMAGE_REQ, f->stream);
-    (void)wire_image_req_put(out, f->seq);
-    (void)wire_frame_end(out, begun);
-    peer_send_built(n->peers, f->conn);
+    return LIST_ENTRY(t, struct node_fetch, task);
 }
 
-static void fetch_drop_run(struct node_image_task *t)
-{
-    struct node_fetch *f = LIST_ENTRY(t, struct node_fetch, task);
+/* ---- the end ---------------------------------------------------------------------------------------------- */
 
-    image_receive_end(f->receive);
-    f->receive = NULL;
+static void hang_up(struct node *n)
+{
+    if (n->fetch.conn)
+        peer_conn_close(n->peers, n->fetch.conn);
+    n->fetch.conn = 0;
 }
 
-static void fetch_dropped(struct node_image_task *t)
+static void drop_run(struct node_image_task *t)
 {
-    LIST_ENTRY(t, struct node_fetch, task)->active = false;
+    image_receive_end(fetch_of(t)->receive);
+    fetch_of(t)->receive = NULL;
+}
+
+static void dropped(struct node_image_task *t)
+{
+    fetch_of(t)->active = false;
+}
+
+static void fetch_drop(struct node *n)
+{
+    node_image_submit(n, &n->fetch.task, ENV_LANE_READ, drop_run, dropped);
 }
 
 static void fetch_end(struct node *n, const char *why)
 {
     struct node_fetch *f = &n->fetch;
 
+    ASSERT(f->active && !f->over);
     env_log(n->env, "snapshot", "fetching an image ended: %s", why);
+    n->counters.fetches_failed++;
     env_timer_disarm(&f->timer);
-    f->conn = 0;
-    if (f->task.queued) /* its done() sees that the connection is gone */
-        return;
-    node_image_submit(n, &f->task, ENV_LANE_READ, fetch_drop_run, fetch_dropped);
+    hang_up(n);
+    f->over = true;
+    if (!f->task.queued) /* else its done() sees to it */
+        fetch_drop(n);
 }
 
-static void fetch_timed_out(struct env_timer *timer)
+/* ---- chunks ------------------------------------------------------------------------------------------------- */
+
+static void fetch_ask(struct node *n)
 {
-    fetch_end(timer->ctx, "no answer came in time");
+    struct node_fetch *f = &n->fetch;
+    struct buf *out = peer_out(n->peers, f->conn);
+    struct wire_image_req q = {.transfer = f->transfer,
+                               .index = f->index,
+                               .next = f->next,
+                               .window = NODE_IMAGE_WINDOW,
+                               .zstd = true};
+
+    if (!out)
+        return; /* the connection's end, or the timer, goes on */
+    size_t begun = wire_frame_begin(out, WIRE_IMAGE_REQ, f->stream);
+    (void)wire_image_req_put(out, &q);
+    (void)wire_frame_end(out, begun);
+    peer_send_built(n->peers, f->conn);
 }
 
 static void chunk_run(struct node_image_task *t)
 {
-    struct node_fetch *f = LIST_ENTRY(t, struct node_fetch, task);
+    struct node_fetch *f = fetch_of(t);
+    struct node_fetch_chunk *c = &f->ring[f->next % NODE_IMAGE_WINDOW];
+    struct slice chunk = buf_slice(&c->bytes);
 
     if (!f->receive)
         t->rc = image_receive_begin(t->node->image.image, &f->receive);
+    if (t->rc == 0 && c->packed) {
+        t->rc = image_unpack(chunk, &f->raw);
+        chunk = buf_slice(&f->raw);
+    }
     if (t->rc == 0)
-        t->rc = image_receive_chunk(f->receive, buf_slice(&f->chunk), &f->complete, &t->why);
+        t->rc = image_receive_chunk(f->receive, chunk, &f->complete, &t->why);
     if (t->rc == 0 && f->complete)
         t->rc = image_receive_settle(f->receive);
 }
 
-static void chunk_done(struct node_image_task *t)
-{
-    struct node_fetch *f = LIST_ENTRY(t, struct node_fetch, task);
-    struct node *n = t->node;
+static void chunk_done(struct node_image_task *t);
 
-    if (n->phase != NODE_OPEN)
-        return;
-    if (f->conn == 0 || t->rc) {
-        fetch_end(n, !t->rc           ? "the connection was lost"
-                     : t->why.text[0] ? t->why.text
-                                      : err_text_of(t->rc));
-        return;
-    }
-    if (!f->complete) {
-        f->seq++;
-        fetch_ask(n);
-        return;
-    }
-    env_timer_disarm(&f->timer);
+static void chunk_take(struct node *n)
+{
+    struct node_fetch *f = &n->fetch;
+
+    if (!f->task.queued && f->next < f->arrived)
+        node_image_submit(n, &f->task, ENV_LANE_READ, chunk_run, chunk_done);
+}
+
+static void fetch_complete(struct node *n)
+{
+    struct node_fetch *f = &n->fetch;
     struct image_receive *receive = f->receive;
+
+    env_timer_disarm(&f->timer);
+    hang_up(n);
     f->receive = NULL;
     f->active = false;
     node_install_start(n, receive);
 }
 
-static void fetch_answered(struct node *n, peer_conn c, const struct wire_frame *frame)
+static void chunk_done(struct node_image_task *t)
+{
+    struct node_fetch *f = fetch_of(t);
+    struct node *n = t->node;
+
+    if (n->phase != NODE_OPEN)
+        return;
+    if (f->over) {
+        fetch_drop(n);
+        return;
+    }
+    if (t->rc) {
+        fetch_end(n, t->why.text[0] ? t->why.text : err_text_of(t->rc));
+        return;
+    }
+    f->next++;
+    f->heard_ns = env_now_ns(n->env);
+    if (f->greeted)
+        fetch_ask(n);
+    if (f->complete)
+        fetch_complete(n);
+    else
+        chunk_take(n);
+}
+
+void node_fetch_answered(struct node *n, peer_conn c, const struct wire_frame *frame)
 {
     struct node_fetch *f = &n->fetch;
     struct wire_image_res res;
 
-    if (!f->active || f->task.queued || c != f->conn || frame->stream != f->stream)
+    if (!f->active || f->over || c != f->conn || frame->stream != f->stream)
         return;
-    if (wire_image_res_get(frame->body, &res) || res.seq != f->seq) {
-        fetch_end(n, "the answer is malformed");
-        return;
-    }
-    if (res.rc) {
-        fetch_end(n, err_text_of(res.rc));
-        return;
-    }
-    buf_reset(&f->chunk, 2 * CHUNK_BYTES);
-    if (buf_append_slice(&f->chunk, res.chunk)) {
-        fetch_end(n, err_text_of(f->chunk.failed));
+    f->heard_ns = env_now_ns(n->env);
+    int rc = wire_image_res_get(frame->body, &res);
+    if (rc == 0 && res.rc) {
+        char text[WIRE_TEXT_MAX + 1];
+        (void)snprintf(text, sizeof(text), "%.*s", (int)res.text.len, (const char *)res.text.data);
+        fetch_end(n, text);
         return;
     }
-    node_image_submit(n, &f->task, ENV_LANE_READ, chunk_run, chunk_done);
+    if (rc || res.seq != f->arrived || f->arrived - f->next >= NODE_IMAGE_WINDOW ||
+        (f->transfer && res.transfer != f->transfer)) {
+        fetch_end(n, "the answer is not what was asked for");
+        return;
+    }
+    struct node_fetch_chunk *chunk = &f->ring[f->arrived % NODE_IMAGE_WINDOW];
+    f->transfer = res.transfer;
+    chunk->packed = res.packed;
+    buf_reset(&chunk->bytes, NODE_CHUNK_MAX);
+    if (buf_append_slice(&chunk->bytes, res.chunk)) {
+        fetch_end(n, err_text_of(chunk->bytes.failed));
+        return;
+    }
+    n->counters.fetch_chunks++;
+    n->counters.fetch_bytes += res.chunk.len;
+    f->arrived++;
+    chunk_take(n);
+}
+
+/* ---- the connection ------------------------------------------------------------------------------------------- */
+
+static const char *addr_of(struct node *n, raft_id id)
+{
+    const struct wire_conf *conf = node_confs_latest(&n->confs);
+    const struct wire_member *m = conf ? node_conf_find(conf, id) : NULL;
+
+    for (uint32_t i = 0; !m && i < n->conn_count; i++) /* a newcomer lacks the configuration */
+        if (n->conns[i].id == id)
+            return n->conns[i].raft_addr;
+    return m ? m->addr : NULL;
+}
+
+static void fetch_dial(struct node *n)
+{
+    struct node_fetch *f = &n->fetch;
+    const char *addr = addr_of(n, f->from);
+
+    f->greeted = false;
+    f->stream = peer_next_stream(n->peers);
+    if (!addr || peer_dial(n->peers, addr, &f->conn))
+        f->conn = 0;
+}
+
+void node_fetch_greeted(struct node *n, peer_conn c)
+{
+    struct node_fetch *f = &n->fetch;
+
+    if (!f->active || f->over || c != f->conn)
+        return;
+    f->greeted = true;
+    if (node_conn_find(n, c)->id != f->from) {
+        fetch_end(n, "another node answers at the lender's address");
+        return;
+    }
+    if (f->transfer) {
+        env_log(n->env, "snapshot", "going on with piece %u of the image", f->next);
+        n->counters.fetches_resumed++;
+    }
+    if (!f->task.queued) /* else when it is taken */
+        fetch_ask(n);
+}
+
+/* What was taken stays; what only arrived comes again. */
+void node_fetch_lost(struct node *n, peer_conn c)
+{
+    struct node_fetch *f = &n->fetch;
+
+    if (n->phase != NODE_OPEN || !f->active || f->over || f->conn != c)
+        return;
+    f->conn = 0;
+    f->greeted = false;
+    f->arrived = f->next + (f->task.queued ? 1 : 0);
+}
+
+static void polled(struct env_timer *timer)
+{
+    struct node *n = timer->ctx;
+    struct node_fetch *f = &n->fetch;
+    uint64_t silent_ns = env_now_ns(n->env) - f->heard_ns;
+
+    if (f->task.queued)
+        silent_ns = 0; /* it is we who are slow */
+    if (silent_ns > FETCH_TIMEOUT_MS * ENV_MS_NS) {
+        fetch_end(n, "no answer came in time");
+        return;
+    }
+    env_timer_arm(timer, FETCH_POLL_MS * ENV_MS_NS);
+    if (f->conn == 0)
+        fetch_dial(n);
+}
+
+/* ---- wanted ----------------------------------------------------------------------------------------------------- */
+
+void node_fetch_pull(struct node *n, raft_id from, uint64_t index)
+{
+    struct node_fetch *f = &n->fetch;
+
+    if (f->active && f->conn == 0 && f->from != from && !f->over)
+        fetch_end(n, "another node is to send one");
+    if (f->active || n->install.active || n->phase != NODE_OPEN ||
+        env_timer_armed(&n->cut.retry)) /* a cut that waits for space says that there is none */
+        return;
+    env_log(n->env, "snapshot", "fetching an image of index %llu or later",
+            (unsigned long long)index);
+    f->active = true;
+    f->complete = f->over = false;
+    f->from = from;
+    f->index = index;
+    f->transfer = 0;
+    f->next = f->arrived = 0;
+    f->heard_ns = env_now_ns(n->env);
+    env_timer_arm(&f->timer, FETCH_POLL_MS * ENV_MS_NS);
+    fetch_dial(n);
 }
 
 void node_fetch_want(struct node *n, raft_id from, uint64_t index)
 {
-    struct node_fetch *f = &n->fetch;
-    peer_conn c = node_conn_to(n, from);
-
-    if (f->active || n->install.active || c == 0 || n->phase != NODE_OPEN ||
-        index <= n->apply.applied || env_timer_armed(&n->cut.retry))
-        return; /* raft's leader offers again; a cut that waits for space says that there is none */
-    env_log(n->env, "snapshot", "fetching an image of index %llu or later",
-            (unsigned long long)index);
-    f->active = true;
-    f->complete = false;
-    f->conn = c;
-    f->stream = peer_next_stream(n->peers);
-    f->seq = 0;
-    fetch_ask(n);
+    if (index >
+        n->apply.applied) /* else, or if it is not taken up now, raft's leader offers again */
+        node_fetch_pull(n, from, index);
 }
 
-/* ---- the lender --------------------------------------------------------------------------------------------- */
-
-struct node_lend {
-    struct node_image_task task;
-    struct list link;
-    peer_conn conn; /* 0: lost */
-    uint32_t stream, seq;
-    struct image_send *send;
-    struct buf chunk;
-    bool last;
-    struct env_timer timer;
-};
-
-static struct node_lend *lend_of(struct node_image_task *t)
-{
-    return LIST_ENTRY(t, struct node_lend, task);
-}
-
-static void lend_free(struct node_lend *l)
-{
-    env_timer_disarm(&l->timer);
-    list_remove(&l->link);
-    l->task.node->lend_count--;
-    buf_fini(&l->chunk);
-    mem_free(l);
-}
-
-static void lend_end_run(struct node_image_task *t)
-{
-    image_send_end(lend_of(t)->send);
-    lend_of(t)->send = NULL;
-}
-
-static void lend_end_done(struct node_image_task *t)
-{
-    lend_free(lend_of(t));
-}
-
-static void lend_end(struct node_lend *l)
-{
-    l->conn = 0;
-    if (!l->task.queued)
-        node_image_submit(l->task.node, &l->task, ENV_LANE_READ, lend_end_run, lend_end_done);
-}
-
-static void lend_timed_out(struct env_timer *timer)
-{
-    lend_end(timer->ctx);
-}
-
-static void res_send(struct node *n, peer_conn c, uint32_t stream, const struct wire_image_res *res)
-{
-    struct buf *out = peer_out(n->peers, c);
-
-    if (!out)
-        return;
-    size_t begun = wire_frame_begin(out, WIRE_IMAGE_RES, stream);
-    (void)wire_image_res_put(out, res);
-    (void)wire_frame_end(out, begun);
-    peer_send_built(n->peers, c);
-}
-
-static void lend_run(struct node_image_task *t)
-{
-    struct node_lend *l = lend_of(t);
-
-    if (!l->send)
-        t->rc = image_send_begin(t->node->image.image, &l->send);
-    if (t->rc == 0)
-        t->rc = image_send_next(l->send, CHUNK_BYTES, &l->chunk, &l->last, &t->why);
-}
-
-static void lend_done(struct node_image_task *t)
-{
-    struct node_lend *l = lend_of(t);
-    struct node *n = t->node;
-    struct wire_image_res res = {.rc = t->rc, .seq = l->seq, .chunk = buf_slice(&l->chunk)};
-
-    if (n->phase != NODE_OPEN)
-        return;
-    if (l->conn == 0) {
-        lend_end(l);
-        return;
-    }
-    if (t->rc == 0 &&
-        buf_len(&l->chunk) == 0) { /* a cut is being applied: its tasks come between */
-        node_image_submit(n, t, ENV_LANE_READ, lend_run, lend_done);
-        return;
-    }
-    if (t->rc) {
-        env_log(n->env, "snapshot", "sending an image: %s", t->why.text);
-        res.chunk = slice_of(NULL, 0);
-    }
-    res_send(n, l->conn, l->stream, &res);
-    env_timer_arm(&l->timer, FETCH_TIMEOUT_MS * ENV_MS_NS);
-    if (t->rc || l->last)
-        lend_end(l);
-}
-
-static struct node_lend *lend_find(struct node *n, peer_conn c, uint32_t stream)
-{
-    for (struct list *at = n->lends.next; at != &n->lends; at = at->next) {
-        struct node_lend *l = LIST_ENTRY(at, struct node_lend, link);
-        if (l->conn == c && l->stream == stream)
-            return l;
-    }
-    return NULL;
-}
-
-static struct node_lend *lend_new(struct node *n, peer_conn c, uint32_t stream)
-{
-    struct node_lend *l = n->lend_count < LENDS_MAX ? mem_zalloc(sizeof(*l)) : NULL;
-
-    if (!l)
-        return NULL;
-    l->task.node = n;
-    l->conn = c;
-    l->stream = stream;
-    buf_init(&l->chunk, 2 * CHUNK_BYTES);
-    env_timer_init(&l->timer, n->env, lend_timed_out, l);
-    list_push_back(&n->lends, &l->link);
-    n->lend_count++;
-    return l;
-}
-
-static void lend_asked(struct node *n, peer_conn c, const struct wire_frame *frame)
-{
-    struct node_lend *l = lend_find(n, c, frame->stream);
-    struct wire_image_res refused = {.rc = ERR_FULL};
-    uint32_t seq;
-
-    if (wire_image_req_get(frame->body, &seq) || (l ? seq != l->seq + 1 : seq != 0) ||
-        (l && l->task.queued))
-        return;                    /* not what our asker does */
-    if (!l && !n->cut_when.wanted) /* else it names a former cluster; raft will offer it again */
-        l = lend_new(n, c, frame->stream);
-    if (!l) {
-        res_send(n, c, frame->stream, &refused);
-        return;
-    }
-    l->seq = seq;
-    env_timer_disarm(&l->timer);
-    node_image_submit(n, &l->task, ENV_LANE_READ, lend_run, lend_done);
-}
-
-/* ---- both --------------------------------------------------------------------------------------------------- */
-
-void node_fetch_frame(struct node *n, peer_conn c, const struct wire_frame *f)
-{
-    if (f->kind == WIRE_IMAGE_REQ)
-        lend_asked(n, c, f);
-    else
-        fetch_answered(n, c, f);
-}
-
-void node_fetch_lost(struct node *n, peer_conn c)
-{
-    if (n->phase != NODE_OPEN)
-        return;
-    if (n->fetch.active && n->fetch.conn == c)
-        fetch_end(n, "the connection was lost");
-    for (struct list *at = n->lends.next; at != &n->lends;) {
-        struct node_lend *l = LIST_ENTRY(at, struct node_lend, link);
-        at = at->next;
-        if (l->conn == c)
-            lend_end(l);
-    }
-}
+/* ---- the node's life ---------------------------------------------------------------------------------------------- */
 
 void node_fetch_init(struct node *n)
 {
-    n->fetch.task.node = n;
-    list_init(&n->lends);
-    buf_init(&n->fetch.chunk, LIMIT_PEER_FRAME_BYTES);
-    env_timer_init(&n->fetch.timer, n->env, fetch_timed_out, n);
+    struct node_fetch *f = &n->fetch;
+
+    f->task.node = n;
+    for (uint32_t i = 0; i < NODE_IMAGE_WINDOW; i++)
+        buf_init(&f->ring[i].bytes, NODE_CHUNK_MAX);
+    buf_init(&f->raw, NODE_CHUNK_MAX);
+    env_timer_init(&f->timer, n->env, polled, n);
 }
 
 /* Timers; on the way down. */
 void node_fetch_stop(struct node *n)
 {
     env_timer_disarm(&n->fetch.timer);
-    for (struct list *at = n->lends.next; at != &n->lends; at = at->next)
-        env_timer_disarm(&LIST_ENTRY(at, struct node_lend, link)->timer);
 }
 
 /* What holds the image open. run(), nothing else is under way any more. */
@@ -327,15 +302,11 @@ void node_fetch_close(struct node *n)
     image_receive_end(n->fetch.receive);
     image_receive_end(n->install.receive);
     n->fetch.receive = n->install.receive = NULL;
-    for (struct list *at = n->lends.next; at != &n->lends; at = at->next) {
-        image_send_end(LIST_ENTRY(at, struct node_lend, link)->send);
-        LIST_ENTRY(at, struct node_lend, link)->send = NULL;
-    }
 }
 
 void node_fetch_fini(struct node *n)
 {
-    while (!list_empty(&n->lends))
-        lend_free(LIST_ENTRY(n->lends.next, struct node_lend, link));
-    buf_fini(&n->fetch.chunk);
+    for (uint32_t i = 0; i < NODE_IMAGE_WINDOW; i++)
+        buf_fini(&n->fetch.ring[i].bytes);
+    buf_fini(&n->fetch.raw);
 }

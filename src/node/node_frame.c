@@ -88,7 +88,9 @@ static int on_greeted(void *ctx, peer_conn c, bool dialled, const struct wire_he
     k->dialled = dialled;
     size_t url = h->api_url.len < WIRE_ADDR_MAX ? h->api_url.len : WIRE_ADDR_MAX;
     memcpy(k->api_url, h->api_url.data, url);
+    memcpy(k->raft_addr, h->raft_addr.data, h->raft_addr.len);
     node_ask_greeted(n, c);
+    node_fetch_greeted(n, c);
     if (dialled)
         node_retry_soon(n);
     return 0;
@@ -106,6 +108,7 @@ static void on_lost(void *ctx, peer_conn c, bool said_bye)
         *k = n->conns[--n->conn_count];
     node_relay_lost(n, c);
     node_fetch_lost(n, c);
+    node_lend_lost(n, c);
     node_ask_lost(n, c);
 }
 
@@ -128,6 +131,7 @@ static void on_writable(void *ctx, raft_id member)
 static void on_drained(void *ctx, peer_conn c)
 {
     node_relay_drained(ctx, c);
+    node_lend_drained(ctx, c);
 }
 
 /* ---- raft messages
@@ -274,8 +278,14 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
             raft_frame(n, from, f->body);
         return;
     case WIRE_IMAGE_REQ:
+        node_lend_asked(n, c, f);
+        return;
     case WIRE_IMAGE_RES:
-        node_fetch_frame(n, c, f);
+        node_fetch_answered(n, c, f);
+        return;
+    case WIRE_DIGEST:
+        if (may_speak_raft(n, from))
+            node_digest_told(n, c, from->id, f);
         return;
     case WIRE_FORWARD_REQ:
     case WIRE_JOIN_REQ:

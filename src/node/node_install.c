@@ -27,11 +27,13 @@ static void tell_raft(struct node *n)
     struct raft_in in = {.kind = RAFT_IN_SNAPSHOT,
                          .u.snapshot = {.index = x->index, .term = x->term, .installed = true}};
 
+    uint64_t before = n->apply.applied;
     wire_conf_to_raft(&x->conf, &conf);
     in.u.snapshot.conf = &conf;
     n->apply.applied = x->index;
     n->apply.target = n->apply.target > x->index ? n->apply.target : x->index;
     n->apply.state = x->state;
+    n->db_facts = x->facts;
     n->image.index = x->index;
     n->image.term = x->term;
     n->cut_when.wanted = false;
@@ -39,10 +41,11 @@ static void tell_raft(struct node *n)
     int rc = n->up.step(n, &in);
     if (rc)
         env_halt(n->env, "the image that was received contradicts the log");
-    if (n->on_applied)
+    if (n->on_applied && x->index > before)
         n->on_applied(n->on_applied_ctx, x->index, x->state.digest);
     node_index_applied(n);
     env_log(n->env, "snapshot", "installed the image of index %llu", (unsigned long long)x->index);
+    n->up.repaired(n);
     install_over(n);
 }
 
@@ -118,8 +121,10 @@ static void switch_run(struct node_image_task *t)
         t->rc = image_place_settle(n->image.image, &t->why);
     if (t->rc == 0)
         t->rc = node_image_db_open(n, &t->why);
-    if (t->rc == 0)
+    if (t->rc == 0) {
         db_state(n->db, &n->install.state);
+        db_facts(n->db, &n->install.facts);
+    }
 }
 
 static void readers_closed(struct node_image_task *t)
@@ -146,12 +151,13 @@ void node_install_progress(struct node *n)
 {
     struct node_install *x = &n->install;
     bool cut_waits = env_timer_armed(&n->cut.retry);
+    bool late = n->repair.held ? x->index < n->apply.applied : x->index <= n->apply.applied;
 
     if (!x->active || x->begun || n->phase != NODE_OPEN || n->apply.busy || n->apply.load.busy ||
         n->readers_busy || n->backup_count || (n->cut.active && !cut_waits))
         return;
     x->begun = true;
-    if (x->index <= n->apply.applied || n->view.role == RAFT_LEADER || cut_waits)
+    if (late || n->view.role == RAFT_LEADER || cut_waits)
         install_drop(n);
     else
         node_image_submit(n, &x->task, ENV_LANE_READ, readers_close, readers_closed);

@@ -6,7 +6,9 @@
  *   node_stop.c  node_open.c             the way down, the way up
  *   node_pump.c                          the only caller of raft_step; obeys its orders, in field order
  *   node_frame.c                         what comes from other nodes, by kind
- *   node_fetch.c                         images from the leader, and to those who lack the log (lane READ)
+ *   node_digest.c  node_scrub.c          are the nodes equal, is the image whole  (lane READ)
+ *   node_repair.c                        if not: the database is fetched anew
+ *   node_fetch.c  node_lend.c            images from others, and to those who lack the log (lane READ)
  *   node_install.c                       a received image takes the place of the old  (READ, APPLY, LOG)
  *   node_serve.c                         their clients' requests, judged and run
  *   node_relay.c                         their answers, frame by frame
@@ -366,11 +368,12 @@ struct node_image {
 struct node_cut {
     struct node_image_task task;
     bool active, sealed, applied;
-    bool writing;     /* image_cut_begin, but not yet sealed */
-    uint64_t written; /* pages; of the job until it is done */
-    bool idle; /* there was nothing that the image does not hold */
-    struct db_cut *cut;   /* the moment held; NULL: none */
-    uint64_t index, term; /* of the last one begun */
+    bool writing;                  /* image_cut_begin, but not yet sealed */
+    uint64_t written;              /* pages; of the job until it is done */
+    bool idle;                     /* there was nothing that the image does not hold */
+    bool full;                     /* all pages, whatever the image has: some of it is damaged */
+    struct db_cut *cut;            /* the moment held; NULL: none */
+    uint64_t index, term;          /* of the last one begun */
     struct env_timer retry, again; /* apply; begin or copy */
     uint64_t begun_ns;             /* the moment was held */
     bool emptying;                 /* nothing is applied, so that the WAL can be begun anew */
@@ -399,26 +402,84 @@ struct node_upkeep { /* node_upkeep.c */
     uint64_t free_bytes, vacuums; /* the job's; vacuums told in the log */
 };
 
+enum { NODE_IMAGE_WINDOW = 4 }; /* chunks of a transfer that may be under way */
+enum { NODE_CHUNK_BYTES = 512 * 1024, NODE_CHUNK_MAX = 1024 * 1024 };
 struct node_fetch { /* the one image on its way here */
     struct node_image_task task;
-    bool active, complete;
-    peer_conn conn; /* 0: lost */
-    uint32_t stream, seq;
+    bool active; /* until nothing is left of it */
+    bool over;   /* it failed; waits for the lane */
+    bool complete;
+    raft_id from;
+    uint64_t index;    /* wanted, or a later one */
+    uint64_t transfer; /* the lender's number; 0: not known yet */
+    peer_conn conn;    /* of its own; 0: lost, dialled at the next poll */
+    bool greeted;
+    uint32_t stream;
+    uint32_t next, arrived; /* chunks: first one not taken, first one not here */
+    struct node_fetch_chunk {
+        struct buf bytes;
+        bool packed;
+    } ring[NODE_IMAGE_WINDOW]; /* next … arrived */
     struct image_receive *receive;
-    struct buf chunk;
+    struct buf raw; /* unpacked */
+    uint64_t heard_ns;
     struct env_timer timer;
 };
 
 struct node_install {
     struct node_image_task task;
     struct env_timer patience; /* how long reads at work may go on */
-    bool active; /* nothing is applied, read or cut */
+    bool active;               /* nothing is applied, read or cut */
     bool begun;
     bool frozen; /* the log is being forgotten: no entries are taken */
     struct image_receive *receive;
     uint64_t index, term, conf_index;
     struct wire_conf conf;
     struct db_state state;
+    struct db_facts facts;
+};
+
+/* ---- damage and divergence (node_repair.c, node_scrub.c, node_digest.c) ---------------------------------- */
+
+enum node_repair_why { REPAIR_NONE, REPAIR_DAMAGED, REPAIR_DIVERGED };
+struct node_repair {
+    enum node_repair_why why;
+    bool held;            /* the database must not be used: nothing is applied, read or cut */
+    struct err_text text; /* what is wrong; also with NONE: damage that cannot be repaired */
+    int64_t since_ns;     /* wall clock */
+    uint32_t tries;
+    raft_id lenders[RAFT_NODES_MAX]; /* who may have what is right */
+    uint32_t lender_count;           /* 0: anybody */
+    struct env_timer timer;
+};
+
+struct node_scrub {
+    struct node_image_task task;
+    struct env_timer timer;
+    enum image_set set; /* the next page to look at; the lane's while the task is queued */
+    uint32_t number;
+    uint32_t count;                  /* of this turn */
+    uint64_t at;                     /* pages done of this pass */
+    uint64_t pages, passes, damaged; /* since the start */
+};
+
+enum { NODE_MARKS = 32, NODE_DIGEST_STEP = 1024 };
+struct node_mark { /* what nodes came to at an index; 0: free */
+    uint64_t index, own;
+    bool own_known;
+    uint32_t other_count;
+    struct {
+        raft_id id;
+        uint64_t digest;
+    } others[RAFT_NODES_MAX];
+};
+struct node_digest {
+    struct node_mark marks[NODE_MARKS];
+    uint64_t marked;      /* the newest of our own */
+    uint64_t seen;        /* applied, when the timer last looked */
+    uint64_t undecided;   /* nobody can tell who is right since this index; 0: all agree */
+    struct err_text text; /* … in words */
+    struct env_timer timer;
 };
 
 struct node_held { /* a message that may leave only after an order is stored */
@@ -472,7 +533,7 @@ struct node_conn { /* who is at the other end of a greeted connection */
     raft_id id;
     uint64_t store_id, cluster_id;
     bool dialled;
-    char api_url[WIRE_ADDR_MAX + 1];
+    char api_url[WIRE_ADDR_MAX + 1], raft_addr[WIRE_ADDR_MAX + 1];
 };
 
 /* ---- membership (node_members.c)
@@ -510,7 +571,7 @@ struct node_ask { /* a question of ours to another node */
     enum node_ask_kind kind;
     peer_conn conn;
     uint32_t stream;
-    bool own_conn; /* dialled for this: close afterwards */
+    bool own_conn;    /* dialled for this: close afterwards */
     bool sees_itself; /* REMOVE: the answer is what becomes of the configuration */
     uint32_t hops;
     struct env_timer timer;
@@ -521,13 +582,13 @@ struct node_ask { /* a question of ours to another node */
     void *ctx;
 };
 
-struct node_reap { /* node_reap.c */
+struct node_reap {            /* node_reap.c */
     uint64_t term, office_ms; /* when we began to lead in it */
     bool active, replica;     /* a removal is under way */
     char name[WIRE_NAME_MAX + 1];
 };
 
-struct node_founding { /* node_found.c */
+struct node_founding {    /* node_found.c */
     struct wire_conf set; /* who announced themselves, by id */
     uint64_t pledged; /* store id of the only node that may found with us; 0: any may ask */
     uint64_t pledged_serial; /* of its question */
@@ -537,7 +598,7 @@ struct node_founding { /* node_found.c */
     uint64_t timeout_ms;
     uint64_t got[RAFT_NODES_MAX]; /* store ids of those who have pledged themselves */
     uint32_t got_count;
-    uint64_t asked; /* store id */
+    uint64_t asked;         /* store id */
     struct env_timer timer; /* the next question, on a later turn */
     /* after founding */
     struct env_timer push;
@@ -553,6 +614,7 @@ enum node_phase { NODE_OPENING, NODE_OPEN, NODE_STOPPING, NODE_STOPPED };
 struct node_up {
     int (*step)(struct node *n,
                 struct raft_in *in);   /* node_step: something happened that raft must know */
+    void (*applied)(struct node *n);   /* node_digest_applied */
     void (*lane_idle)(struct node *n); /* node_stop_progress: a lane's job is done */
     void (*forward_end)(struct node_wait *w); /* node_forward_end: the leader need not go on */
     void (*read_end)(struct node_wait *w);    /* node_read_end: it has a reader and nobody waits */
@@ -561,6 +623,10 @@ struct node_up {
         struct node_wait *w); /* node_request_dispatch: something it waited for is there */
     void (*log_reset)(
         struct node *n); /* node_install_logged: what node_log_reset asked for is done */
+    void (*damaged)(struct node *n, const char *text); /* node_repair_damaged: the image is */
+    /* node_repair_broken: the database itself is. false: nobody has another one, the node must stop */
+    bool (*broken)(struct node *n, const char *text);
+    void (*repaired)(struct node *n); /* the image, or the database, was made anew */
 };
 
 struct node {
@@ -614,7 +680,10 @@ struct node {
     struct node_fetch fetch;
     struct node_install install;
     struct node_upload *upload; /* NULL: none */
-    struct list lends;          /* images on their way to others */
+    struct node_repair repair;
+    struct node_scrub scrub;
+    struct node_digest digest;
+    struct list lends; /* images on their way to others */
     uint32_t lend_count;
     struct node_held *held;
     uint32_t held_head, held_count, held_cap;
@@ -622,12 +691,12 @@ struct node {
     uint32_t link_count;
     struct node_conn *conns;
     uint32_t conn_count, conn_cap;
-    struct node_reader *readers; /* config.reader_count */
-    uint32_t readers_busy;       /* at work, or with a paused query */
-    uint32_t reads_running;      /* at work: at most config.reader_jobs */
-    uint32_t parts_count;        /* reads that gave a part and have their reader still */
+    struct node_reader *readers;         /* config.reader_count */
+    uint32_t readers_busy;               /* at work, or with a paused query */
+    uint32_t reads_running;              /* at work: at most config.reader_jobs */
+    uint32_t parts_count;                /* reads that gave a part and have their reader still */
     uint32_t backup_count, vacuum_count; /* being made; of them: vacuumed */
-    struct list relays;          /* node_relay.c: answers to other nodes that are not over */
+    struct list relays; /* node_relay.c: answers to other nodes that are not over */
 
     struct list changes; /* node_change, first one is under way */
     struct env_timer change_timer;
@@ -665,6 +734,7 @@ struct node {
     bool open_busy;          /* opening is under way */
     int open_rc;
     struct err_text open_why;
+    struct err_text open_damage; /* of the image: it can only be fetched anew */
     struct raft_term_run *open_runs;
     uint32_t open_run_count, open_run_cap;
     uint64_t open_image_term; /* of the log's entry at the image's index; 0: it has none */
@@ -679,6 +749,12 @@ struct node {
     void (*on_applied)(void *ctx, uint64_t index, uint64_t digest);
     void *on_applied_ctx;
 };
+
+/* The database is not to be used, or is being replaced. */
+static inline bool node_is_held(const struct node *n)
+{
+    return n->install.active || n->repair.held;
+}
 
 static inline uint64_t node_now_ms(const struct node *n)
 {
@@ -733,7 +809,10 @@ bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *w
 void node_cut_when_stop(struct node *n);
 /* node_cut.c */
 void node_cut_init(struct node *n);
-void node_cut_begin(struct node *n);  /* none is under way */
+void node_cut_begin(struct node *n); /* none is under way */
+void node_cut_want(struct node *n);  /* somebody needs an image of what is applied */
+void node_cut_heal(
+    struct node *n); /* write all pages, unless a cut is under way; then up.repaired */
 void node_cut_cancel(struct node *n); /* on the way down */
 /* node_install.c */
 void node_install_init(struct node *n);
@@ -744,11 +823,40 @@ void node_install_logged(struct node *n);
 /* node_fetch.c */
 void node_fetch_init(struct node *n);
 void node_fetch_fini(struct node *n);
-void node_fetch_want(struct node *n, raft_id from, uint64_t index);
-void node_fetch_frame(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_fetch_want(struct node *n, raft_id from, uint64_t index); /* raft's leader offers it */
+/* Fetch an image that holds the entry at index, unless one is on its way: then ask again later. */
+void node_fetch_pull(struct node *n, raft_id from, uint64_t index);
+void node_fetch_greeted(struct node *n, peer_conn c);
+void node_fetch_answered(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_fetch_lost(struct node *n, peer_conn c);
 void node_fetch_stop(struct node *n);
 void node_fetch_close(struct node *n);
+/* node_repair.c */
+void node_repair_init(struct node *n);
+void node_repair_start(struct node *n); /* damage that was found while opening */
+void node_repair_damaged(struct node *n, const char *text);
+bool node_repair_broken(struct node *n, const char *text);
+void node_repair_diverged(struct node *n, const char *text, const raft_id *lenders, uint32_t count);
+bool node_repair_possible(const struct node *n); /* is there another voter? */
+void node_repair_over(struct node *n);
+void node_repair_stop(struct node *n);
+/* node_scrub.c */
+void node_scrub_start(struct node *n);
+void node_scrub_stop(struct node *n);
+/* node_digest.c */
+void node_digest_init(struct node *n);
+void node_digest_told(struct node *n, peer_conn c, raft_id from, const struct wire_frame *f);
+void node_digest_applied(struct node *n); /* a batch is done, none is running */
+void node_digest_members(struct node *n); /* the configuration changed */
+void node_digest_forget(struct node *n);
+void node_digest_stop(struct node *n);
+/* node_lend.c */
+void node_lend_asked(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_lend_drained(struct node *n, peer_conn c);
+void node_lend_lost(struct node *n, peer_conn c);
+void node_lend_stop(struct node *n);
+void node_lend_close(struct node *n);
+void node_lend_fini(struct node *n);
 /* node_apply.c */
 void node_apply_init(struct node *n);
 void node_apply_fini(struct node *n);

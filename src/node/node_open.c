@@ -99,6 +99,10 @@ static int open_image(struct node *n)
     (void)snprintf(main_path, sizeof(main_path), "%s/db.sqlite", n->dir);
     struct image_place place = {.main_path = main_path, .live = n->live};
     int rc = image_open_placed(n->env, path, &place, &n->image.image, &n->open_why);
+    if (rc == ERR_CORRUPT && n->image.image) { /* its record is good: index and members are known */
+        n->open_damage = n->open_why;
+        rc = 0;
+    }
     if (rc || image_now(n->image.image)->index == 0)
         return rc;
     const struct image_moment *m = image_now(n->image.image);
@@ -205,8 +209,16 @@ static void open_db_run(struct env_job *job)
 {
     struct node *n = LIST_ENTRY(job, struct node, open_job);
 
-    n->open_rc = node_image_db_open(n, &n->open_why);
-    if (n->open_rc == 0) {
+    if (!n->open_damage.text[0]) {
+        n->open_rc = node_image_db_open(n, &n->open_why);
+        if (n->open_rc == ERR_CORRUPT && n->image.index)
+            n->open_damage = n->open_why;
+    }
+    if (n->open_damage.text[0]) { /* the others may have it whole (node_repair.c) */
+        n->open_rc = node_repair_possible(n) ? 0 : ERR_CORRUPT;
+        n->open_why = n->open_damage;
+        n->apply.run_state = (struct db_state){.applied_index = n->image.index};
+    } else if (n->open_rc == 0) {
         db_facts(n->db, &n->db_facts);
         db_state(n->db, &n->apply.run_state);
     }
@@ -268,6 +280,8 @@ static int start_running(struct node *n)
     if (rc)
         return rc;
     n->phase = NODE_OPEN;
+    node_repair_start(n);
+    node_scrub_start(n);
     node_links_set(n);
     node_pump_start(n);
     node_upkeep_start(n);

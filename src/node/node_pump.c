@@ -68,6 +68,7 @@ static void obey_roles(struct node *n, bool was_leader, const struct raft_out *o
     if (out->conf_changed) {
         node_links_set(n);
         node_self_tell(n);
+        node_digest_members(n);
     }
     if (was_leader && n->view.role != RAFT_LEADER) {
         node_write_lost(n);

@@ -187,7 +187,7 @@ static void read_paused(struct node_wait *w)
         node_read_end(w);
         return;
     }
-    if (n->install.active) {
+    if (node_is_held(n)) {
         node_wait_fail(w, ERR_CANCELED, replaced_text);
         return;
     }
@@ -231,7 +231,8 @@ static void read_done(struct env_job *job)
 
     n->reads_running--;
     w->in_lane = false;
-    if (w->rc == ERR_IO || w->rc == ERR_CORRUPT)
+    bool broken = w->rc == ERR_CORRUPT && n->up.broken(n, w->why.text);
+    if (w->rc == ERR_IO || (w->rc == ERR_CORRUPT && !broken))
         env_halt(n->env, "the database cannot be read: the machine failed");
     if (w->rc == DB_MORE)
         read_paused(w);
@@ -243,7 +244,7 @@ static void read_done(struct env_job *job)
 
 void node_read_kick(struct node *n)
 {
-    while (!list_empty(&n->read_queue) && n->phase == NODE_OPEN && !n->install.active &&
+    while (!list_empty(&n->read_queue) && n->phase == NODE_OPEN && !node_is_held(n) &&
            n->reads_running < n->config.reader_jobs) {
         struct node_wait *w = LIST_ENTRY(list_pop_front(&n->read_queue), struct node_wait, link);
         bool begins = !w->reader;
@@ -299,6 +300,10 @@ void node_read_start(struct node_wait *w, bool classify)
 {
     w->state = classify ? WAIT_CLASSIFY : WAIT_READ;
     w->run_classify = classify;
+    if (w->node->repair.held) {
+        node_wait_fail(w, ERR_NOT_READY, "the database of this node is being repaired");
+        return;
+    }
     node_wait_limit(w, w->until_ns);
     read_enqueue(w);
     if (!w->in_lane) /* all connections are busy */

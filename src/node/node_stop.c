@@ -45,6 +45,7 @@ static void close_db_run(struct env_job *job)
     n->cut.cut = NULL;
     node_image_db_close(n);
     node_fetch_close(n);
+    node_lend_close(n);
     image_close(n->image.image);
     n->image.image = NULL;
 }
@@ -114,6 +115,10 @@ static void stop_now(struct node *n)
     node_cut_cancel(n);
     node_fetch_stop(n);
     node_upload_stop(n);
+    node_lend_stop(n);
+    node_repair_stop(n);
+    node_scrub_stop(n);
+    node_digest_stop(n);
     node_install_stop(n);
     node_serve_cancel_all(n);
     env_timer_disarm(&n->retry_timer);

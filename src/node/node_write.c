@@ -12,6 +12,13 @@ void node_write_gather(struct node_wait *w)
     struct node *n = w->node;
     uint64_t limit_ns = env_now_ns(n->env) + n->config.apply_timeout_ms * ENV_MS_NS;
 
+    if (n->repair.held || n->digest.undecided) {
+        node_wait_fail(w, ERR_NOT_READY,
+                       n->repair.held
+                           ? "the leader's database is being repaired"
+                           : "nodes differ and nobody can tell which is right: see /status");
+        return;
+    }
     w->state = WAIT_GATHERED;
     list_remove(&w->link);
     list_push_back(&n->gathered, &w->link);

@@ -4,7 +4,10 @@
  * Called by peer (greeting) and node. Each pair of functions reads as the picture of its format:
  * the fields in order, little-endian; T is a text (u16 length, bytes), B is u32 length, bytes.
  *
- *   image    u32 number of the chunk; its answer: u16 rc, u32 number, B chunk
+ *   image    u64 transfer, u64 index, u32 next chunk, u8 window, u8 flags (1 zstd)
+ *   image answer
+ *            u16 rc, u64 transfer, u32 chunk, u8 flags (1 packed), T words, B bytes
+ *   digest   u64 index, u64 digest, u8 flags (1 of rows, too)
  *   hello    u64 cluster, u64 store, u64 id, u64 expected id, u64 expected store,
  *            T name, T raft address, T api url, T version, T sqlite
  *   join     u64 store, u8 flags (1 voter, 2 pledge), u64 serial, T name, T address, T user, T password
@@ -30,6 +33,9 @@ enum { FLAG_LEADER = 1, FLAG_READY = 2 };
 enum { FLAG_VOUCHED = 1, FLAG_IN_PARTS = 2 };
 enum { FLAG_MORE = 1 };
 enum { FLAG_STOP = 1 };
+enum { FLAG_ZSTD = 1 };
+enum { FLAG_PACKED = 1 };
+enum { FLAG_ROWS = 1 };
 
 /* u32 length and bytes. A frame bounds them all, so that more than a frame is hopeless at once. */
 static void give_bytes(struct buf *out, struct slice s)
@@ -312,24 +318,38 @@ int wire_forward_pull_get(struct slice body, struct wire_forward_pull *p)
     return wire_reader_end(&r);
 }
 
-int wire_image_req_put(struct buf *out, uint32_t seq)
+int wire_image_req_put(struct buf *out, const struct wire_image_req *q)
 {
-    wire_give_u32(out, seq);
+    ASSERT(q->window != 0);
+    wire_give_u64(out, q->transfer);
+    wire_give_u64(out, q->index);
+    wire_give_u32(out, q->next);
+    wire_give_u8(out, q->window);
+    wire_give_u8(out, q->zstd ? FLAG_ZSTD : 0);
     return out->failed;
 }
 
-int wire_image_req_get(struct slice body, uint32_t *seq)
+int wire_image_req_get(struct slice body, struct wire_image_req *q)
 {
     struct wire_reader r = wire_reader_of(body);
 
-    *seq = wire_take_u32(&r);
+    q->transfer = wire_take_u64(&r);
+    q->index = wire_take_u64(&r);
+    q->next = wire_take_u32(&r);
+    q->window = wire_take_u8(&r);
+    q->zstd = wire_take_flags(&r, FLAG_ZSTD) != 0;
+    if (q->window == 0 || (q->transfer == 0 && q->next != 0))
+        r.bad = true;
     return wire_reader_end(&r);
 }
 
 int wire_image_res_put(struct buf *out, const struct wire_image_res *res)
 {
     wire_give_u16(out, wire_rc_put(res->rc));
+    wire_give_u64(out, res->transfer);
     wire_give_u32(out, res->seq);
+    wire_give_u8(out, res->packed ? FLAG_PACKED : 0);
+    wire_give_text(out, text_cut(res->text, WIRE_TEXT_MAX), WIRE_TEXT_MAX);
     give_bytes(out, res->chunk);
     return out->failed;
 }
@@ -339,7 +359,32 @@ int wire_image_res_get(struct slice body, struct wire_image_res *res)
     struct wire_reader r = wire_reader_of(body);
 
     res->rc = take_rc(&r);
+    res->transfer = wire_take_u64(&r);
     res->seq = wire_take_u32(&r);
+    res->packed = wire_take_flags(&r, FLAG_PACKED) != 0;
+    res->text = wire_take_text(&r, WIRE_TEXT_MAX);
     res->chunk = take_bytes(&r);
+    if (res->rc ? res->chunk.len != 0 : res->chunk.len == 0 || res->transfer == 0)
+        r.bad = true;
+    return wire_reader_end(&r);
+}
+
+int wire_digest_put(struct buf *out, const struct wire_digest *d)
+{
+    wire_give_u64(out, d->index);
+    wire_give_u64(out, d->digest);
+    wire_give_u8(out, d->rows ? FLAG_ROWS : 0);
+    return out->failed;
+}
+
+int wire_digest_get(struct slice body, struct wire_digest *d)
+{
+    struct wire_reader r = wire_reader_of(body);
+
+    d->index = wire_take_u64(&r);
+    d->digest = wire_take_u64(&r);
+    d->rows = wire_take_flags(&r, FLAG_ROWS) != 0;
+    if (d->index == 0)
+        r.bad = true;
     return wire_reader_end(&r);
 }

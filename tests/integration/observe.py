@@ -345,7 +345,7 @@ def check_nodes(node, voters, others):
 def check_licenses(node, binary):
     """Each library that the program wants loaded has a notice."""
     text = node.ask("GET", "/licenses").body.decode()
-    names = {"sqlite3": "SQLite", "uv": "libuv", "http_parser": "http_parser", "cjson": "cJSON", "crypt": "libcrypt",
+    names = {"sqlite3": "SQLite", "uv": "libuv", "http_parser": "http_parser", "cjson": "cJSON", "crypt": "libcrypt", "zstd": "libzstd",
              "ssl": "OpenSSL", "crypto": "OpenSSL", "curl": "libcurl", "cares": "c-ares", "z": "zlib", "c": "GNU C Library",
              "m": "GNU C Library"}
     loaded = re.findall(r"NEEDED.*\[lib([\w.+-]+?)\.so", subprocess.run(["readelf", "-d", binary], capture_output=True, text=True,

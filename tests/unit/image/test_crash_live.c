@@ -170,6 +170,8 @@ static int receive(struct image *im, struct belief *b)
     for (size_t i = 0; rc == 0 && i < chunk_count; i++)
         rc = image_receive_chunk(r, slice_of(chunks[i].bytes, chunks[i].len), &complete, &why);
     if (rc == 0)
+        rc = image_receive_settle(r);
+    if (rc == 0)
         rc = image_receive_install(r);
     b->old = b->new;
     doing = DOING_PLACE;

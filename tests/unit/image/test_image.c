@@ -169,19 +169,39 @@ static void test_a_damaged_page_is_named_and_not_given(void **state)
     field_fini(&f);
 }
 
-static void test_a_damaged_table_refuses_to_open(void **state)
+static void transfer(struct field *a, struct field *b, struct model *m, uint64_t seed,
+                     bool disturb);
+
+static void test_with_a_damaged_table_only_another_image_helps(void **state)
 {
     (void)state;
-    struct field f;
-    struct model m = {.state_bytes = 100};
+    static uint8_t page[IMAGE_PAGE_MAX];
+    struct field f, other;
+    struct model m = {.state_bytes = 100}, n = {.state_bytes = 50};
+    struct image_send *s;
     field_init(&f, 7);
+    field_init(&other, 8);
     cut(&f, &m, 1, 200, 5, 1);
-    image_close(f.image);
-    flip(&f, DIR "/0000000000000001.main.sums", 512 + 3);
-    assert_int_equal(image_open(f.env, DIR, &f.image, &f.why), ERR_CORRUPT);
-    assert_non_null(strstr(f.why.text, "0000000000000001.main.sums: offset 512"));
-    f.image = NULL;
+    cut(&other, &n, 1, 20, 5, 1);
+    for (int missing = 0; missing < 2; missing++) {
+        image_close(f.image);
+        if (missing)
+            assert_int_equal(env_file_remove(f.env, DIR "/0000000000000002.keys"), 0);
+        else
+            flip(&f, DIR "/0000000000000001.main.sums", 512 + 3);
+        assert_int_equal(image_open(f.env, DIR, &f.image, &f.why), ERR_CORRUPT);
+        if (!missing)
+            assert_non_null(strstr(f.why.text, "0000000000000001.main.sums: offset 512"));
+        assert_int_equal(image_now(f.image)->index, 1);
+        assert_int_equal(image_page_read(f.image, IMAGE_MAIN, 1, page, &f.why), ERR_CORRUPT);
+        assert_int_equal(image_send_begin(f.image, &s), ERR_CORRUPT);
+        transfer(&other, &f, &n, 1, false);
+        assert_null(model_differs(f.image, &n));
+        field_reopen(&f);
+        assert_null(model_differs(f.image, &n));
+    }
     field_fini(&f);
+    field_fini(&other);
 }
 
 static void test_one_bad_record_is_mended_two_are_not(void **state)
@@ -263,7 +283,7 @@ static void test_a_failed_sync_is_final(void **state)
 
 /* ---- transfers ---- */
 
-/* Send everything from a to b, which then installs it. Between chunks, sometimes: a cut of a, a chunk lost. */
+/* Send everything from a to b, which then installs it. Between chunks, sometimes: a cut of a. */
 static void transfer(struct field *a, struct field *b, struct model *m, uint64_t seed, bool disturb)
 {
     struct image_send *s;
@@ -281,7 +301,7 @@ static void transfer(struct field *a, struct field *b, struct model *m, uint64_t
         assert_int_equal(
             image_send_next(s, (size_t)prng_range(&p, 1, 6000), &chunk, &last, &a->why), 0);
         if (disturb && !last && prng_below(&p, 4) == 0 && index < m->index + 6) {
-            image_send_again(s, buf_slice(&chunk)); /* lost */
+            assert_int_equal(image_receive_chunk(r, buf_slice(&chunk), &complete, &b->why), 0);
             struct model old = *m;
             model_step(m, m->index + 1, (uint32_t)prng_range(&p, 1, 500),
                        (uint32_t)prng_range(&p, 0, 20), (uint32_t)prng_range(&p, 1, 50));
@@ -357,6 +377,59 @@ static void test_an_abandoned_receipt_leaves_no_files(void **state)
     buf_fini(&chunk);
     field_fini(&a);
     field_fini(&b);
+}
+
+static void test_who_takes_pages_more_slowly_than_they_change_is_told(void **state)
+{
+    (void)state;
+    struct field a;
+    struct model m = {.state_bytes = 1};
+    struct image_send *s;
+    struct buf chunk;
+    bool last;
+    int rc = 0;
+    uint64_t index = 10;
+    field_init(&a, 1);
+    cut(&a, &m, index, 100, 0, 1);
+    buf_init(&chunk, 1 << 20);
+    assert_int_equal(image_send_begin(a.image, &s), 0);
+    for (int round = 0; round < 100 && rc == 0; round++) {
+        rc = image_send_next(s, 80 * 512, &chunk, &last, &a.why);
+        assert_false(last);
+        cut(&a, &m, ++index, 100, 0, 1); /* all of them */
+    }
+    assert_int_equal(rc, ERR_TIMEOUT);
+    assert_true(index > 50);
+    assert_non_null(strstr(a.why.text, "100 of 100 are left"));
+    image_send_end(s);
+    buf_fini(&chunk);
+    field_fini(&a);
+}
+
+static void test_packed_chunks_unpack_to_what_they_were(void **state)
+{
+    (void)state;
+    static uint8_t zeros[100000], noise[1000];
+    struct buf packed, back;
+    struct prng p;
+    prng_init(&p, 1);
+    prng_fill(&p, noise, sizeof(noise));
+    buf_init(&packed, 1 << 20);
+    buf_init(&back, 100000);
+    assert_int_equal(image_pack(slice_of(noise, sizeof(noise)), &packed), ERR_TOO_BIG);
+    memcpy(zeros + 500, noise, sizeof(noise));
+    buf_reset(&packed, 0);
+    assert_int_equal(image_pack(slice_of(zeros, sizeof(zeros)), &packed), 0);
+    assert_true(buf_len(&packed) < 1500);
+    assert_int_equal(image_unpack(buf_slice(&packed), &back), 0);
+    assert_true(slice_equal(buf_slice(&back), slice_of(zeros, sizeof(zeros))));
+    for (size_t len = 0; len < buf_len(&packed); len += 7) /* cut off */
+        assert_int_equal(image_unpack(slice_of(buf_slice(&packed).data, len), &back), ERR_PROTOCOL);
+    buf_fini(&back);
+    buf_init(&back, 99999); /* it would not fit */
+    assert_int_equal(image_unpack(buf_slice(&packed), &back), ERR_PROTOCOL);
+    buf_fini(&packed);
+    buf_fini(&back);
 }
 
 static void test_a_full_disk_at_the_end_of_a_receipt_changes_nothing(void **state)
@@ -478,12 +551,14 @@ int main(void)
         cmocka_unit_test(test_a_cut_costs_what_changed),
         cmocka_unit_test(test_a_dropped_cut_changes_nothing),
         cmocka_unit_test(test_a_damaged_page_is_named_and_not_given),
-        cmocka_unit_test(test_a_damaged_table_refuses_to_open),
+        cmocka_unit_test(test_with_a_damaged_table_only_another_image_helps),
         cmocka_unit_test(test_one_bad_record_is_mended_two_are_not),
         cmocka_unit_test(test_a_full_disk_before_the_seal_changes_nothing),
         cmocka_unit_test(test_a_failed_sync_is_final),
         cmocka_unit_test(test_a_transfer_gives_the_same_image),
         cmocka_unit_test(test_an_abandoned_receipt_leaves_no_files),
+        cmocka_unit_test(test_who_takes_pages_more_slowly_than_they_change_is_told),
+        cmocka_unit_test(test_packed_chunks_unpack_to_what_they_were),
         cmocka_unit_test(test_a_full_disk_at_the_end_of_a_receipt_changes_nothing),
         cmocka_unit_test(test_a_damaged_chunk_is_refused),
         cmocka_unit_test(test_a_transfer_that_misses_a_page_is_not_complete),

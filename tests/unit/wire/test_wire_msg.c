@@ -626,6 +626,79 @@ static void test_forward_pull_round_trip(void **state)
     }
 }
 
+static int image_req_get(struct slice s)
+{
+    struct wire_image_req q;
+    return wire_image_req_get(s, &q);
+}
+
+static int image_res_get(struct slice s)
+{
+    struct wire_image_res a;
+    return wire_image_res_get(s, &a);
+}
+
+static void test_image_request_and_chunk_round_trip(void **state)
+{
+    (void)state;
+    struct wire_image_req q = {7, 1000, 3, 4, true}, p;
+    struct wire_image_res a = {.transfer = 7,
+                               .seq = 3,
+                               .packed = true,
+                               .chunk = slice_str("chunk")},
+                          g;
+    struct buf b;
+
+    buf_init(&b, 1 << 20);
+    assert_int_equal(wire_image_req_put(&b, &q), 0);
+    assert_int_equal(wire_image_req_get(buf_slice(&b), &p), 0);
+    assert_true(p.transfer == 7 && p.index == 1000 && p.next == 3 && p.window == 4 && p.zstd);
+    check_form(&b, image_req_get);
+    assert_int_equal(get_with(&b, 0, 0, image_req_get), ERR_PROTOCOL); /* goes on with none */
+    assert_int_equal(get_with(&b, 20, 0, image_req_get), ERR_PROTOCOL);
+    assert_int_equal(get_with(&b, 21, 2, image_req_get), ERR_PROTOCOL);
+    note("image request", &b);
+    buf_reset(&b, 1 << 20);
+    assert_int_equal(wire_image_res_put(&b, &a), 0);
+    assert_int_equal(wire_image_res_get(buf_slice(&b), &g), 0);
+    assert_true(g.rc == 0 && g.transfer == 7 && g.seq == 3 && g.packed &&
+                slice_equal(g.chunk, a.chunk));
+    check_form(&b, image_res_get);
+    assert_int_equal(get_with(&b, 0, 1, image_res_get), ERR_PROTOCOL); /* a failure with a chunk */
+    assert_int_equal(get_with(&b, 2, 0, image_res_get), ERR_PROTOCOL); /* a chunk of no transfer */
+    note("image chunk", &b);
+    buf_reset(&b, 1 << 20);
+    a = (struct wire_image_res){.rc = ERR_BUSY, .text = slice_str("later")};
+    assert_int_equal(wire_image_res_put(&b, &a), 0);
+    assert_int_equal(wire_image_res_get(buf_slice(&b), &g), 0);
+    assert_true(g.rc == ERR_BUSY && slice_equal(g.text, a.text));
+    note("no image", &b);
+    buf_fini(&b);
+}
+
+static int digest_get(struct slice s)
+{
+    struct wire_digest d;
+    return wire_digest_get(s, &d);
+}
+
+static void test_digest_round_trip(void **state)
+{
+    (void)state;
+    struct wire_digest d = {1024, 0x1122334455667788, true}, g;
+    struct buf b;
+
+    buf_init(&b, 64);
+    assert_int_equal(wire_digest_put(&b, &d), 0);
+    assert_int_equal(wire_digest_get(buf_slice(&b), &g), 0);
+    assert_true(g.index == 1024 && g.digest == d.digest && g.rows);
+    check_form(&b, digest_get);
+    assert_int_equal(get_with(&b, 1, 0, digest_get), ERR_PROTOCOL); /* index 0 */
+    assert_int_equal(get_with(&b, 16, 2, digest_get), ERR_PROTOCOL);
+    note("digest", &b);
+    buf_fini(&b);
+}
+
 static void test_encoders_report_a_full_buffer(void **state)
 {
     (void)state;
@@ -672,6 +745,8 @@ int main(void)
         cmocka_unit_test(test_forward_round_trip),
         cmocka_unit_test(test_forward_answer_round_trip),
         cmocka_unit_test(test_forward_pull_round_trip),
+        cmocka_unit_test(test_image_request_and_chunk_round_trip),
+        cmocka_unit_test(test_digest_round_trip),
         cmocka_unit_test(test_encoders_report_a_full_buffer),
         cmocka_unit_test(test_bodies_are_as_written_down),
     };
