@@ -36,8 +36,8 @@ def fill(node):
     return full
 
 
-def alone(field):
-    node = field.node("alone", flags=FLAGS).start()
+def alone(field, flags):
+    node = field.node("alone" + "".join(flags), flags=FLAGS + flags).start()
     node.wait_ready()
     full = fill(node)
     wait_for(lambda: pages(node) * 4 < full and node.rows("SELECT count(*) FROM sqlite_schema WHERE name='sqlite_stat1'")
@@ -64,8 +64,8 @@ def pages_after(done):
     return f"{done['num_auto_vacuums']} VACUUM, {done['num_auto_optimizes']} ANALYZE"
 
 
-def cluster(field):
-    nodes = field.three(free_ports(6), FLAGS)
+def cluster(field, flags):
+    nodes = field.three(free_ports(6), FLAGS + flags, "".join(flags).strip("-"))
     for node in nodes:
         node.wait_ready()
     full = fill(wait_leader(nodes))
@@ -104,8 +104,10 @@ def main():
     parser.add_argument("rqlited")
     given = parser.parse_args()
     with Field(given.rqlited) as field:
-        for test in (alone, cluster, off):
-            print(f"ok   {test.__name__}:", test(field), flush=True)
+        for flags in ([], ["-on-disk"]):
+            for test in (alone, cluster):
+                print("ok  ", test.__name__, *flags, test(field, flags), flush=True)
+        print("ok   off:", off(field), flush=True)
 
 
 if __name__ == "__main__":
