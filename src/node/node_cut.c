@@ -232,7 +232,8 @@ static void held_back(struct node_cut *c)
             env_log(n->env, "snapshot", "ended %u queries that held it back for %u s", ended,
                     LIMIT_READ_HOLDS_CUT_MS / 1000);
         else if (!c->held_back_told)
-            env_log(n->env, "snapshot", "waits: a process reads an old state of %s", n->db_path);
+            env_log(n->env, "snapshot",
+                    "waits: a backup, or another process, reads an old state of %s", n->db_path);
         c->held_back_told = true;
     }
     env_timer_arm(&c->again, AGAIN_MS * ENV_MS_NS);
