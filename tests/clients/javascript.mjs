@@ -141,6 +141,22 @@ const tests = {
     assert.deepEqual((await rows('SELECT n FROM queued ORDER BY rowid')).map((r) => r.n), Array.from({ length: 20 }, (_, i) => i))
   },
 
+  async backups () {
+    const backup = new BackupApiClient(everyone, { httpAgent })
+    await execute('CREATE TABLE kept (n INTEGER)')
+    await execute('INSERT INTO kept VALUES(7)')
+    const collect = async (stream) => {
+      const parts = []
+      for await (const part of stream) parts.push(Buffer.from(part))
+      return Buffer.concat(parts)
+    }
+    assert.equal((await collect(await backup.backup())).subarray(0, 15).toString(), 'SQLite format 3')
+    const text = (await collect(await backup.backup('sql'))).toString()
+    assert.ok(text.includes('INSERT INTO "kept" VALUES(7);\n') && text.endsWith('COMMIT;\n'))
+    await collect(await backup.load('CREATE TABLE brought (n INTEGER); INSERT INTO brought VALUES(8)'))
+    assert.deepEqual(await rows('SELECT n FROM brought'), [{ n: 8 }])
+  },
+
   async credentials () {
     const authentication = { username: told.user, password: told.password }
     const known = through(told.guarded, { authentication })
