@@ -181,6 +181,20 @@ void node_digest_told(struct node *n, peer_conn c, raft_id from, const struct wi
     judge(n, m);
 }
 
+/* Who comes back may have missed our newest mark, and we its answer. */
+void node_digest_greeted(struct node *n, peer_conn c)
+{
+    const struct node_mark *newest = NULL;
+
+    for (uint32_t i = 0; i < NODE_MARKS; i++) {
+        const struct node_mark *m = &n->digest.marks[i];
+        if (m->index && m->own_known && (!newest || m->index > newest->index))
+            newest = m;
+    }
+    if (newest && n->phase == NODE_OPEN && !n->repair.held)
+        mark_send(n, c, newest);
+}
+
 void node_digest_members(struct node *n)
 {
     for (uint32_t i = 0; i < NODE_MARKS; i++)

@@ -91,6 +91,7 @@ static int on_greeted(void *ctx, peer_conn c, bool dialled, const struct wire_he
     memcpy(k->raft_addr, h->raft_addr.data, h->raft_addr.len);
     node_ask_greeted(n, c);
     node_fetch_greeted(n, c);
+    node_digest_greeted(n, c);
     if (dialled)
         node_retry_soon(n);
     return 0;

@@ -847,6 +847,7 @@ void node_scrub_stop(struct node *n);
 void node_digest_init(struct node *n);
 void node_digest_told(struct node *n, peer_conn c, raft_id from, const struct wire_frame *f);
 void node_digest_applied(struct node *n); /* a batch is done, none is running */
+void node_digest_greeted(struct node *n, peer_conn c);
 void node_digest_members(struct node *n); /* the configuration changed */
 void node_digest_forget(struct node *n);
 void node_digest_stop(struct node *n);
