@@ -323,7 +323,8 @@ static bool inject_rot(struct sim *s)
     struct sim_server *v = draw_server(s, true);
     struct rot_choice c = {0};
 
-    if (!v || n->rotted || s->plan.node_count < 3 || sim_wipe_pending(s))
+    /* The budget is one voter of three: of two, a quorum needs both. */
+    if (!v || n->rotted || s->plan.voter_count < 3 || sim_wipe_pending(s))
         return false;
     c.disk = host_disk(v->host);
     if (prng_chance_ppm(&n->rng, 300000)) { /* one of the two copies: repaired, nobody notices */

@@ -44,7 +44,8 @@ static void recovery_run(void *ctx)
 
     struct image_place place = {.main_path = "data/db.sqlite", .live = r->live};
     r->out->rc = image_open_placed(r->env, "data/image", &place, &image, &why);
-    if (r->out->rc)
+    bool hurt = r->out->rc == ERR_CORRUPT && image; /* it repairs itself; vote and log are whole */
+    if (r->out->rc && !hurt)
         return;
     r->out->image_index = image_now(image)->index;
     image_close(image);

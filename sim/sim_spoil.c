@@ -49,10 +49,10 @@ struct edit { /* in the host's memory */
     struct sim_server *server;
 };
 
-/* A cut that changes nothing but the digest, which stands behind this mark. */
+/* A cut that changes nothing but the digest, which stands behind this mark and a version. */
 static int digest_edit(struct image *im)
 {
-    static const uint8_t mark[4] = {'R', 'B', 'D', '2'};
+    static const uint8_t mark[3] = {'R', 'B', 'D'};
     struct image_moment m = *image_now(im);
     uint8_t *state = mem_must_alloc(m.state.len + 1);
     bool done = false;

@@ -174,8 +174,10 @@ static int open_log(struct node *n)
         return err_set(&n->open_why, rc, "cannot create %s: %s", n->dir, err_text_of(rc));
     (void)snprintf(path, sizeof(path), "%s/lock", n->dir);
     rc = env_lock_take(n->env, path, &n->lock);
-    if (rc)
+    if (rc == ERR_BUSY)
         return err_set(&n->open_why, rc, "%s is in use by another process", n->dir);
+    if (rc)
+        return err_set(&n->open_why, rc, "cannot lock %s: %s", n->dir, err_text_of(rc));
     node_upload_sweep(n);
     node_backup_sweep(n);
     rc = open_image(n);

@@ -10,10 +10,12 @@ struct node_conn *node_conn_find(struct node *n, peer_conn c)
     return NULL;
 }
 
+/* Who belongs to a cluster knows a configuration of it. Else we were about to be added, and that may never become
+ * true: then we are a stranger, who may ask again. */
 void node_self_tell(struct node *n)
 {
     struct peer_self self = {
-        .cluster_id = n->cluster_id,
+        .cluster_id = n->confs.count ? n->cluster_id : 0,
         .store_id = n->store_id,
         .id = n->id,
         .name = n->name,
