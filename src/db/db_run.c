@@ -107,6 +107,7 @@ static int tell_row(const struct db_run *r, sqlite3_stmt *s, int count)
         values = mem_alloc((size_t)count * sizeof(*values));
     if (!values)
         return db_now_failed(ERR_NOMEM);
+    ASSERT(count > 0); /* it has columns, or gives no rows */
     for (int i = 0; i < count; i++)
         read_value(s, i, &values[i]);
     int rc = r->sink->ops->row(r->sink, values, (uint32_t)count);
