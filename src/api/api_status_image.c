@@ -37,10 +37,10 @@ void api_status_image(cJSON *store, const struct api *a, const struct node_statu
     if (s->repair.text && s->repair.text[0])
         api_tree_text(image, "trouble", s->repair.text);
     cJSON *transfers = api_tree_object(image, "transfers");
-    api_tree_bool(transfers, "receiving", s->fetching);
     api_tree_u64(transfers, "received_bytes", c.fetch_bytes);
     api_tree_u64(transfers, "received_failed", c.fetches_failed);
     api_tree_u64(transfers, "received_resumed", c.fetches_resumed);
+    api_tree_bool(transfers, "receiving", s->fetching);
     api_tree_u64(transfers, "sending", s->lending);
     api_tree_u64(transfers, "sent_bytes", c.lend_bytes);
     api_tree_u64(transfers, "sent_failed", c.lends_failed);
