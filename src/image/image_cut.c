@@ -139,6 +139,16 @@ int image_cut_begin(struct image *im, const struct image_moment *m)
     return cut_failed(im, rc);
 }
 
+/* len bytes were written. */
+static int sync_some(struct image_cut *c, struct env_file *f, uint32_t len)
+{
+    c->unsynced += len;
+    if (c->unsynced < IMAGE_SYNC_BYTES)
+        return 0;
+    c->unsynced = 0;
+    return f ? env_file_sync(f) : 0;
+}
+
 int image_cut_page(struct image *im, enum image_set set, uint32_t number, const void *bytes)
 {
     struct image_cut *c = &im->cut;
@@ -153,7 +163,7 @@ int image_cut_page(struct image *im, enum image_set set, uint32_t number, const 
                             .number = number};
     int rc = frame_put(im, &f, bytes);
     sum_set(im, set, number, f.crc);
-    return cut_failed(im, rc);
+    return cut_failed(im, rc ? rc : sync_some(c, im->journal, f.length));
 }
 
 static int table_put(struct image *im, unsigned i)
@@ -273,7 +283,8 @@ static int frame_apply(struct image *im, const struct image_frame *f, const uint
         return env_file_write(im->set[f->set].table, payload, IMAGE_SECTOR,
                               f->number * IMAGE_SECTOR);
     image_sends_changed(im, f->set, (uint32_t)f->number);
-    return image_pages_write(im, f->set, (uint32_t)f->number, payload, f->length);
+    int rc = image_pages_write(im, f->set, (uint32_t)f->number, payload, f->length);
+    return rc ? rc : sync_some(&im->cut, im->set[f->set].pages, f->length);
 }
 
 static int frames_apply(struct image *im, uint64_t bytes_max)

@@ -21,12 +21,16 @@
 enum {
     IMAGE_BUF_BYTES = 256 * 1024, /* journal bytes gathered, or read ahead */
     IMAGE_NAME_MAX = 40,
+    /* What is much is synced as it is written, some milliseconds at a time: the log on the same disk would wait for one
+     * sync of all of it. No promise rests on these syncs. */
+    IMAGE_SYNC_BYTES = 2 * 1024 * 1024,
 };
 
 /* One page set of one generation. */
 struct image_pages {
-    struct env_file *pages, *table; /* live: pages of IMAGE_MAIN are NULL while the database has them */
-    uint32_t *sums;                 /* of the pages of image_now */
+    struct env_file *pages,
+        *table;     /* live: pages of IMAGE_MAIN are NULL while the database has them */
+    uint32_t *sums; /* of the pages of image_now */
 };
 
 enum image_phase { IMAGE_IDLE, IMAGE_CUTTING, IMAGE_SEALED };
@@ -40,9 +44,10 @@ struct image_cut {
         uint8_t *given;      /* per page */
         uint8_t *sector_new; /* per sector of the table */
     } set[IMAGE_SET_COUNT];
-    uint64_t at;     /* end of the journal's frames; while applying: of those done */
-    uint32_t chain;  /* of the frame before at */
-    uint64_t frames; /* written */
+    uint64_t at;       /* end of the journal's frames; while applying: of those done */
+    uint32_t chain;    /* of the frame before at */
+    uint64_t frames;   /* written */
+    uint32_t unsynced; /* pages since the last sync */
     bool frames_done;
 };
 
@@ -87,7 +92,7 @@ int image_present_open(struct image *im, uint64_t generation, bool empty) MUST_U
 void image_generation_close(struct image_pages set[IMAGE_SET_COUNT]);
 void image_generation_remove(struct image *im, uint64_t generation);
 int image_generation_sync(struct image_pages set[IMAGE_SET_COUNT]) MUST_USE;
-int image_main_path_sync(struct image *im) MUST_USE; /* the folder of the live file */
+int image_main_path_sync(struct image *im) MUST_USE;           /* the folder of the live file */
 char *image_path_of(const struct image *im, const char *name); /* mem_free */
 int image_sums_load(struct image *im, enum image_set set, struct err_text *why) MUST_USE;
 uint32_t image_sum_of_zeros(uint32_t page_bytes);
@@ -117,8 +122,7 @@ void image_window_free(struct image *im);
 /* The page files are between two moments, or, live, may be: the database begins as soon as the cut is sealed. */
 static inline bool image_is_applying(const struct image *im)
 {
-    return im->cut.phase == IMAGE_SEALED &&
-           (im->live || im->cut.frames > 0 || im->cut.frames_done);
+    return im->cut.phase == IMAGE_SEALED && (im->live || im->cut.frames > 0 || im->cut.frames_done);
 }
 
 /* ---- image_pages.c ---------------------------------------------------------------------------------------- */

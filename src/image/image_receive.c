@@ -4,8 +4,6 @@
  * Until then the old image stays as it is. Chunks come from a peer: nothing in them is believed. */
 #include "image_int.h"
 
-enum { SYNC_BYTES = 16 * 1024 * 1024 }; /* so that the last sync does not take long */
-
 struct image_receive {
     struct image *im;
     uint32_t unsynced;
@@ -99,7 +97,7 @@ static int page_take(struct image_receive *r, const struct image_frame *f, const
         r->got[i].have[f->number - 1] = 1;
         r->unsynced += f->length;
     }
-    if (rc == 0 && r->unsynced >= SYNC_BYTES) {
+    if (rc == 0 && r->unsynced >= IMAGE_SYNC_BYTES) {
         r->unsynced = 0;
         rc = image_poison(r->im, env_file_sync(r->set[i].pages));
     }
