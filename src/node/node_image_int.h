@@ -1,0 +1,152 @@
+/* node_image_int — what the room keeps for the image: tasks, cuts, transfers, installs, and the looking for damage.
+ * Part of node_int.h, which includes it. */
+#ifndef RQ_NODE_IMAGE_INT_H
+#define RQ_NODE_IMAGE_INT_H
+
+#include <rq/env.h>
+#include <rq/image.h>
+#include <rq/limits.h>
+#include <rq/node.h>
+#include <rq/peer.h>
+#include <rq/util/list.h>
+
+/* ---- the image (node_image.c, node_cut.c, node_fetch.c, node_install.c) ---------------------------------- */
+
+struct node_image_task { /* whoever needs the image: run in a lane, then done on the LOOP */
+    struct list link;
+    struct node *node;
+    enum env_lane lane;
+    bool queued; /* until done() is entered */
+    void (*run)(struct node_image_task *t);
+    void (*done)(struct node_image_task *t);
+    int rc; /* ERR_IO never reaches done(): the node stops */
+    struct err_text why;
+};
+
+struct node_image {
+    struct image *image;
+    struct list tasks;
+    struct node_image_task *running;
+    struct env_job job;
+    struct buf state;     /* beside the pages: being made */
+    uint64_t index, term; /* of the image, as the LOOP knows it; 0: none */
+};
+
+struct node_cut {
+    struct node_image_task task;
+    bool active, sealed, applied;
+    bool writing;                  /* image_cut_begin, but not yet sealed */
+    uint64_t written;              /* pages; of the job until it is done */
+    bool idle;                     /* there was nothing that the image does not hold */
+    bool full;                     /* all pages, whatever the image has: some of it is damaged */
+    struct db_cut *cut;            /* the moment held; NULL: none */
+    uint64_t index, term;          /* of the last one begun */
+    struct env_timer retry, again; /* apply; begin or copy */
+    uint64_t begun_ns;             /* the moment was held */
+    bool emptying;                 /* nothing is applied, so that the WAL can be begun anew */
+    bool emptied;                  /* this one tries it, or has */
+    uint64_t held_back_ns;         /* by readers, since; 0: it is not */
+    bool held_back_told;
+    /* POST /snapshot: who waits for one that is begun after the question */
+    void (*asked)(void *ctx, int rc, const char *why); /* NULL: nobody */
+    void *asked_ctx;
+    bool asked_begun;
+    uint64_t asked_trailing;
+};
+
+struct node_cut_when {
+    struct env_timer timer; /* the next look */
+    uint64_t begun_bytes;   /* what waited to be cut when the last one began */
+    bool wanted;            /* the image's configuration is of a former cluster */
+};
+
+struct node_upkeep {              /* node_upkeep.c */
+    struct env_timer timer;       /* the next look */
+    struct env_job job;           /* is there room for a VACUUM? */
+    bool in_lane;                 /* the job is under way, */
+    bool busy;                    /* or an entry of ours */
+    uint64_t not_before_ns;       /* VACUUM: there was no room */
+    uint64_t free_bytes, vacuums; /* the job's; vacuums told in the log */
+};
+
+enum { NODE_IMAGE_WINDOW = 4 }; /* chunks of a transfer that may be under way */
+enum { NODE_CHUNK_BYTES = 512 * 1024, NODE_CHUNK_MAX = 1024 * 1024 };
+struct node_fetch { /* the one image on its way here */
+    struct node_image_task task;
+    bool active; /* until nothing is left of it */
+    bool over;   /* it failed; waits for the lane */
+    bool complete;
+    raft_id from;
+    uint64_t index;    /* wanted, or a later one */
+    uint64_t transfer; /* the lender's number; 0: not known yet */
+    peer_conn conn;    /* of its own; 0: lost, dialled at the next poll */
+    bool greeted;
+    uint32_t stream;
+    uint32_t next, arrived; /* chunks: first one not taken, first one not here */
+    struct node_fetch_chunk {
+        struct buf bytes;
+        bool packed;
+    } ring[NODE_IMAGE_WINDOW]; /* next … arrived */
+    struct image_receive *receive;
+    struct buf raw; /* unpacked */
+    uint64_t heard_ns;
+    struct env_timer timer;
+};
+
+struct node_install {
+    struct node_image_task task;
+    struct env_timer patience; /* how long reads at work may go on */
+    bool active;               /* nothing is applied, read or cut */
+    bool begun;
+    bool frozen; /* the log is being forgotten: no entries are taken */
+    struct image_receive *receive;
+    uint64_t index, term, conf_index;
+    struct wire_conf conf;
+    struct db_state state;
+    struct db_facts facts;
+};
+
+/* ---- damage and divergence (node_repair.c, node_scrub.c, node_digest.c) ---------------------------------- */
+
+enum node_repair_why { REPAIR_NONE, REPAIR_DAMAGED, REPAIR_DIVERGED };
+struct node_repair {
+    enum node_repair_why why;
+    bool held;            /* the database must not be used: nothing is applied, read or cut */
+    struct err_text text; /* what is wrong; also with NONE: damage that cannot be repaired */
+    int64_t since_ns;     /* wall clock */
+    uint32_t tries;
+    raft_id lenders[RAFT_NODES_MAX]; /* who may have what is right */
+    uint32_t lender_count;           /* 0: anybody */
+    struct env_timer timer;
+};
+
+struct node_scrub {
+    struct node_image_task task;
+    struct env_timer timer;
+    enum image_set set; /* the next page to look at; the lane's while the task is queued */
+    uint32_t number;
+    uint32_t count;                  /* of this turn */
+    uint64_t at;                     /* pages done of this pass */
+    uint64_t pages, passes, damaged; /* since the start */
+};
+
+enum { NODE_MARKS = 32, NODE_DIGEST_STEP = 1024 };
+struct node_mark { /* what nodes came to at an index; 0: free */
+    uint64_t index, own;
+    bool own_known;
+    uint32_t other_count;
+    struct {
+        raft_id id;
+        uint64_t digest;
+    } others[RAFT_NODES_MAX];
+};
+struct node_digest {
+    struct node_mark marks[NODE_MARKS];
+    uint64_t marked;      /* the newest of our own */
+    uint64_t seen;        /* applied, when the timer last looked */
+    uint64_t undecided;   /* nobody can tell who is right since this index; 0: all agree */
+    struct err_text text; /* … in words */
+    struct env_timer timer;
+};
+
+#endif

@@ -1,0 +1,80 @@
+/* node_members_int — what the room keeps for who belongs to the cluster: changes, questions to others, founding. Part of node_int.h, which
+ * includes it. */
+#ifndef RQ_NODE_MEMBERS_INT_H
+#define RQ_NODE_MEMBERS_INT_H
+
+#include <rq/env.h>
+#include <rq/node.h>
+#include <rq/peer.h>
+#include <rq/util/list.h>
+
+/* ---- membership (node_members.c)
+ * ---------------------------------------------------------------------- */
+
+typedef void node_done_fn(void *ctx, int rc, const char *why);
+
+enum node_change_step {
+    CHANGE_START,
+    CHANGE_REMOVING,
+    CHANGE_ADDING,
+    CHANGE_CATCHING_UP,
+    CHANGE_PROMOTING
+};
+struct node_change { /* on the leader: one join or remove, one at a time */
+    struct list link;
+    bool is_remove, voter;
+    enum node_change_step step;
+    char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
+    uint64_t store_id;
+    uint64_t conf_index; /* of the change under way */
+    uint64_t catch_up_index;
+    uint64_t deadline_ns;
+    node_done_fn *done; /* local asker, or */
+    void *ctx;
+    peer_conn conn; /* of a node that asks to join */
+    uint32_t stream;
+};
+
+enum { NODE_ASKS_MAX = 64 };
+enum node_ask_kind { ASK_JOIN = 1, ASK_NOTIFY, ASK_PLEDGE, ASK_REMOVE, ASK_STEPDOWN, ASK_META };
+struct node_ask { /* a question of ours to another node */
+    struct list link;
+    struct node *node;
+    enum node_ask_kind kind;
+    peer_conn conn;
+    uint32_t stream;
+    bool own_conn;    /* dialled for this: close afterwards */
+    bool sees_itself; /* REMOVE: the answer is what becomes of the configuration */
+    uint32_t hops;
+    struct env_timer timer;
+    struct env_turn turn; /* to answer about ourselves later */
+    char name[WIRE_NAME_MAX + 1];
+    node_done_fn *done;
+    void (*meta_done)(void *ctx, int rc, const struct wire_meta *meta, const char *why);
+    void *ctx;
+};
+
+struct node_reap {            /* node_reap.c */
+    uint64_t term, office_ms; /* when we began to lead in it */
+    bool active, replica;     /* a removal is under way */
+    char name[WIRE_NAME_MAX + 1];
+};
+
+struct node_founding {       /* node_found.c */
+    struct wire_conf set;    /* who announced themselves, by id */
+    uint64_t pledged;        /* store id of the only node that may found with us; 0: any may ask */
+    uint64_t pledged_serial; /* of its question */
+    /* gathering pledges */
+    node_done_fn *done; /* NULL: not now */
+    void *ctx;
+    uint64_t timeout_ms;
+    uint64_t got[RAFT_NODES_MAX]; /* store ids of those who have pledged themselves */
+    uint32_t got_count;
+    uint64_t asked;         /* store id */
+    struct env_timer timer; /* the next question, on a later turn */
+    /* after founding */
+    struct env_timer push;
+    uint32_t pushes;
+};
+
+#endif
