@@ -1,5 +1,5 @@
-/* node_members_int — what the room keeps for who belongs to the cluster: changes, questions to others, founding. Part of node_int.h, which
- * includes it. */
+/* node_members_int — what the room keeps for who belongs to the cluster: changes, questions, founding. Part of node_int.h,
+ * which includes it. */
 #ifndef RQ_NODE_MEMBERS_INT_H
 #define RQ_NODE_MEMBERS_INT_H
 

@@ -33,7 +33,7 @@ def free_ports(count):
     is down."""
     with open("/proc/sys/net/ipv4/ip_local_port_range", encoding="ascii") as f:
         first = int(f.read().split()[0])
-    at = first - 2 - (os.getpid() * 16) % (first - 11000)
+    at = first - 2 - (os.getpid() * 64) % (first - 11000)
     ports = []
     while len(ports) < count:
         at = at - 1 if at > 10000 else first - 2
