@@ -1,5 +1,6 @@
 """Real nodes for the tests of this folder: processes, folders, HTTP. Standard library only."""
 import contextlib
+import fcntl
 import http.client
 import json
 import os
@@ -27,6 +28,18 @@ def want(condition, words):
 given_ports = set()
 
 
+ports_lock = open(os.path.join(tempfile.gettempdir(), "rqlited-test-ports"), "a", encoding="ascii")
+
+
+def hold_port(port):
+    """Is it ours until this process ends? Tests that run beside one another must not draw the same, bound or not."""
+    try:
+        fcntl.lockf(ports_lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
+
+
 def free_ports(count):
     """Ports nobody uses now, all different, and none that was given out before. They lie below the range that
     the kernel gives to clients, else the outgoing connection of another process could take one while its node
@@ -37,7 +50,7 @@ def free_ports(count):
     ports = []
     while len(ports) < count:
         at = at - 1 if at > 10000 else first - 2
-        if at in given_ports:
+        if at in given_ports or not hold_port(at):
             continue
         with contextlib.suppress(OSError), socket.socket() as s:
             s.bind(("127.0.0.1", at))
