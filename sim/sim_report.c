@@ -245,7 +245,7 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
     if (sums->family_on[SIM_FAMILY_NOSPC]) {
         uint64_t seeds = sums->family_on[SIM_FAMILY_NOSPC];
         enough &= print_limit(out, "full disk met", t->faults[WORLD_FAULT_NOSPC], seeds / 2);
-        enough &= print_limit(out, "refused for lack of space", t->refused_for_space, seeds / 4);
+        enough &= print_limit(out, "refused for lack of space", t->refused_for_space, seeds / 8);
     }
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
