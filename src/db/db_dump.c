@@ -43,7 +43,7 @@ struct db_dump *db_dump_new(sqlite3 *conn, const struct slice *tables, uint32_t 
         mem_free(d);
         return NULL;
     }
-    uint8_t *to = (uint8_t *)(d->tables + table_count);
+    uint8_t *to = table_count ? (uint8_t *)(d->tables + table_count) : NULL;
     for (uint32_t i = 0; i < table_count; i++) {
         d->tables[i] = slice_of(to, tables[i].len);
         if (tables[i].len)
