@@ -24,7 +24,7 @@ class Node:
         self.name = f"n{number}"
         self.folder, self.words_path = os.path.join(root, self.name), os.path.join(root, self.name + ".log")
         self.process, self.life = None, 0
-        self.endings = []  # exit statuses we did not cause
+        self.killed = False  # by us
 
     def command(self):
         return ["ip", "netns", "exec", self.hosts.name(self.number), self.binary, "-node-id", self.name,
@@ -32,7 +32,7 @@ class Node:
                 *self.flags, self.folder]
 
     def start(self):
-        self.life += 1
+        self.life, self.killed = self.life + 1, False
         with open(self.words_path, "ab") as words:
             self.process = subprocess.Popen(self.command(), stdout=words, stderr=words)
 
@@ -47,8 +47,12 @@ class Node:
         self.process.send_signal(number)
 
     def kill(self):
+        self.killed = True
         self.process.kill()
         self.process.wait()
+
+    def ended_by_itself(self):
+        return not self.running() and not self.killed
 
     def wipe(self):
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -84,6 +88,7 @@ class Node:
 class Cluster:
     def __init__(self, binary, hosts, root, flags):
         self.nodes = [Node(binary, hosts, root, i, flags) for i in range(hosts.count)]
+        self.strange = []
 
     def start(self):
         self.nodes[0].start()
@@ -134,7 +139,7 @@ class Cluster:
 
     def stop(self):
         """Words about what did not end well."""
-        strange = []
+        strange = list(self.strange)
         for node in self.nodes:
             if node.running():
                 node.signal(signal.SIGCONT)

@@ -50,6 +50,8 @@ class Nemeses:
             if node.running():
                 node.signal(signal.SIGCONT)
             else:
+                if node.ended_by_itself():
+                    self.cluster.strange.append(f"{node.name} ended by itself with {node.process.returncode}")
                 node.start()
 
     def target(self):
