@@ -1,41 +1,5 @@
 /* GET /db/backup in bytes: what node is asked for, and what becomes of its answers (http-api.md §11, §13.1). */
-#include "fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
-
-static struct api *api;
-static struct fake_stream conn;
-
-static int setup(void **state)
-{
-    (void)state;
-    fake_reset();
-    api = fake_api();
-    fake_connect(&conn);
-    return 0;
-}
-
-static void stopped_note(void *ctx)
-{
-    (void)ctx;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_stream_end(&conn);
-    api_stop(api, 1000, stopped_note, NULL);
-    fake_turn();
-    api_destroy(api);
-    return 0;
-}
+#include "api_fixture.h"
 
 static struct wire_backup asked; /* its names stand in the connection's buffer until the answer */
 
@@ -51,18 +15,6 @@ static const char *get(const char *target)
         assert_int_equal(wire_backup_get(fake.last.f.payload, &asked), 0);
     }
     return fake_written(&conn);
-}
-
-static void expect_has(const char *answer, const char *text)
-{
-    if (!strstr(answer, text))
-        fail_msg("not \"%s\": %s", text, answer);
-}
-
-static void expect_no(const char *answer, const char *text)
-{
-    if (strstr(answer, text))
-        fail_msg("\"%s\": %s", text, answer);
 }
 
 static void finish(void)
@@ -121,12 +73,12 @@ static void test_a_small_one_has_a_length(void **state)
     expect_has(answer, "Content-Type: application/octet-stream\r\n");
     expect_has(answer, "Content-Length: 6\r\n");
     expect_has(answer, "\r\n\r\nSQLite");
-    expect_no(answer, "Content-Encoding");
+    expect_lacks(answer, "Content-Encoding");
     (void)get("?fmt=SQL&compress");
     fake_reply(0, "x");
     answer = fake_written(&conn);
     expect_has(answer, "Content-Type: application/sql\r\n");
-    expect_no(answer, "Content-Encoding");
+    expect_lacks(answer, "Content-Encoding");
 }
 
 static void test_a_large_one_goes_out_in_chunks(void **state)
@@ -213,7 +165,7 @@ static void test_status_tells_the_last_that_was_complete(void **state)
     fake_reply(ERR_RESET, "x");
     (void)fake_written(&conn);
     fake_send(&conn, "GET /status?key=last_backup_time HTTP/1.1\r\nHost: h\r\n\r\n");
-    expect_no(fake_written(&conn), "2021-03-04");
+    expect_lacks(fake_written(&conn), "2021-03-04");
     (void)get("");
     finish();
     fake_send(&conn, "GET /status?key=last_backup_time HTTP/1.1\r\nHost: h\r\n\r\n");

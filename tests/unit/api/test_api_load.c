@@ -1,45 +1,21 @@
 /* A database file on its way through a connection: piece by piece as node asks for it, refused before it is read
  * where it can be, given up with its client. */
-#include "fake.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#include "fake.inc"
+#include "api_fixture.h"
 
 #define FILE_HEAD "SQLite format 3, and more than thirty-two bytes"
 
-static struct api *api;
-static struct fake_stream conn;
-
-static int setup(void **state)
+static int load_setup(void **state)
 {
-    (void)state;
-    fake_reset();
+    const int rc = setup(state);
     buf_init(&fake.uploaded, 1 << 20);
-    api = fake_api();
-    fake_connect(&conn);
-    return 0;
+    return rc;
 }
 
-static void stopped_note(void *ctx)
+static int load_teardown(void **state)
 {
-    (void)ctx;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    fake_stream_end(&conn);
-    api_stop(api, 1000, stopped_note, NULL);
-    fake_turn();
-    api_destroy(api);
+    const int rc = teardown(state);
     buf_fini(&fake.uploaded);
-    return 0;
+    return rc;
 }
 
 static void begin(const char *target, size_t content_length)
@@ -282,7 +258,7 @@ static void test_boot_loads_and_answers_empty(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+#define T(f) cmocka_unit_test_setup_teardown(f, load_setup, load_teardown)
         T(test_file_is_given_as_node_takes_it),
         T(test_whole_small_file_is_one_request_of_many),
         T(test_chunked_file_has_no_announced_length),
