@@ -90,6 +90,36 @@ static void test_an_interrupted_transfer_goes_on_where_it_was(void **state)
     world_destroy(t.world);
 }
 
+/* A piece that leaves one out. */
+static void skip_now(struct env *e, void *ctx)
+{
+    struct node_fetch *f = &t.b.node->fetch;
+    struct wire_image_res res = {
+        .transfer = f->transfer, .seq = f->arrived + 1, .chunk = slice_str("page")};
+    struct buf body;
+
+    (void)e;
+    (void)ctx;
+    buf_init(&body, 4096);
+    assert_int_equal(wire_image_res_put(&body, &res), 0);
+    const struct wire_frame frame = {WIRE_IMAGE_RES, f->stream, buf_slice(&body)};
+    node_fetch_answered(t.b.node, f->conn, &frame);
+    buf_fini(&body);
+}
+
+static void test_a_piece_out_of_its_turn_ends_the_transfer(void **state)
+{
+    (void)state;
+    begin(false);
+    run_to_chunk(5);
+    assert_true(host_call(t.b.host, skip_now, NULL));
+    run_ms(100);
+    assert_true(was_said("the answer is not what was asked for"));
+    assert_int_equal(t.b.node->counters.fetches_failed, 1);
+    expect_equal(); /* by another */
+    world_destroy(t.world);
+}
+
 static void test_a_lender_that_was_restarted_begins_anew(void **state)
 {
     (void)state;
@@ -118,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_undisturbed_transfer_sends_each_piece_once),
         cmocka_unit_test(test_an_interrupted_transfer_goes_on_where_it_was),
+        cmocka_unit_test(test_a_piece_out_of_its_turn_ends_the_transfer),
         cmocka_unit_test(test_a_lender_that_was_restarted_begins_anew),
         cmocka_unit_test(test_pieces_come_packed_if_the_lender_is_told_to),
     };
