@@ -38,14 +38,6 @@ struct sim_server *sim_leader(struct sim *s)
     return best;
 }
 
-uint32_t sim_servers_up(const struct sim *s)
-{
-    uint32_t up = 0;
-    for (uint32_t i = 0; i < s->plan.node_count; i++)
-        up += host_up(s->servers[i].host);
-    return up;
-}
-
 /* ---- the program on the host: what daemon/main.c does ------------------------------------------------- */
 
 static void join_once(struct env_timer *t);

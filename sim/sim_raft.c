@@ -140,11 +140,6 @@ void sim_raft_forgot(struct sim *s, struct sim_server *v)
     sim_raft_restarted(s, v);
 }
 
-uint64_t sim_raft_committed(const struct sim *s)
-{
-    return s->watch->committed_last;
-}
-
 uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index)
 {
     return index <= s->watch->committed_last ? s->watch->committed[index] : 0;

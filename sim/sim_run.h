@@ -165,7 +165,6 @@ void sim_server_rejoin(struct sim_server *v);   /* ask the others to add it, now
 struct sim_server *sim_server_of(struct sim *s, const struct host *h); /* NULL: a client's host */
 struct sim_server *
 sim_leader(struct sim *s); /* the one with the highest term that believes so; NULL */
-uint32_t sim_servers_up(const struct sim *s);
 
 /* sim_client.c */
 void sim_clients_create(struct sim *s);
@@ -281,7 +280,6 @@ void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint6
 void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t crc);
 void sim_raft_acked(struct sim *s, struct sim_server *v, uint64_t index, uint64_t term);
 void sim_raft_vote_seen(struct sim *s, uint32_t voter, uint64_t term, uint64_t candidate);
-uint64_t sim_raft_committed(const struct sim *s); /* highest index known to anyone */
 uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index); /* 0: not committed */
 
 /* sim_conf.c */

@@ -63,7 +63,6 @@ const struct node_codec *api_codec(void);
 /* Listen. The node may still be opening. 0; ERR_ADDRESS, ERR_NOMEM. node: lent until api_stop's stopped(). */
 int api_create(struct env *e, const struct api_config *config, struct api **out, struct err_text *why) MUST_USE;
 void api_node_set(struct api *a, struct node *n); /* NULL: none yet (answers "store not open") */
-const char *api_bound_addr(const struct api *a);
 /* Stop accepting, let running requests finish and write what is queued until grace_ms, close all. stopped()
  * once; then destroy. The node set must live until then. */
 void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx);

@@ -136,12 +136,6 @@ void api_node_set(struct api *a, struct node *n)
     a->node = n;
 }
 
-const char *api_bound_addr(const struct api *a)
-{
-    ASSERT(a->listener != NULL);
-    return env_listener_addr(a->listener);
-}
-
 void api_stop(struct api *a, uint64_t grace_ms, void (*stopped)(void *ctx), void *ctx)
 {
     ASSERT(!a->stopping && stopped != NULL);
