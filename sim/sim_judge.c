@@ -2,7 +2,7 @@
  *
  *   read, write, cas        registers, key by key: sim_history.h
  *   append, look, ledger    every append adds a row to one ledger, a look counts its rows: sim_order.h
- *   add, members            a set that only grows: each member once, none lost, none that nobody added
+ *   add, members            sets that only grow, key by key: each member once, none lost, none that nobody added
  *
  * A file holds one of them. An operation is two lines, "invoke" and how it ended, joined by "process", which
  * has one operation open at a time; one that never ended is unknown. */
@@ -212,6 +212,37 @@ static enum sim_judgement read_history(struct judge *j, FILE *f)
     return verdict;
 }
 
+/* ---- key by key -------------------------------------------------------------------------------------------- */
+
+static int by_key(const void *a, const void *b)
+{
+    const struct op *x = *(const struct op *const *)a, *y = *(const struct op *const *)b;
+    if (x->key != y->key)
+        return x->key < y->key ? -1 : 1;
+    return x->line < y->line ? -1 : x->line > y->line;
+}
+
+/* Keys know nothing of one another; each is judged alone, so that what is remembered at one time stays small. */
+static enum sim_judgement
+judge_keys(struct judge *j, enum sim_judgement (*one)(struct judge *, struct op *const *, size_t))
+{
+    struct op **sorted = calloc(j->count + 1, sizeof(struct op *));
+    enum sim_judgement verdict = SIM_JUDGE_GOOD;
+
+    ASSERT(sorted);
+    for (size_t i = 0; i < j->count; i++)
+        sorted[i] = &j->ops[i];
+    qsort(sorted, j->count, sizeof(struct op *), by_key);
+    for (size_t from = 0, to; verdict == SIM_JUDGE_GOOD && from < j->count; from = to) {
+        for (to = from + 1; to < j->count && sorted[to]->key == sorted[from]->key;)
+            to++;
+        verdict = one(j, sorted + from, to - from);
+        j->counts->keys++;
+    }
+    free(sorted);
+    return verdict;
+}
+
 /* ---- registers -------------------------------------------------------------------------------------------- */
 
 static void register_add(struct sim_history *h, const struct op *op)
@@ -229,14 +260,6 @@ static void register_add(struct sim_history *h, const struct op *op)
         sim_history_end(h, number, op->end, op->return_ns, op->value, op->swapped);
 }
 
-static int by_key(const void *a, const void *b)
-{
-    const struct op *x = *(const struct op *const *)a, *y = *(const struct op *const *)b;
-    if (x->key != y->key)
-        return x->key < y->key ? -1 : 1;
-    return x->line < y->line ? -1 : x->line > y->line;
-}
-
 static enum sim_judgement one_register(struct judge *j, struct op *const *ops, size_t count)
 {
     struct sim_history *h = sim_history_create();
@@ -246,29 +269,10 @@ static enum sim_judgement one_register(struct judge *j, struct op *const *ops, s
         register_add(h, ops[i]);
     enum sim_verdict v = sim_history_check(h, STEP_LIMIT, &why);
     sim_history_destroy(h);
-    j->counts->keys++;
     if (v == SIM_LINEARIZABLE_YES)
         return SIM_JUDGE_GOOD;
     return SAY(j, v == SIM_LINEARIZABLE_NO ? SIM_JUDGE_BAD : SIM_JUDGE_INVALID, "key %llu: %s",
                (ULL)ops[0]->key, why.text);
-}
-
-static enum sim_judgement judge_registers(struct judge *j)
-{
-    struct op **sorted = calloc(j->count + 1, sizeof(struct op *));
-    enum sim_judgement verdict = SIM_JUDGE_GOOD;
-
-    ASSERT(sorted);
-    for (size_t i = 0; i < j->count; i++)
-        sorted[i] = &j->ops[i];
-    qsort(sorted, j->count, sizeof(struct op *), by_key);
-    for (size_t from = 0, to; verdict == SIM_JUDGE_GOOD && from < j->count; from = to) {
-        for (to = from + 1; to < j->count && sorted[to]->key == sorted[from]->key;)
-            to++;
-        verdict = one_register(j, sorted + from, to - from);
-    }
-    free(sorted);
-    return verdict;
 }
 
 /* ---- order ------------------------------------------------------------------------------------------------- */
@@ -328,67 +332,108 @@ struct member {
     const struct op *add;
     uint64_t seen_ns; /* when the first look that saw it had ended; 0: nobody has yet */
 };
+/* The members of one key: numbers first … first + count - 1. */
+struct set {
+    uint64_t first;
+    size_t count;
+    struct member *members;
+    bool *there; /* in the look at hand */
+};
 
-/* One look at the members; those of level linearizable and strong may miss nothing that was certain before. */
-static enum sim_judgement one_look(struct judge *j, struct member *members, size_t cap,
-                                   const struct op *look, bool *there)
+/* Everything a look saw was added, by somebody who might have succeeded, once. */
+static enum sim_judgement look_seen(struct judge *j, struct set *s, const struct op *look)
 {
-    memset(there, 0, cap * sizeof(*there));
+    memset(s->there, 0, s->count * sizeof(*s->there));
     for (size_t i = 0; i < look->list_len; i++) {
         uint64_t n = look->list[i];
-        const struct op *add = n < cap ? members[n].add : NULL;
+        uint64_t at = n - s->first; /* less than first: far beyond count */
+        const struct op *add = at < s->count ? s->members[at].add : NULL;
         if (!add || add->invoke_ns > look->return_ns)
             return SAY(j, SIM_JUDGE_BAD, "line %u: member %llu, which nobody had added", look->line,
                        (ULL)n);
         if (add->end == SIM_END_FAIL)
             return SAY(j, SIM_JUDGE_BAD, "line %u: member %llu, whose addition failed for certain",
                        look->line, (ULL)n);
-        if (there[n])
+        if (s->there[at])
             return SAY(j, SIM_JUDGE_BAD, "line %u: member %llu is there twice", look->line, (ULL)n);
-        there[n] = true;
-    }
-    for (size_t n = 0; look->level >= SIM_LINEARIZABLE && n < cap; n++) {
-        const struct op *add = members[n].add;
-        bool certain = add && ((add->end == SIM_END_OK && add->return_ns < look->invoke_ns) ||
-                               (members[n].seen_ns && members[n].seen_ns < look->invoke_ns));
-        if (certain && !there[n])
-            return SAY(j, SIM_JUDGE_BAD, "line %u: member %zu is lost", look->line, n);
-        if (there[n] && (!members[n].seen_ns || look->return_ns < members[n].seen_ns))
-            members[n].seen_ns = look->return_ns;
+        s->there[at] = true;
     }
     return SIM_JUDGE_GOOD;
 }
 
-static enum sim_judgement judge_set(struct judge *j)
+/* Looks of level linearizable and strong miss nothing that was certain before: acknowledged, or shown to anybody. */
+static enum sim_judgement look_missed(struct judge *j, struct set *s, const struct op *look)
 {
-    size_t cap = 1;
-    bool looked = false;
-    enum sim_judgement verdict = SIM_JUDGE_GOOD;
+    bool strict = look->level >= SIM_LINEARIZABLE;
 
-    for (size_t i = 0; i < j->count; i++)
-        if (j->ops[i].f == ADD && j->ops[i].number >= cap)
-            cap = (size_t)j->ops[i].number + 1;
-    if (cap > 4 * j->count + 1024)
-        return SAY(j, SIM_JUDGE_INVALID, "numbers of members are not dense");
-    struct member *members = calloc(cap, sizeof(*members));
-    bool *there = calloc(cap, sizeof(*there));
-    ASSERT(members && there);
-    for (size_t i = 0; i < j->count; i++)
-        if (j->ops[i].f == ADD) {
-            if (members[j->ops[i].number].add)
-                verdict = SAY(j, SIM_JUDGE_INVALID, "line %u: added twice", j->ops[i].line);
-            members[j->ops[i].number].add = &j->ops[i];
-        }
-    for (size_t i = 0; verdict == SIM_JUDGE_GOOD && i < j->count; i++)
-        if (j->ops[i].f == MEMBERS && j->ops[i].end == SIM_END_OK) {
-            verdict = one_look(j, members, cap, &j->ops[i], there);
-            looked = true;
-        }
+    for (size_t i = 0; i < s->count; i++) {
+        struct member *m = &s->members[i];
+        bool certain =
+            m->add && ((m->add->end == SIM_END_OK && m->add->return_ns < look->invoke_ns) ||
+                       (m->seen_ns && m->seen_ns < look->invoke_ns));
+        if (strict && certain && !s->there[i])
+            return SAY(j, SIM_JUDGE_BAD, "line %u: member %llu is lost", look->line,
+                       (ULL)(s->first + i));
+        if (s->there[i] && (!m->seen_ns || look->return_ns < m->seen_ns))
+            m->seen_ns = look->return_ns;
+    }
+    return SIM_JUDGE_GOOD;
+}
+
+static enum sim_judgement set_fill(struct judge *j, struct set *s, struct op *const *ops,
+                                   size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (ops[i]->f != ADD)
+            continue;
+        struct member *m = &s->members[ops[i]->number - s->first];
+        if (m->add)
+            return SAY(j, SIM_JUDGE_INVALID, "line %u: added twice", ops[i]->line);
+        m->add = ops[i];
+    }
+    return SIM_JUDGE_GOOD;
+}
+
+static enum sim_judgement set_looks(struct judge *j, struct set *s, struct op *const *ops,
+                                    size_t count)
+{
+    enum sim_judgement verdict = SIM_JUDGE_GOOD;
+    bool looked = false;
+
+    for (size_t i = 0; verdict == SIM_JUDGE_GOOD && i < count; i++) {
+        if (ops[i]->f != MEMBERS || ops[i]->end != SIM_END_OK)
+            continue;
+        looked = true;
+        verdict = look_seen(j, s, ops[i]);
+        if (verdict == SIM_JUDGE_GOOD)
+            verdict = look_missed(j, s, ops[i]);
+    }
     if (verdict == SIM_JUDGE_GOOD && !looked)
-        verdict = SAY(j, SIM_JUDGE_INVALID, "nobody looked at the set");
-    j->counts->keys = 1;
-    free(members);
-    free(there);
+        verdict = SAY(j, SIM_JUDGE_INVALID, "nobody looked at set %llu", (ULL)ops[0]->key);
+    return verdict;
+}
+
+static enum sim_judgement one_set(struct judge *j, struct op *const *ops, size_t count)
+{
+    uint64_t least = UINT64_MAX, most = 0;
+    enum sim_judgement verdict;
+
+    for (size_t i = 0; i < count; i++)
+        if (ops[i]->f == ADD) {
+            least = ops[i]->number < least ? ops[i]->number : least;
+            most = ops[i]->number > most ? ops[i]->number : most;
+        }
+    struct set s = {.first = least, .count = least <= most ? (size_t)(most - least) + 1 : 0};
+    if (s.count > 4 * count + 1024)
+        return SAY(j, SIM_JUDGE_INVALID, "numbers of members are not dense");
+    s.members = calloc(s.count + 1, sizeof(*s.members));
+    s.there = calloc(s.count + 1, sizeof(*s.there));
+    ASSERT(s.members && s.there);
+    verdict = set_fill(j, &s, ops, count);
+    if (verdict == SIM_JUDGE_GOOD)
+        verdict = set_looks(j, &s, ops, count);
+    free(s.members);
+    free(s.there);
     return verdict;
 }
 
@@ -398,11 +443,11 @@ static enum sim_judgement judge_all(struct judge *j)
 {
     switch (j->workload) {
     case REGISTERS:
-        return judge_registers(j);
+        return judge_keys(j, one_register);
     case ORDER:
         return judge_order(j);
     case SET:
-        return judge_set(j);
+        return judge_keys(j, one_set);
     case WORKLOAD_COUNT:
         break;
     }

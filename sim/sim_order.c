@@ -288,18 +288,33 @@ static bool node_judge(struct sight *s, const struct sim_deed **asked,
     return true;
 }
 
+static int compare_lives(const void *a, const void *b)
+{
+    const struct sim_deed *x = *(const struct sim_deed *const *)a;
+    const struct sim_deed *y = *(const struct sim_deed *const *)b;
+    if (x->server != y->server)
+        return x->server < y->server ? -1 : 1;
+    return x->incarnation < y->incarnation ? -1 : x->incarnation > y->incarnation;
+}
+
+/* Node by node and life by life. */
 static bool nodes_judge(struct sight *s, const struct sim_deed **asked,
                         const struct sim_deed **answered)
 {
-    for (size_t i = 0; i < s->o->count; i++) {
-        bool first = is_local(asked[i]);
-        for (size_t j = 0; j < i && first; j++)
-            first = !is_local(asked[j]) || asked[j]->server != asked[i]->server ||
-                    asked[j]->incarnation != asked[i]->incarnation;
-        if (first && !node_judge(s, asked, answered, asked[i]))
-            return false;
-    }
-    return true;
+    const struct sim_deed **lives = malloc((s->o->count + 1) * sizeof(*lives));
+    size_t n = 0;
+    bool good = true;
+
+    ASSERT(lives);
+    for (size_t i = 0; i < s->o->count; i++)
+        if (is_local(asked[i]))
+            lives[n++] = asked[i];
+    qsort(lives, n, sizeof(*lives), compare_lives);
+    for (size_t i = 0; good && i < n; i++)
+        if (i == 0 || compare_lives(&lives[i - 1], &lives[i]) != 0)
+            good = node_judge(s, asked, answered, lives[i]);
+    free(lives);
+    return good;
 }
 
 /* The most rows that entries up to an index are known to have made. */
@@ -307,7 +322,7 @@ static uint64_t rows_by_index(const struct sight *s, uint64_t index)
 {
     uint64_t rows = 0;
 
-    for (size_t i = 0; i < s->o->count; i++) {
+    for (size_t i = 0; index && i < s->o->count; i++) {
         const struct sim_deed *d = &s->o->deeds[i];
         if (sim_deed_writes(d->kind) && d->end == SIM_END_OK && d->raft_index &&
             d->raft_index <= index && s->row_of[d->number] > rows)
