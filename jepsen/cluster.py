@@ -25,11 +25,13 @@ class Node:
         self.folder, self.words_path = os.path.join(root, self.name), os.path.join(root, self.name + ".log")
         self.process, self.life = None, 0
         self.killed = False  # by us
+        self.join = None  # addresses, as long as it is no member
 
     def command(self):
         return ["ip", "netns", "exec", self.hosts.name(self.number), self.binary, "-node-id", self.name,
                 "-http-addr", f"{self.addr}:{HTTP_PORT}", "-raft-addr", f"{self.addr}:{RAFT_PORT}",
-                *self.flags, self.folder]
+                *self.flags, *(["-join", self.join, "-join-attempts", "1000", "-join-interval", "500ms"] if self.join else []),
+                self.folder]
 
     def start(self):
         self.life, self.killed = self.life + 1, False
@@ -86,29 +88,30 @@ class Node:
 
 
 class Cluster:
-    def __init__(self, binary, hosts, root, flags):
-        self.nodes = [Node(binary, hosts, root, i, flags) for i in range(hosts.count)]
+    def __init__(self, binary, hosts, root, flags_of):
+        """flags_of: for each node."""
+        self.nodes = [Node(binary, hosts, root, i, flags_of[i]) for i in range(hosts.count)]
         self.strange = []
 
     def start(self):
         self.nodes[0].start()
         self.wait_ready([self.nodes[0]])
         for node in self.nodes[1:]:
-            node.flags += ["-join", f"{self.nodes[0].addr}:{RAFT_PORT}"]
+            node.join = f"{self.nodes[0].addr}:{RAFT_PORT}"
             node.start()
         self.wait_ready(self.nodes)
         self.wait_members(len(self.nodes))
         for node in self.nodes:  # whoever starts again knows the others, and must find them without help
-            if "-join" in node.flags:
-                del node.flags[node.flags.index("-join"):]
+            node.join = None
 
     def leader(self):
+        """Of those that call themselves leader the one with the highest term."""
+        found, term = None, -1
         for node in self.nodes:
-            status = node.json("/status", 1.0) if node.running() and not node.paused() else None
-            with contextlib.suppress(KeyError, TypeError):
-                if status["store"]["raft"]["state"] == "Leader":
-                    return node
-        return None
+            raft = node.json("/status?key=store.raft", 1.0) if node.running() and not node.paused() else None
+            if raft and raft.get("state") == "Leader" and raft["term"] > term:
+                found, term = node, raft["term"]
+        return found
 
     def wait(self, what, words, limit_s):
         end = time.monotonic() + limit_s

@@ -1,17 +1,16 @@
 """Hosts: a network namespace for each node, joined by a bridge on which the clients sit; and what the kernel does to
 packets between two of them, by nftables, in one direction at a time. Needs root, iproute2 and nftables.
 
-Everything bears the prefix below, and is removed both at the beginning and at the end, so that a run that was
-killed leaves nothing in the way of the next one."""
+Runs may go on side by side: each takes a slot, which gives it a subnet and a prefix for everything it makes. All that
+bears the prefix is removed both at the beginning and at the end, so that a run that was killed leaves nothing in the
+way of the next one."""
 import contextlib
 import fcntl
 import json
 import os
 import subprocess
-import tempfile
 
-PREFIX, SUBNET = "rqchaos", "10.213.77"
-CLIENT_ADDR = f"{SUBNET}.1"
+LOCKS, SLOTS = "/run/lock", 10  # of the machine, whatever TMPDIR says
 
 
 class NotPossible(Exception):
@@ -37,18 +36,26 @@ def missing():
 
 class Hosts:
     def __init__(self, count):
-        self.count, self.lock = count, None
+        self.count, self.lock, self.prefix, self.subnet = count, None, "", ""
+
+    def take_slot(self):
+        for slot in range(SLOTS):
+            lock = open(os.path.join(LOCKS, f"rqhost{slot}.lock"), "w", encoding="ascii")
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                lock.close()
+                continue
+            self.lock, self.prefix, self.subnet = lock, f"rqhost{slot}", f"10.213.{70 + slot}"
+            return
+        raise NotPossible(f"{SLOTS} other runs hold all hosts")
 
     def __enter__(self):
-        self.lock = open(os.path.join(tempfile.gettempdir(), PREFIX + ".lock"), "w")
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise NotPossible("another run holds the hosts") from None
+        self.take_slot()
         self.clean()
-        run("ip", "link", "add", PREFIX, "type", "bridge")
-        run("ip", "addr", "add", f"{CLIENT_ADDR}/24", "dev", PREFIX)
-        run("ip", "link", "set", PREFIX, "up")
+        run("ip", "link", "add", self.prefix, "type", "bridge")
+        run("ip", "addr", "add", f"{self.subnet}.1/24", "dev", self.prefix)
+        run("ip", "link", "set", self.prefix, "up")
         for i in range(self.count):
             self.add(i)
         return self
@@ -60,28 +67,26 @@ class Hosts:
     def clean(self):
         for line in run("ip", "netns", "list", check=False).splitlines():
             name = line.split()[0] if line.split() else ""
-            if name.startswith(PREFIX):
+            if name.startswith(self.prefix):
                 for pid in run("ip", "netns", "pids", name, check=False).split():
                     with contextlib.suppress(OSError, ValueError):
                         os.kill(int(pid), 9)
                 run("ip", "netns", "del", name, check=False)
         for link in json.loads(run("ip", "-j", "link", check=False) or "[]"):
-            if link["ifname"].startswith(PREFIX):
+            if link["ifname"].startswith(self.prefix):
                 run("ip", "link", "del", link["ifname"], check=False)
 
-    @staticmethod
-    def name(i):
-        return f"{PREFIX}{i}"
+    def name(self, i):
+        return f"{self.prefix}n{i}"
 
-    @staticmethod
-    def addr(i):
-        return f"{SUBNET}.{11 + i}"
+    def addr(self, i):
+        return f"{self.subnet}.{11 + i}"
 
     def add(self, i):
-        outer, name = f"{PREFIX}v{i}", self.name(i)
+        outer, name = f"{self.prefix}v{i}", self.name(i)
         run("ip", "netns", "add", name)
         run("ip", "link", "add", outer, "type", "veth", "peer", "name", "eth0", "netns", name)
-        run("ip", "link", "set", outer, "master", PREFIX, "up")
+        run("ip", "link", "set", outer, "master", self.prefix, "up")
         for command in (("addr", "add", f"{self.addr(i)}/24", "dev", "eth0"), ("link", "set", "eth0", "up"),
                         ("link", "set", "lo", "up")):
             run("ip", "-n", name, *command)
@@ -92,16 +97,21 @@ class Hosts:
         return run("ip", "netns", "exec", self.name(i), "nft", *words)
 
     def block(self, source, target):
-        """Nothing that source sends reaches target any more."""
-        self.nft(target, "add", "rule", "inet", "chaos", "in", "ip", "saddr", self.addr(source), "counter", "drop")
+        """Nothing that source sends reaches target any more, until the rule returned is given to unblock()."""
+        said = self.nft(target, "--echo", "--json", "add", "rule", "inet", "chaos", "in", "ip", "saddr", self.addr(source),
+                        "counter", "drop")
+        return target, next(part["add"]["rule"]["handle"] for part in json.loads(said)["nftables"] if "rule" in part.get("add", {}))
+
+    def unblock(self, rule):
+        """How many packets it dropped."""
+        target, handle = rule
+        rules = json.loads(self.nft(target, "--json", "list", "chain", "inet", "chaos", "in"))["nftables"]
+        dropped = sum(part.get("counter", {}).get("packets", 0) for r in rules if r.get("rule", {}).get("handle") == handle
+                      for part in r["rule"]["expr"])
+        self.nft(target, "delete", "rule", "inet", "chaos", "in", "handle", str(handle))
+        return dropped
 
     def heal(self):
-        """All links whole again. Returns how many packets were dropped since the last time."""
-        dropped = 0
+        """All links whole again."""
         for i in range(self.count):
-            rules = json.loads(self.nft(i, "-j", "list", "chain", "inet", "chaos", "in"))["nftables"]
-            for rule in rules:
-                for part in rule.get("rule", {}).get("expr", []):
-                    dropped += part.get("counter", {}).get("packets", 0)
             self.nft(i, "flush", "chain", "inet", "chaos", "in")
-        return dropped
