@@ -173,6 +173,7 @@ int db_open(struct env *e, const struct db_config *config, const struct db_sourc
         db_close(d);
         return rc;
     }
+    ASSERT(sqlite3_get_autocommit(d->writer) && d->reader_count == 0);
     d->counters.open_ns = env_now_ns(e) - began_ns;
     *out = d;
     return 0;

@@ -36,9 +36,23 @@ static int schema_look(struct db *d)
     return 0;
 }
 
+/* What holds between batches: nothing is open, and what is counted beside SQLite agrees with itself. */
+static void steady_check(const struct db *d)
+{
+    ASSERT(sqlite3_get_autocommit(d->writer));
+    ASSERT(!d->keys.in_transaction);
+    ASSERT(sqlite3_get_autocommit(d->keys.conn));
+    ASSERT(d->changed_index <= d->applied_index);
+    ASSERT(d->keys.now.count > 0 || d->keys.now.bytes == 0);
+    ASSERT(d->keys.stage.id != 0 || d->keys.stage.bytes == 0);
+    ASSERT(d->stmts.count <= d->stmts.max);
+    ASSERT(d->batches_redone <= d->batches);
+}
+
 /* Open the entries of the next batch; *n of them, at least one. */
 static int batch_open(struct db *d, const struct db_entry *entries, uint32_t count, uint32_t *n)
 {
+    ASSERT(count > 0);
     *n = 0;
     int rc = schema_look(d);
     while (rc == 0 && *n < count && *n < d->config.batch_max) {
@@ -63,6 +77,8 @@ static void sinks_reset(const struct db_entry *entries, uint32_t count)
 
 static void advance(struct db *d, const struct db_entry *last)
 {
+    ASSERT(last->index > d->applied_index);
+    ASSERT(last->term >= d->applied_term);
     d->applied_index = last->index;
     d->applied_term = last->term;
 }
@@ -74,6 +90,7 @@ static int apply_alone(struct db *d, const struct db_entry *e, const struct db_w
     struct db_sticky s;
     bool redo;
 
+    ASSERT(!d->keys.in_transaction);
     db_sticky_save(d, &s);
     d->schema_touched = false;
     int rc = db_work_apply(d, e, w, false, &redo);
@@ -106,6 +123,7 @@ static int apply_together(struct db *d, const struct db_entry *entries, uint32_t
 {
     int refused = SQLITE_OK;
 
+    ASSERT(sqlite3_get_autocommit(d->writer));
     *redo = false;
     db_now_statement();
     int rc = db_control(d, DB_BEGIN, NULL);
@@ -124,6 +142,7 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
     struct db_sticky s;
     bool redo;
 
+    ASSERT(count > 1 && count <= d->config.batch_max);
     const struct db_counters counters = d->counters;
     d->batches++;
     d->schema_touched = false;
@@ -154,6 +173,7 @@ static void checkpoint_count(struct db *d, int rc, bool partial, uint64_t ns)
 {
     struct db_counters *c = &d->counters;
 
+    ASSERT(c->checkpoint_partial <= c->checkpoints);
     c->checkpoints++;
     c->checkpoint_last_ns = ns;
     c->checkpoint_busy += (rc & 0xFF) == SQLITE_BUSY;
@@ -196,6 +216,7 @@ int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struc
     int rc = 0;
 
     ASSERT(count > 0 && entries[0].index == d->applied_index + 1);
+    steady_check(d);
     db_now_entry(0, 0, d->applied_index);
     while (count && rc == 0) {
         uint32_t n;
@@ -206,9 +227,12 @@ int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struc
             rc = limit_wal(d);
         if (rc == 0)
             rc = db_keys_limit_wal(&d->keys, d->config.wal_limit_bytes);
+        ASSERT(rc || d->applied_index == entries[n - 1].index);
         entries += n;
         count -= n;
     }
+    if (rc == 0)
+        steady_check(d);
     if (rc)
         (void)err_set(why, rc, "entry %llu: %s", (unsigned long long)d->applied_index + 1,
                       err_text_of(rc));

@@ -3,6 +3,7 @@
 
 int db_params_read(struct db_params *p, struct wire_cmd *c, uint32_t count)
 {
+    ASSERT(count <= LIMIT_PARAMS_PER_STATEMENT);
     p->count = 0;
     if (count > p->cap) {
         struct wire_param *grown = mem_realloc(p->at, count * sizeof(*grown));
@@ -17,11 +18,13 @@ int db_params_read(struct db_params *p, struct wire_cmd *c, uint32_t count)
             return rc;
         p->count++;
     }
+    ASSERT(p->count <= p->cap);
     return 0;
 }
 
 static int bind_value(sqlite3_stmt *s, int slot, const struct wire_param *p)
 {
+    ASSERT(slot > 0);
     switch (p->type) {
     case WIRE_NULL:
         return sqlite3_bind_null(s, slot);
@@ -42,6 +45,7 @@ static int bind_value(sqlite3_stmt *s, int slot, const struct wire_param *p)
 
 static bool starts_with_letter(struct slice name)
 {
+    ASSERT(name.len > 0);
     uint8_t c = name.data[0];
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c >= 0x80;
 }
@@ -69,6 +73,7 @@ static int bind_named(sqlite3_stmt *s, const struct wire_param *p)
 bool db_bind(struct db_stmt *s, const struct db_params *p, uint32_t from, char *text,
              size_t text_cap)
 {
+    ASSERT(s->stmt && s->param_count >= 0);
     uint32_t given = p->count > from ? p->count - from : 0;
     int rc = SQLITE_OK;
 

@@ -195,6 +195,7 @@ int db_cond_judge(struct db *d, const struct wire_cmd *cmd, bool in_batch, struc
 {
     int rc = 0;
 
+    ASSERT(in_batch != sqlite3_get_autocommit(d->writer));
     *out = (struct db_cond){.in_batch = in_batch, .verdict = DB_CONDITION_MET};
     if ((cmd->flags & WIRE_CMD_IF_INDEX) && d->changed_index > cmd->if_index)
         out->verdict = DB_CONDITION_UNMET;

@@ -9,6 +9,7 @@ void db_fold(uint64_t *digest, uint64_t value)
 
 int db_machine_code(int sqlite_rc)
 {
+    ASSERT(sqlite_rc != SQLITE_OK);
     switch (sqlite_rc & 0xFF) {
     case SQLITE_NOMEM:
         return ERR_NOMEM;
@@ -24,6 +25,7 @@ int db_machine_code(int sqlite_rc)
 
 int db_exec(sqlite3 *conn, const char *sql, struct err_text *why)
 {
+    ASSERT(conn);
     int rc = sqlite3_exec(conn, sql, NULL, NULL, NULL);
     return rc == SQLITE_OK ? 0
                            : err_set(why, db_machine_code(rc), "%s: %s", sql, sqlite3_errmsg(conn));

@@ -13,6 +13,7 @@ static int dirty_grow(struct db_dirty *d, uint32_t page)
 {
     if (page < d->cap)
         return 0;
+    ASSERT(page <= UINT32_MAX / 2); /* 8 TB: the sum below fits */
     uint32_t cap = page + page / 2 + 256;
     uint8_t *grown = mem_zalloc(cap);
     if (!grown)

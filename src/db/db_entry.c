@@ -30,6 +30,7 @@ void db_now_statement(void)
 {
     struct db_now *n = &now_of_thread;
 
+    ASSERT(n->active);
     n->statement++;
     n->machine_rc = 0;
     n->refused = NULL;
@@ -56,6 +57,7 @@ void db_now_idle(void)
 
 int db_now_failed(int rc)
 {
+    ASSERT(rc != 0);
     if (now_of_thread.machine_rc == 0)
         now_of_thread.machine_rc = rc;
     return rc;

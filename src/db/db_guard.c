@@ -107,6 +107,7 @@ bool db_guard_pragma_reads(const struct sql_pragma *p)
 
 static int refuse(const char *why)
 {
+    ASSERT(why && why[0]);
     db_now()->refused = why;
     return SQLITE_DENY;
 }
@@ -182,6 +183,7 @@ static int authorize(void *ctx, int action, const char *a, const char *b, const 
 {
     struct db_guard *g = ctx;
 
+    ASSERT(g->mode <= DB_GUARD_OFF);
     (void)schema;
     (void)trigger;
     if (g->mode == DB_GUARD_OFF)

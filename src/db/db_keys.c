@@ -32,6 +32,8 @@ int db_keys_failed(int sqlite_rc)
 
 int db_keys_run(struct db_keys *k, enum db_keys_sql which)
 {
+    ASSERT(which < DB_KEYS_SQL_COUNT);
+    ASSERT(k->sql[which]);
     (void)sqlite3_step(k->sql[which]);
     int rc = sqlite3_reset(k->sql[which]);
 
@@ -101,6 +103,7 @@ int db_keys_begin(struct db_keys *k)
 {
     if (k->in_transaction)
         return 0;
+    ASSERT(sqlite3_get_autocommit(k->conn));
     int rc = db_keys_run(k, DB_KEYS_BEGIN);
     k->before = k->now;
     k->stage_before = k->stage;
@@ -114,6 +117,7 @@ int db_keys_commit(struct db_keys *k)
         return 0;
     db_now_statement();
     int rc = db_keys_run(k, DB_KEYS_COMMIT);
+    ASSERT(rc || sqlite3_get_autocommit(k->conn));
     if (rc == 0)
         k->in_transaction = false;
     return rc;
@@ -162,6 +166,7 @@ static int64_t clock_at(const struct db_keys *k, int64_t wall_ns)
 
 static void take_found(struct db_keys *k, sqlite3_stmt *s, int64_t now_ns, struct db_key *found)
 {
+    ASSERT(k->now.count > 0);
     found->index = (uint64_t)sqlite3_column_int64(s, 0);
     found->print = (uint64_t)sqlite3_column_int64(s, 2);
     found->bytes = (uint64_t)sqlite3_column_bytes(s, 3);
@@ -173,6 +178,7 @@ int db_keys_find(struct db_keys *k, struct slice key, int64_t wall_ns, struct db
 {
     sqlite3_stmt *s = k->sql[DB_KEYS_FIND];
 
+    ASSERT(key.len > 0);
     memset(found, 0, sizeof(*found));
     db_now_statement();
     (void)sqlite3_bind_blob(s, 1, key.data, (int)key.len, SQLITE_STATIC);
@@ -235,6 +241,8 @@ static int insert(struct db_keys *k, struct slice key, const struct db_key *seen
 {
     sqlite3_stmt *s = k->sql[DB_KEYS_PUT];
 
+    ASSERT(k->in_transaction);
+    ASSERT(outcome.len <= LIMIT_KEY_OUTCOME_BYTES);
     (void)sqlite3_bind_int64(s, 1, (sqlite3_int64)seen->index);
     (void)sqlite3_bind_int64(s, 2, k->now.wall_ns);
     (void)sqlite3_bind_blob(s, 3, key.data, (int)key.len, SQLITE_STATIC);
@@ -259,5 +267,6 @@ int db_keys_put(struct db_keys *k, struct slice key, const struct db_key *stale,
     k->now.wall_ns = now_ns;
     k->now.count++;
     k->now.bytes += outcome.len;
+    ASSERT(rc || (k->now.count <= k->limit.count && k->now.bytes <= k->limit.bytes));
     return rc ? rc : insert(k, key, seen, outcome);
 }

@@ -25,6 +25,8 @@ static int answer(struct db *d, const struct db_once *o)
     struct db_sink *client = o->e->sink;
     bool same = o->found.print == o->print;
 
+    ASSERT(o->found.known);
+    ASSERT(o->found.index > 0 && o->found.index < o->e->index);
     fold_once(d, same ? o->found.index : 0, buf_slice(&d->record.bytes));
     if (!client)
         return 0;
@@ -57,6 +59,7 @@ int db_once_end(struct db *d, const struct db_once *o)
         .index = o->e->index, .print = o->print, .wall_ns = o->cmd->wall_ns};
     struct slice outcome;
 
+    ASSERT(!o->found.known);
     int rc = db_record_end(&d->record, &outcome);
     if (rc)
         return rc;

@@ -24,6 +24,7 @@ static int on_progress(void *ctx)
 
 static void reader_disconnect(struct db_reader *r)
 {
+    ASSERT(!r->under_way);
     db_stmts_fini(&r->stmts);
     int rc = sqlite3_close(r->conn);
     ASSERT(rc == SQLITE_OK);
@@ -32,6 +33,7 @@ static void reader_disconnect(struct db_reader *r)
 
 static int reader_connect(struct db_reader *r, struct err_text *why)
 {
+    ASSERT(!r->conn);
     int rc = db_conn_open(&r->db->files, &r->db->config, NULL, &r->conn, why);
     if (rc == 0)
         rc = db_stmts_init(&r->stmts, r->db->config.statement_cache);
@@ -67,6 +69,7 @@ int db_reader_open(struct db *d, struct db_reader **out, struct err_text *why)
 void db_reader_close(struct db_reader *r)
 {
     db_query_end(r);
+    ASSERT(!r->in_text);
     reader_disconnect(r);
     mem_free(r->params.at);
     mem_free(r);
@@ -93,6 +96,8 @@ static int run_on(struct db_reader *r, uint64_t paused_ns)
     bool ok = true;
     int rc = 0;
 
+    ASSERT(r->under_way);
+    ASSERT(r->in_text || paused_ns == 0 || r->query.pause);
     if (r->in_text) {
         rc = db_run_resume(&r->run, paused_ns, &ok);
         count_text(r, rc, ok);
@@ -126,6 +131,7 @@ static void make_as_new(struct db_reader *r)
 
 static void query_over(struct db_reader *r)
 {
+    ASSERT(r->under_way);
     db_run_end(&r->run);
     r->under_way = false;
     r->in_text = false;
@@ -137,6 +143,7 @@ static void query_over(struct db_reader *r)
 /* Its pages are read again when it goes on: many may be paused, each with a cache of its own. */
 static void query_paused(struct db_reader *r)
 {
+    ASSERT(r->query.pause);
     (void)sqlite3_db_release_memory(r->conn);
     r->now = *db_now();
     r->paused_ns = env_now_ns(r->db->env);
@@ -155,6 +162,8 @@ static int query_left(struct db_reader *r, int rc, struct err_text *why)
 
 static void query_set(struct db_reader *r, const struct db_query *q)
 {
+    ASSERT(q->sink);
+    ASSERT(!r->in_text);
     r->query = *q;
     r->run = (struct db_run){
         .conn = r->conn,
@@ -268,6 +277,7 @@ int db_classify(struct db_reader *r, struct slice payload, bool *read_only)
     struct slice sql;
     uint32_t params;
 
+    ASSERT(!r->under_way);
     *read_only = true;
     int rc = wire_cmd_open(payload, false, &c);
     db_now_query(env_wall_ns(r->db->env), 1);

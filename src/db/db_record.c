@@ -141,6 +141,7 @@ static void on_columns(struct db_sink *s, const struct db_columns *c)
     struct db_record *r = record_of(s);
 
     ASSERT(c->tables); /* struct db_run's `tables` was set */
+    ASSERT(c->count <= CELLS_MAX);
     r->client_full = false;
     if (r->client)
         tell_columns(r->client, r->qualify, c);
@@ -245,6 +246,7 @@ int db_record_end(struct db_record *r, struct slice *outcome)
 {
     static const uint8_t too_large[] = {FORM_TOO_LARGE};
 
+    ASSERT(r->bytes.failed || buf_len(&r->bytes) > 0);
     *outcome = buf_slice(&r->bytes);
     if (r->bytes.failed == ERR_TOO_BIG)
         *outcome = slice_of(too_large, sizeof(too_large));
@@ -398,6 +400,7 @@ int db_record_replay(struct slice outcome, uint64_t index, struct db_sink *clien
     struct replay p = {.rest = outcome, .client = client, .qualify = qualify};
     int rc = 0;
 
+    ASSERT(index > 0);
     if (client->ops->note)
         client->ops->note(client, DB_NOTE_REPLAYED, index);
     if (*take(&p, 1) == FORM_TOO_LARGE) {

@@ -75,6 +75,7 @@ static int tell_columns(const struct db_run *r, sqlite3_stmt *s, int count)
     struct slice *names = small;
     struct arena a;
 
+    ASSERT(r->sink && count >= 0);
     if (count > RUN_COLUMNS_SMALL)
         names = mem_alloc((size_t)count * 3 * sizeof(*names));
     if (!names)
@@ -110,6 +111,7 @@ static int tell_row(const struct db_run *r, sqlite3_stmt *s, int count)
     ASSERT(count > 0); /* it has columns, or gives no rows */
     for (int i = 0; i < count; i++)
         read_value(s, i, &values[i]);
+    ASSERT(r->at.told); /* rows come behind their columns */
     int rc = r->sink->ops->row(r->sink, values, (uint32_t)count);
     if (values != small)
         mem_free(values);
@@ -125,6 +127,7 @@ static void step_rows(struct db_run *r)
     struct db_run_at *at = &r->at;
     sqlite3_stmt *s = at->stmt->stmt;
 
+    ASSERT(!at->paused);
     while ((at->rc = sqlite3_step(s)) == SQLITE_ROW) {
         int count = sqlite3_column_count(s);
         if (at->tell && !at->told)
@@ -283,6 +286,7 @@ static int forget_schema_order(const struct db_run *r)
 {
     enum db_guard_mode mode = r->guard->mode;
 
+    ASSERT(mode == DB_GUARD_WRITER);
     r->guard->mode = DB_GUARD_OFF;
     int rc = db_exec(r->conn, "PRAGMA writable_schema=RESET", NULL);
     r->guard->mode = mode;
@@ -337,6 +341,7 @@ static bool statement_over(struct db_run *r, bool ok)
     struct db_run_at *at = &r->at;
     bool plain = at->stmt->plain;
 
+    ASSERT(!at->paused);
     at->from += (uint32_t)at->stmt->param_count;
     db_stmt_release(at->stmt);
     at->stmt = NULL;
@@ -347,6 +352,7 @@ static bool statement_over(struct db_run *r, bool ok)
 /* Step r->at.stmt to its end, or to a pause. False: it failed. */
 static bool run_on(struct db_run *r)
 {
+    ASSERT(r->at.stmt);
     step(r);
     return r->at.paused || statement_over(r, statement_end(r));
 }
@@ -356,6 +362,7 @@ static bool run_next(struct db_run *r)
 {
     struct db_run_at *at = &r->at;
 
+    ASSERT(!at->stmt);
     at->was_in_transaction = !sqlite3_get_autocommit(r->conn);
     db_now_statement();
     bool ok = take_statement(r, &at->rest, &at->stmt);
@@ -377,6 +384,7 @@ static int run_text(struct db_run *r, bool *ok)
     for (;;) {
         if (at->paused)
             return DB_MORE;
+        ASSERT(!at->stmt);
         r->stopped = r->in_batch && sqlite3_get_autocommit(r->conn);
         if (!*ok || at->last || r->stopped || db_now()->machine_rc)
             break;
@@ -391,6 +399,7 @@ static int run_text(struct db_run *r, bool *ok)
 
 int db_run_text(struct db_run *r, struct slice sql, bool *ok)
 {
+    ASSERT(!r->at.stmt); /* one text at a time */
     *ok = true;
     if (sql.len == 0)
         return 0; /* the empty string: no entry at all */

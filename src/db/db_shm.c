@@ -33,6 +33,17 @@ int db_shm_map(sqlite3_file *f, int region, int bytes, int extend, void volatile
     return rc;
 }
 
+/* SQLite's rule for its eight locks: one alone, or many together. A handle counts itself once. */
+static void shm_check(const struct db_files *s)
+{
+    for (int i = 0; i < DB_SHM_LOCKS; i++) {
+        const struct db_file *alone = s->shm_exclusive[i];
+        uint16_t bit = (uint16_t)(1U << i);
+        ASSERT(!alone || (alone->shm_exclusive_mask & bit));
+        ASSERT(!alone || s->shm_shared[i] == ((alone->shm_shared_mask & bit) != 0));
+    }
+}
+
 static int shm_unlock(struct db_file *f, uint16_t mask, int flags)
 {
     struct db_files *s = f->files;
@@ -42,6 +53,7 @@ static int shm_unlock(struct db_file *f, uint16_t mask, int flags)
         if (!(mask & bit))
             continue;
         if ((flags & SQLITE_SHM_SHARED) && (f->shm_shared_mask & bit)) {
+            ASSERT(s->shm_shared[i] > 0);
             s->shm_shared[i]--;
             f->shm_shared_mask = (uint16_t)(f->shm_shared_mask & ~bit);
             if (s->shared.on && s->shm_shared[i] == 0)
@@ -110,6 +122,7 @@ int db_shm_lock(sqlite3_file *file, int offset, int n, int flags)
         rc = shm_lock_shared(f, mask);
     else
         rc = shm_lock_exclusive(f, mask);
+    shm_check(f->files);
     sqlite3_mutex_leave(f->files->mutex);
     return rc;
 }
@@ -131,6 +144,7 @@ int db_shm_unmap(sqlite3_file *file, int delete_flag)
     (void)delete_flag; /* the index lives as long as the database is open */
     sqlite3_mutex_enter(f->files->mutex);
     (void)shm_unlock(f, 0xFF, SQLITE_SHM_SHARED | SQLITE_SHM_EXCLUSIVE);
+    ASSERT(f->shm_shared_mask == 0 && f->shm_exclusive_mask == 0);
     sqlite3_mutex_leave(f->files->mutex);
     return SQLITE_OK;
 }
@@ -181,6 +195,7 @@ int db_lock(sqlite3_file *file, int level)
     rc = lock_up(f, level);
     if (rc == SQLITE_OK)
         f->lock = level;
+    ASSERT(!f->files->exclusive || f->files->shared_count == 1);
     sqlite3_mutex_leave(f->files->mutex);
     return rc;
 }
@@ -199,6 +214,7 @@ int db_unlock(sqlite3_file *file, int level)
         s->pending = NULL;
     if (s->reserved == f)
         s->reserved = NULL;
+    ASSERT(s->shared_count > 0); /* ours at least */
     if (level == SQLITE_LOCK_NONE && f->lock >= SQLITE_LOCK_SHARED)
         s->shared_count--;
     f->lock = level;

@@ -8,6 +8,7 @@
 
 void db_sticky_save(const struct db *d, struct db_sticky *s)
 {
+    ASSERT(d->writer);
     s->digest = d->digest;
     s->changed_index = d->changed_index;
     s->rowid = sqlite3_last_insert_rowid(d->writer);
@@ -19,6 +20,7 @@ static int change_rows(struct db *d, int64_t count)
 {
     char sql[400];
 
+    ASSERT(count >= 0);
     /* One row, inserted and then updated: nothing grows with count. */
     (void)snprintf(sql, sizeof(sql),
                    "CREATE TEMP TABLE rq_changes(x INTEGER PRIMARY KEY);"
@@ -39,6 +41,7 @@ int db_sticky_restore(struct db *d, const struct db_sticky *s)
 {
     int rc = 0;
 
+    ASSERT(sqlite3_get_autocommit(d->writer)); /* the batch was rolled back */
     db_now_statement();
     if (sqlite3_changes64(d->writer) != s->changes)
         rc = change_rows(d, s->changes);
@@ -46,6 +49,7 @@ int db_sticky_restore(struct db *d, const struct db_sticky *s)
     d->total_shift = s->total - sqlite3_total_changes64(d->writer);
     d->digest = s->digest;
     d->changed_index = s->changed_index;
+    ASSERT(sqlite3_last_insert_rowid(d->writer) == s->rowid);
     return rc;
 }
 

@@ -20,6 +20,7 @@ int db_stmts_init(struct db_stmts *c, uint32_t max)
 
 static struct db_stmt **bucket_of(struct db_stmts *c, uint64_t hash)
 {
+    ASSERT(c->bucket_count > 0);
     return &c->buckets[hash & (c->bucket_count - 1)];
 }
 
@@ -33,6 +34,7 @@ static void cache_drop(struct db_stmts *c, struct db_stmt *s)
 {
     struct db_stmt **at = bucket_of(c, s->hash);
 
+    ASSERT(s->cached && c->count > 0);
     while (*at != s)
         at = &(*at)->bucket_next;
     *at = s->bucket_next;
@@ -74,6 +76,7 @@ struct db_stmt *db_stmts_find(const struct db_stmts *c, struct slice sql, uint64
 
 void db_stmts_used(struct db_stmts *c, struct db_stmt *s)
 {
+    ASSERT(s->cached);
     list_remove(&s->link);
     list_push_back(&c->lru, &s->link);
     c->hits++;
@@ -81,6 +84,7 @@ void db_stmts_used(struct db_stmts *c, struct db_stmt *s)
 
 static void cache_add(struct db_stmts *c, struct db_stmt *s)
 {
+    ASSERT(!s->cached && c->count <= c->max);
     if (c->count == c->max) {
         struct db_stmt *oldest = LIST_ENTRY(c->lru.next, struct db_stmt, link);
         ASSERT(oldest != s);
@@ -97,6 +101,7 @@ static void stmt_describe(struct db_stmt *s, struct slice sql)
 {
     struct sql_tokens t;
 
+    ASSERT(s->stmt);
     s->read_only = sqlite3_stmt_readonly(s->stmt) != 0;
     s->is_explain = sqlite3_stmt_isexplain(s->stmt) != 0;
     s->param_count = sqlite3_bind_parameter_count(s->stmt);
@@ -115,6 +120,7 @@ static void stmt_describe(struct db_stmt *s, struct slice sql)
 
 static struct slice behind(struct slice sql, const char *rest)
 {
+    ASSERT((const uint8_t *)rest >= sql.data && (const uint8_t *)rest <= sql.data + sql.len);
     return slice_of(rest, (size_t)((const char *)(sql.data + sql.len) - rest));
 }
 
@@ -158,6 +164,7 @@ int db_stmts_prepare(struct db_stmts *c, sqlite3 *conn, struct slice sql, struct
 
 void db_stmt_release(struct db_stmt *s)
 {
+    ASSERT(s->stmt);
     (void)sqlite3_reset(s->stmt);
     if (!s->cached) {
         stmt_free(s);

@@ -25,6 +25,7 @@ static int store_reserve(struct db_store *s, uint64_t size)
 
 static void store_copy(struct db_store *s, uint8_t *bytes, size_t len, uint64_t offset, bool out)
 {
+    ASSERT(offset + len <= (uint64_t)s->chunk_count * STORE_CHUNK_BYTES);
     while (len) {
         size_t at = (size_t)(offset % STORE_CHUNK_BYTES);
         size_t n = STORE_CHUNK_BYTES - at < len ? STORE_CHUNK_BYTES - at : len;
@@ -41,6 +42,7 @@ static void store_copy(struct db_store *s, uint8_t *bytes, size_t len, uint64_t 
 
 int db_store_read(struct db_store *s, void *dst, size_t len, uint64_t offset, size_t *got)
 {
+    ASSERT(s->exists);
     *got = 0;
     if (s->read) {
         *got = offset >= s->size ? 0 : s->size - offset < len ? (size_t)(s->size - offset) : len;

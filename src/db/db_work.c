@@ -7,6 +7,8 @@
  * refusal is a failure too); else the machine's ERR_*. */
 int db_control(struct db *d, enum db_control which, int *refused)
 {
+    ASSERT(which < DB_CONTROL_COUNT);
+    ASSERT(d->control[which]);
     int step = sqlite3_step(d->control[which]);
     int sqlite_rc = sqlite3_reset(d->control[which]);
 
@@ -26,7 +28,9 @@ int db_roll_back(struct db *d)
         return 0;
     if (d->schema_touched)
         db_stmts_clear(&d->stmts);
-    return db_control(d, DB_ROLLBACK, NULL);
+    int rc = db_control(d, DB_ROLLBACK, NULL);
+    ASSERT(rc || sqlite3_get_autocommit(d->writer));
+    return rc;
 }
 
 /* ---- one entry ---------------------------------------------------------------------------------------------- */
@@ -165,6 +169,7 @@ static int transaction_alone(struct entry_run *x)
 
 static void digest_entry(struct db *d, const struct db_entry *e)
 {
+    ASSERT(e->payload.len >= 4); /* it was opened */
     uint32_t checksum =
         get_u32(e->payload.data + e->payload.len - 4); /* of all that is before it */
     db_fold(&d->digest, prng_mix(e->term, (uint64_t)checksum << 32 | (uint32_t)e->payload.len));
@@ -193,6 +198,7 @@ static int entry_run(struct entry_run *x, bool in_batch)
     struct db *d = x->d;
     bool transaction = (x->cmd.flags & WIRE_CMD_TRANSACTION) != 0 && !is_query(&x->cmd);
 
+    ASSERT(in_batch != sqlite3_get_autocommit(d->writer));
     x->run.in_batch = in_batch;
     if (x->run.deadline_ns)
         sqlite3_progress_handler(d->writer, 1000, on_progress, &x->run);
@@ -238,6 +244,7 @@ static void note_change(const struct entry_run *x, const struct wire_cmd *cmd, i
 {
     bool changed = x->changed || sqlite3_total_changes64(x->d->writer) != total_before;
 
+    ASSERT(x->e->index > x->d->changed_index);
     if (changed && !rolled_back(x, cmd))
         x->d->changed_index = x->e->index;
 }
@@ -298,6 +305,7 @@ int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *
     bool answered = false;
     int rc = 0;
 
+    ASSERT(e->index > d->applied_index);
     *redo = false;
     db_fold(&d->digest, e->index);
     if (e->kind != RAFT_ENTRY_NORMAL)
@@ -351,6 +359,7 @@ int db_work_open(const struct db *d, const struct db_entry *e, struct db_work *w
     struct slice sql;
     uint32_t params;
 
+    ASSERT(d->schema_known);
     w->alone = d->schema_alone;
     if (e->kind != RAFT_ENTRY_NORMAL)
         return 0;
