@@ -17,6 +17,10 @@
 
 enum { WIRE_VERSION = 1, WIRE_FRAME_HEADER = 16 };
 
+/* What kinds and bodies mean, versions of which this program speaks these. Two ends use the highest that both speak;
+ * their greetings agree on it, and those never change but by growing at the end. (WIRE_VERSION is of the frame.) */
+enum { WIRE_PROTOCOL_MIN = 1, WIRE_PROTOCOL_MAX = 1 };
+
 enum wire_kind {
     WIRE_HELLO = 1, /* first frame in both directions */
     WIRE_RAFT,      /* one raft message, with payloads of its entries */
@@ -82,6 +86,7 @@ int wire_rc_get(uint16_t number, int32_t *rc) MUST_USE; /* 0, ERR_PROTOCOL: unkn
 
 /* Greeting. Slices are lent (into the body when decoded). */
 struct wire_hello {
+    uint16_t protocol_min, protocol_max; /* versions the sender speaks; 1 <= min <= max */
     uint64_t cluster_id; /* 0: not in a cluster yet */
     uint64_t store_id;   /* random, made with the data directory; never 0 */
     raft_id id;
@@ -94,7 +99,10 @@ struct wire_hello {
     struct slice sqlite;      /* SQLite source id + options hash + architecture: must be equal (architecture §5) */
 };
 int wire_hello_put(struct buf *out, const struct wire_hello *h);
-int wire_hello_get(struct slice body, struct wire_hello *h) MUST_USE; /* 0, ERR_PROTOCOL */
+/* 0, ERR_PROTOCOL. Bytes behind what we know are passed over if the sender speaks a later version than we. */
+int wire_hello_get(struct slice body, struct wire_hello *h) MUST_USE;
+/* The version to use between one who speaks min..max and the sender of the greeting; 0: there is none. */
+uint16_t wire_protocol_common(uint16_t min, uint16_t max, const struct wire_hello *h);
 
 /* One log entry as it travels and as it is stored. */
 struct wire_entry {
@@ -198,7 +206,7 @@ struct wire_forward {
     bool in_parts;             /* the answer may come with `more` */
     struct slice payload;      /* wire_cmd; BACKUP: wire_backup */
     struct slice user, password; /* the client's credentials, for the leader to judge; user of len 0: none */
-    bool vouched; /* several clients': the sender has judged each of them, there is none to judge */
+    bool further; /* LOAD: not the first piece of it; for who counts loads */
 };
 int wire_forward_put(struct buf *out, const struct wire_forward *f);
 int wire_forward_get(struct slice body, struct wire_forward *f) MUST_USE;

@@ -10,8 +10,8 @@ struct queue_item {
     struct list link;
     uint64_t sequence, entered_ns;
     uint32_t statement_count; /* 0: a marker */
-    size_t len;
-    uint8_t payload[];
+    size_t len, user_len, password_len;
+    uint8_t bytes[]; /* payload, user, password */
 };
 
 static struct queue_item *item_of(struct list *l)
@@ -23,6 +23,35 @@ static struct queue_item *item_of(struct list *l)
 static size_t item_bytes(size_t len)
 {
     return sizeof(struct queue_item) + len;
+}
+
+static struct slice item_payload(const struct queue_item *item)
+{
+    return slice_of(item->bytes, item->len);
+}
+
+static struct slice item_user(const struct queue_item *item)
+{
+    return slice_of(item->bytes + item->len, item->user_len);
+}
+
+static struct slice item_password(const struct queue_item *item)
+{
+    return slice_of(item->bytes + item->len + item->user_len, item->password_len);
+}
+
+static void item_free(struct queue_item *item)
+{
+    explicit_bzero(item->bytes + item->len, item->user_len + item->password_len);
+    mem_free(item);
+}
+
+static void secrets_drop(struct api_queue_batch *b)
+{
+    if (b->secrets.cap > 0)
+        explicit_bzero(b->secrets.data, b->secrets.cap);
+    buf_reset(&b->secrets, 0);
+    b->user_len = 0;
 }
 
 void api_queue_init(struct api_queue *q, const struct api_queue_config *config, uint64_t start)
@@ -37,13 +66,16 @@ void api_queue_init(struct api_queue *q, const struct api_queue_config *config, 
     q->sequence = start;
     list_init(&q->items);
     buf_init(&q->batch.payload, LIMIT_ENTRY_BYTES);
+    buf_init(&q->batch.secrets, WIRE_USER_MAX + WIRE_PASSWORD_MAX);
 }
 
 void api_queue_fini(struct api_queue *q)
 {
     for (struct list *l; (l = list_pop_front(&q->items));)
-        mem_free(item_of(l));
+        item_free(item_of(l));
     buf_fini(&q->batch.payload);
+    secrets_drop(&q->batch);
+    buf_fini(&q->batch.secrets);
 }
 
 bool api_queue_has_room(const struct api_queue *q, size_t len)
@@ -53,25 +85,47 @@ bool api_queue_has_room(const struct api_queue *q, size_t len)
     return q->count < q->config.capacity && q->bytes + item_bytes(len) <= LIMIT_QUEUE_BYTES;
 }
 
-int api_queue_add(struct api_queue *q, struct slice payload, uint32_t statement_count,
-                  uint64_t now_ns, uint64_t *sequence)
+static void bytes_copy(uint8_t *dst, struct slice s)
 {
-    ASSERT(api_queue_has_room(q, payload.len));
-    ASSERT((payload.len == 0) == (statement_count == 0));
-    if (payload.len + API_QUEUE_KEY_BYTES > LIMIT_ENTRY_BYTES)
+    if (s.len > 0)
+        memcpy(dst, s.data, s.len);
+}
+
+static struct queue_item *item_new(const struct api_queue_entry *e)
+{
+    /* More than can be anybody's is nobody's: as where a single request is passed on. */
+    const bool known = e->user.len <= WIRE_USER_MAX && e->password.len <= WIRE_PASSWORD_MAX;
+    const size_t user_len = known ? e->user.len : 0;
+    const size_t password_len = known ? e->password.len : 0;
+    struct queue_item *item = mem_alloc(sizeof *item + e->payload.len + user_len + password_len);
+    if (!item)
+        return NULL;
+    item->statement_count = e->statement_count;
+    item->len = e->payload.len;
+    item->user_len = user_len;
+    item->password_len = password_len;
+    bytes_copy(item->bytes, e->payload);
+    bytes_copy(item->bytes + item->len, slice_of(e->user.data, user_len));
+    bytes_copy(item->bytes + item->len + user_len, slice_of(e->password.data, password_len));
+    return item;
+}
+
+int api_queue_add(struct api_queue *q, const struct api_queue_entry *entry, uint64_t now_ns,
+                  uint64_t *sequence)
+{
+    const size_t len = entry->payload.len;
+    ASSERT(api_queue_has_room(q, len));
+    ASSERT((len == 0) == (entry->statement_count == 0));
+    if (len + API_QUEUE_KEY_BYTES > LIMIT_ENTRY_BYTES)
         return ERR_TOO_BIG;
-    struct queue_item *item = mem_alloc(sizeof *item + payload.len);
+    struct queue_item *item = item_new(entry);
     if (!item)
         return ERR_NOMEM;
     item->sequence = ++q->sequence;
     item->entered_ns = now_ns;
-    item->statement_count = statement_count;
-    item->len = payload.len;
-    if (payload.len > 0)
-        memcpy(item->payload, payload.data, payload.len);
     list_push_back(&q->items, &item->link);
     q->count++;
-    q->bytes += item_bytes(payload.len);
+    q->bytes += item_bytes(len);
     *sequence = item->sequence;
     return 0;
 }
@@ -90,10 +144,27 @@ uint64_t api_queue_due_ns(const struct api_queue *q)
     return first->entered_ns + q->config.timeout_ns;
 }
 
+/* The leader judges a batch by one client's rights: others' requests wait for the next. Markers write nothing. */
+static bool same_client(const struct queue_item *a, const struct queue_item *b)
+{
+    return b->statement_count == 0 || (slice_equal(item_user(a), item_user(b)) &&
+                                       slice_equal(item_password(a), item_password(b)));
+}
+
+/* The first that writes anything; NULL: markers only. */
+static const struct queue_item *batch_author(const struct api_queue *q)
+{
+    for (struct list *l = q->items.next; l != &q->items; l = l->next)
+        if (item_of(l)->statement_count > 0)
+            return item_of(l);
+    return NULL;
+}
+
 /* How many of the first items go together. */
 static uint32_t batch_measure(struct api_queue *q)
 {
     struct api_queue_batch *b = &q->batch;
+    const struct queue_item *author = batch_author(q);
     size_t bytes = 0;
     b->request_count = b->statement_count = 0;
     for (struct list *l = q->items.next; l != &q->items; l = l->next) {
@@ -101,7 +172,7 @@ static uint32_t batch_measure(struct api_queue *q)
         bytes += item->len;
         if (b->request_count == q->config.batch_size ||
             (b->request_count > 0 &&
-             (bytes > LIMIT_QUEUE_BATCH_BYTES ||
+             (bytes > LIMIT_QUEUE_BATCH_BYTES || !same_client(author, item) ||
               b->statement_count + item->statement_count > LIMIT_STATEMENTS)))
             break;
         b->request_count++;
@@ -126,9 +197,21 @@ static int batch_write(struct api_queue *q, uint64_t store_id)
     for (uint32_t i = 0; i < b->request_count; i++, l = l->next) {
         const struct queue_item *item = LIST_ENTRY(l, const struct queue_item, link);
         if (item->len > 0)
-            wire_cmd_join(&b->payload, slice_of(item->payload, item->len));
+            wire_cmd_join(&b->payload, item_payload(item));
     }
     return wire_cmd_finish(&b->payload);
+}
+
+static int batch_secrets(struct api_queue *q)
+{
+    struct api_queue_batch *b = &q->batch;
+    const struct queue_item *author = batch_author(q);
+    secrets_drop(b);
+    if (!author || b->statement_count == 0)
+        return 0;
+    b->user_len = author->user_len;
+    (void)buf_append_slice(&b->secrets, item_user(author));
+    return buf_append_slice(&b->secrets, item_password(author));
 }
 
 int api_queue_batch_begin(struct api_queue *q, uint64_t store_id)
@@ -136,16 +219,19 @@ int api_queue_batch_begin(struct api_queue *q, uint64_t store_id)
     ASSERT(!q->batch.under_way && q->count > 0);
     const uint32_t count = batch_measure(q);
     ASSERT(count > 0);
-    const int rc = batch_write(q, store_id);
+    int rc = batch_write(q, store_id);
+    if (rc == 0)
+        rc = batch_secrets(q);
     if (rc != 0) { /* not for its contents: each of them was built by the same builder */
         ASSERT(rc == ERR_NOMEM);
         buf_reset(&q->batch.payload, KEEP_BYTES);
+        secrets_drop(&q->batch);
         return rc;
     }
     for (uint32_t i = 0; i < count; i++) {
         struct queue_item *item = item_of(list_pop_front(&q->items));
         q->bytes -= item_bytes(item->len);
-        mem_free(item);
+        item_free(item);
     }
     q->count -= count;
     q->batch.under_way = true;
@@ -158,6 +244,7 @@ void api_queue_batch_end(struct api_queue *q)
     q->finished = q->batch.sequence;
     q->batch.under_way = false;
     buf_reset(&q->batch.payload, KEEP_BYTES);
+    secrets_drop(&q->batch);
 }
 
 uint32_t api_queue_pending(const struct api_queue *q)

@@ -8,8 +8,8 @@
  *                   │ timeout: 503             │ └── 1 s ──┘ every failure: the same bytes, the same key
  *                   └─ at most LIMIT_QUEUE_BLOCKED_COUNT
  *
- * Order: requests enter in the order of their sequence numbers, a batch is a run of them, and the next
- * batch is not sent before the one before it is known to be in the log. */
+ * Order: requests enter in the order of their sequence numbers, a batch is a run of them that came with the same
+ * credentials, and the next batch is not sent before the one before it is known to be in the log. */
 #ifndef RQ_API_QUEUE_H
 #define RQ_API_QUEUE_H
 
@@ -26,6 +26,15 @@ struct api_queue_batch { /* taken out of the queue, not yet known to be through 
     uint32_t request_count, statement_count;
     uint64_t sequence;  /* the highest of its members */
     struct buf payload; /* as it goes to node, again and again */
+    struct buf secrets; /* of the client all of it comes from: user, then password */
+    size_t user_len;
+};
+
+/* What a request brings. All lent. */
+struct api_queue_entry {
+    struct slice payload; /* an EXECUTE command; empty: a marker */
+    uint32_t statement_count;
+    struct slice user, password; /* the leader judges them; user of len 0: none */
 };
 
 struct api_queue {
@@ -44,10 +53,10 @@ void api_queue_init(struct api_queue *q, const struct api_queue_config *config, 
 void api_queue_fini(struct api_queue *q); /* what waits is dropped */
 /* May one more of len bytes enter now? */
 bool api_queue_has_room(const struct api_queue *q, size_t len);
-/* The last one in line. payload: an EXECUTE command with that many statements, copied; empty with 0 of
- * them: a marker. Needs room. 0 and its number; ERR_TOO_BIG (never fits a batch), ERR_NOMEM: not entered. */
-int api_queue_add(struct api_queue *q, struct slice payload, uint32_t statement_count,
-                  uint64_t now_ns, uint64_t *sequence) MUST_USE;
+/* The last one in line. Needs room for its payload. 0 and its number; ERR_TOO_BIG (never fits a batch), ERR_NOMEM:
+ * not entered. */
+int api_queue_add(struct api_queue *q, const struct api_queue_entry *entry, uint64_t now_ns,
+                  uint64_t *sequence) MUST_USE;
 /* When the next batch may begin: 0 at once, because it is full; UINT64_MAX: nothing waits, one is under way,
  * or only time is missing and time does not count. */
 uint64_t api_queue_due_ns(const struct api_queue *q);

@@ -3,7 +3,8 @@
  * and the same key. So it does not matter whether an attempt that failed was written all the same, by this
  * leader or by the next: it is applied once (db.h, idempotency keys). Called by api_queue_request, by api.c when the server stops, and by its own timer.
  *
- * A batch goes with the node's own rights: its requests were checked one by one when they entered. */
+ * A batch is passed on with the credentials of the client it comes from: another leader judges them by its own file, as it
+ * does for a single request (http-api.md §11.1). */
 #include "api_queue.h"
 
 enum {
@@ -42,7 +43,7 @@ static void count_failure(struct api_queued *d, int rc)
 /* Refused for what it is, not for when it came: it would be refused again. */
 static bool refused_for_good(int rc)
 {
-    return rc == ERR_TOO_BIG || rc == ERR_INVALID;
+    return rc == ERR_TOO_BIG || rc == ERR_INVALID || rc == ERR_DENIED;
 }
 
 static void attempt_failed(struct api_queued *d, int rc, const char *text)
@@ -80,12 +81,16 @@ static void attempt_replied(void *ctx, const struct node_answer *answer)
 static void flush_attempt(struct api_queued *d)
 {
     struct api *a = d->api;
+    const struct api_queue_batch *b = &d->queue.batch;
+    const struct slice secrets = buf_slice(&b->secrets);
     const struct node_request request = {
         .f = {.kind = WIRE_EXECUTE,
               .timeout_ms = ATTEMPT_MS,
               .linearizable_timeout_ms = ATTEMPT_MS,
-              .payload = buf_slice(&d->queue.batch.payload),
-              .vouched = true}, /* each request was judged when it entered */
+              .payload = buf_slice(&b->payload),
+              .user = slice_of(secrets.data, b->user_len),
+              .password = slice_of(b->user_len ? secrets.data + b->user_len : NULL,
+                                   secrets.len - b->user_len)},
     };
     ASSERT(d->queue.batch.under_way && d->ticket == 0);
     const int rc =

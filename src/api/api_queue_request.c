@@ -115,8 +115,11 @@ static void request_add(struct api_queued *d, struct api_request *r, struct queu
 {
     struct api *a = d->api;
     uint64_t sequence = 0;
-    const int rc = api_queue_add(&d->queue, buf_slice(&r->conn->payload), statement_count,
-                                 env_now_ns(a->env), &sequence);
+    const struct api_queue_entry entry = {.payload = buf_slice(&r->conn->payload),
+                                          .statement_count = statement_count,
+                                          .user = api_auth_user(r),
+                                          .password = api_auth_password(r)};
+    const int rc = api_queue_add(&d->queue, &entry, env_now_ns(a->env), &sequence);
     if (rc == 0) {
         a->counters[API_COUNT_QUEUED_STMTS_RX] += statement_count;
         a->counters[API_COUNT_QUEUE_OBJECTS_RX] += statement_count;

@@ -107,6 +107,7 @@ static const struct {
         name, offsetof(struct vars, field), ENV_MS_NS                                              \
     }
     VALUE_ROW("cluster.num_backup_req", n.served_backups),
+    VALUE_ROW("cluster.num_client_force_new_conn", n.last_attempts),
     VALUE_ROW("cluster.num_client_execute_retries", n.retried_executions),
     VALUE_ROW("cluster.num_client_load_retries", n.retried_loads),
     VALUE_ROW("cluster.num_client_query_retries", n.retried_queries),
@@ -145,6 +146,7 @@ static const struct {
     VALUE_ROW("memstats.Alloc", resident_bytes),
     VALUE_ROW("memstats.Sys", mapped_bytes),
     VALUE_ROW("mux.num_connections_handled", n.peers.accepted),
+    VALUE_ROW("mux.num_unregistered_handlers", n.peers.strangers),
     VALUE_ROW("proto.num_requests", n.commands_proposed),
     VALUE_ROW("proto.num_uncompressed_bytes", n.command_bytes_proposed),
     VALUE_ROW("proto.num_uncompressed_requests", n.commands_proposed),

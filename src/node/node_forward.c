@@ -26,7 +26,7 @@ static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
         .wait_index = w->wait_index,
         .in_parts = w->in_parts,
         .payload = slice_of(w->payload->payload, w->payload->len),
-        .vouched = w->vouched,
+        .further = w->further,
         .user = slice_of(w->credentials, w->user_len),
         .password = slice_of(w->credentials ? w->credentials + w->user_len : NULL, w->password_len),
     };
@@ -40,7 +40,7 @@ static void forward_send(struct node_wait *w, peer_conn c, struct buf *out)
     n->counters.forwarded_executions += w->kind == WIRE_EXECUTE;
     n->counters.forwarded_queries += w->kind == WIRE_QUERY;
     n->counters.forwarded_requests += w->kind == WIRE_REQUEST;
-    n->counters.forwarded_loads += w->kind == WIRE_LOAD && !w->vouched; /* a load's first piece */
+    n->counters.forwarded_loads += w->kind == WIRE_LOAD && !w->further; /* a load's first piece */
     n->counters.forwarded_backups += w->kind == WIRE_BACKUP;
     node_wait_limit(w,
                     env_now_ns(n->env) + w->timeout_ms * ENV_MS_NS); /* of each exchange (§11.4) */
@@ -200,7 +200,8 @@ void node_forward_answered(struct node *n, peer_conn c, const struct wire_frame 
     histogram_add(&n->clock.times.forward, a.forward_ns);
     forward_count_failed(w, got.rc);
     w->conn = 0; /* nothing to end there */
-    if (got.rc == ERR_NOT_LEADER) { /* it did nothing, and has no better knowledge than ours will be */
+    if (got.rc ==
+        ERR_NOT_LEADER) { /* it did nothing, and has no better knowledge than ours will be */
         list_remove(&w->link);
         node_retry_leaderless(w);
         return;

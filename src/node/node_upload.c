@@ -126,7 +126,11 @@ static void dropped(void *ctx, const struct node_answer *a)
 static void pieces_drop(const struct node_upload *u)
 {
     const struct wire_load load = {.id = u->id};
-    struct node_request r = {.f = {.kind = WIRE_LOAD, .level = WIRE_LEVEL_WEAK, .vouched = true}};
+    struct node_request r = {.f = {.kind = WIRE_LOAD,
+                                   .level = WIRE_LEVEL_WEAK,
+                                   .further = true,
+                                   .user = u->ask.user,
+                                   .password = u->ask.password}};
     struct buf payload;
 
     r.f.timeout_ms = u->ask.timeout_ms;
@@ -320,9 +324,9 @@ static void propose(struct node_upload *u, enum wire_cmd_kind kind, const struct
         .f = {.kind = WIRE_LOAD,
               .level = WIRE_LEVEL_WEAK,
               .timeout_ms = u->ask.timeout_ms,
-              .vouched = !first, /* the leader has judged the first */
-              .user = first ? u->ask.user : slice_of(NULL, 0),
-              .password = first ? u->ask.password : slice_of(NULL, 0)},
+              .further = !first,
+              .user = u->ask.user,
+              .password = u->ask.password},
         .retries = u->ask.retries,
     };
 

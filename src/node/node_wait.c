@@ -170,7 +170,7 @@ struct node_wait *node_wait_new(struct node *n, const struct node_request *r, no
     w->forwarded = r->forwarded;
     w->redirect = r->redirect;
     w->in_parts = r->f.in_parts;
-    w->vouched = r->f.vouched;
+    w->further = r->f.further;
     w->timeout_ms = r->f.timeout_ms;
     w->linearizable_timeout_ms = r->f.linearizable_timeout_ms;
     w->db_timeout_ns = r->f.db_timeout_ns;

@@ -8,14 +8,14 @@
  *   image answer
  *            u16 rc, u64 transfer, u32 chunk, u8 flags (1 packed), T words, B bytes
  *   digest   u64 index, u64 digest, u8 flags (1 of rows, too)
- *   hello    u64 cluster, u64 store, u64 id, u64 expected id, u64 expected store,
- *            T name, T raft address, T api url, T version, T sqlite
+ *   hello    u16 lowest protocol version, u16 highest, u64 cluster, u64 store, u64 id, u64 expected id,
+ *            u64 expected store, T name, T raft address, T api url, T version, T sqlite; later versions may add more
  *   join     u64 store, u8 flags (1 voter, 2 pledge), u64 serial, T name, T address, T user, T password
  *   answer   u16 rc, u64 cluster, T leader's address, T words
  *   meta     u64 commit, u64 applied, u64 term, u8 flags (1 leader, 2 ready), T api url, T version
  *   order    T name, T user, T password
  *   index    u16 rc, u64 term, u64 index
- *   forward  u8 kind, u8 level, u8 flags (1 vouched, 2 in parts), u8 0, u32 encode options,
+ *   forward  u8 kind, u8 level, u8 flags (1 further, 2 in parts), u8 0, u32 encode options,
  *            u64 timeout ms, u64 linearizable timeout ms, u64 db timeout ns, u64 wait index, T user,
  *            T password, B log payload
  *   forward answer
@@ -30,7 +30,7 @@
 
 enum { FLAG_VOTER = 1, FLAG_PLEDGE = 2 };
 enum { FLAG_LEADER = 1, FLAG_READY = 2 };
-enum { FLAG_VOUCHED = 1, FLAG_IN_PARTS = 2 };
+enum { FLAG_FURTHER = 1, FLAG_IN_PARTS = 2 };
 enum { FLAG_MORE = 1 };
 enum { FLAG_STOP = 1 };
 enum { FLAG_ZSTD = 1 };
@@ -62,6 +62,9 @@ static int32_t take_rc(struct wire_reader *r)
 int wire_hello_put(struct buf *out, const struct wire_hello *h)
 {
     ASSERT(h->store_id != 0 && h->id != 0);
+    ASSERT(h->protocol_min != 0 && h->protocol_min <= h->protocol_max);
+    wire_give_u16(out, h->protocol_min);
+    wire_give_u16(out, h->protocol_max);
     wire_give_u64(out, h->cluster_id);
     wire_give_u64(out, h->store_id);
     wire_give_u64(out, h->id);
@@ -79,6 +82,8 @@ int wire_hello_get(struct slice body, struct wire_hello *h)
 {
     struct wire_reader r = wire_reader_of(body);
 
+    h->protocol_min = wire_take_u16(&r);
+    h->protocol_max = wire_take_u16(&r);
     h->cluster_id = wire_take_u64(&r);
     h->store_id = wire_take_u64(&r);
     h->id = wire_take_u64(&r);
@@ -89,9 +94,20 @@ int wire_hello_get(struct slice body, struct wire_hello *h)
     h->api_url = wire_take_text(&r, WIRE_ADDR_MAX);
     h->version = wire_take_text(&r, WIRE_TEXT_MAX);
     h->sqlite = wire_take_text(&r, WIRE_TEXT_MAX);
+    if (h->protocol_min == 0 || h->protocol_min > h->protocol_max)
+        r.bad = true;
     if (h->store_id == 0 || h->id == 0)
         r.bad = true;
+    if (!r.bad && h->protocol_max > WIRE_PROTOCOL_MAX)
+        return 0;
     return wire_reader_end(&r);
+}
+
+uint16_t wire_protocol_common(uint16_t min, uint16_t max, const struct wire_hello *h)
+{
+    const uint16_t low = min > h->protocol_min ? min : h->protocol_min;
+    const uint16_t high = max < h->protocol_max ? max : h->protocol_max;
+    return low <= high ? high : 0;
 }
 
 int wire_join_put(struct buf *out, const struct wire_join *j)
@@ -228,7 +244,7 @@ int wire_forward_put(struct buf *out, const struct wire_forward *f)
     wire_give_u8(out, (uint8_t)f->kind);
     wire_give_u8(out, (uint8_t)f->level);
     wire_give_u8(out,
-                 (uint8_t)((f->vouched ? FLAG_VOUCHED : 0) | (f->in_parts ? FLAG_IN_PARTS : 0)));
+                 (uint8_t)((f->further ? FLAG_FURTHER : 0) | (f->in_parts ? FLAG_IN_PARTS : 0)));
     wire_give_u8(out, 0);
     wire_give_u32(out, f->encode_options);
     wire_give_u64(out, f->timeout_ms);
@@ -247,8 +263,8 @@ int wire_forward_get(struct slice body, struct wire_forward *f)
     uint8_t kind = wire_take_u8(&r);
     uint8_t level = wire_take_u8(&r);
 
-    uint8_t flags = wire_take_flags(&r, FLAG_VOUCHED | FLAG_IN_PARTS);
-    f->vouched = (flags & FLAG_VOUCHED) != 0;
+    uint8_t flags = wire_take_flags(&r, FLAG_FURTHER | FLAG_IN_PARTS);
+    f->further = (flags & FLAG_FURTHER) != 0;
     f->in_parts = (flags & FLAG_IN_PARTS) != 0;
     wire_take_zeros(&r, 1);
     f->encode_options = wire_take_u32(&r);

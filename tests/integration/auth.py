@@ -121,6 +121,9 @@ def check_leader_judges(field):
     want_answer(ask(follower, "POST", "/db/execute", None, create), 401, "")
     want_answer(ask(follower, "POST", "/db/execute?queue", None, create), 401, "")
     want_answer(ask(follower, "POST", "/db/execute?queue&wait&timeout=10s", "bob:s", '["INSERT INTO t VALUES(1)"]'), 200)
+    answer = ask(follower, "POST", "/db/execute?queue&wait&timeout=10s", "mary:s", '["INSERT INTO t VALUES(3)"]')
+    want(b"error" in answer.body, f"the leader wrote for somebody it does not know: {answer.body}")
+    want_answer(ask(follower, "POST", "/db/execute?queue&wait&timeout=10s", "bob:s", "[]"), 200)
     want_answer(ask(follower, "POST", "/db/execute", "kim:secret", '["INSERT INTO t VALUES(2)"]'), 200)
     want_answer(ask(leader, "GET", "/db/query?level=strong&q=SELECT+i+FROM+t+ORDER+BY+i", "bob:s"), 200,
                 '{"results":[{"columns":["i"],"types":["integer"],"values":[[1],[2]]}]}')

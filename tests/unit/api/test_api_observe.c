@@ -213,7 +213,7 @@ static void test_sql_text_is_loaded_as_one_request(void **state)
     fake_send(&conn, "POST /db/load?transaction HTTP/1.1\r\nHost: h\r\nContent-Length: 22\r\n\r\n"
                      "CREATE TABLE t(a); --x");
     assert_int_equal(fake.last.f.kind, WIRE_LOAD);
-    assert_false(fake.last.f.vouched); /* the leader asks who may load, too */
+    assert_false(fake.last.f.further); /* the leader asks who may load, too */
     assert_int_equal(wire_cmd_open(fake.last.f.payload, false, &cmd), 0);
     assert_int_equal(cmd.flags, 0);
     assert_int_equal(wire_cmd_next(&cmd, &sql, &params), 0);

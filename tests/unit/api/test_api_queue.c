@@ -26,7 +26,8 @@ static int teardown(void **state)
 }
 
 /* One request of `count` statements, each "<name> i" with i as its parameter. */
-static uint64_t add(const char *name, uint32_t count, uint64_t now_ns)
+static uint64_t add_as(const char *user, const char *password, const char *name, uint32_t count,
+                       uint64_t now_ns)
 {
     struct buf b;
     uint64_t sequence = 0;
@@ -38,16 +39,26 @@ static uint64_t add(const char *name, uint32_t count, uint64_t now_ns)
         wire_cmd_param(&b, &p);
     }
     assert_int_equal(wire_cmd_finish(&b), 0);
-    assert_int_equal(api_queue_add(&q, buf_slice(&b), count, now_ns, &sequence), 0);
+    const struct api_queue_entry entry = {.payload = buf_slice(&b),
+                                          .statement_count = count,
+                                          .user = slice_str(user),
+                                          .password = slice_str(password)};
+    assert_int_equal(api_queue_add(&q, &entry, now_ns, &sequence), 0);
     buf_fini(&b);
     api_queue_check(&q);
     return sequence;
 }
 
+static uint64_t add(const char *name, uint32_t count, uint64_t now_ns)
+{
+    return add_as("", "", name, count, now_ns);
+}
+
 static uint64_t add_marker(uint64_t now_ns)
 {
     uint64_t sequence = 0;
-    assert_int_equal(api_queue_add(&q, slice_of(NULL, 0), 0, now_ns, &sequence), 0);
+    const struct api_queue_entry marker = {.statement_count = 0};
+    assert_int_equal(api_queue_add(&q, &marker, now_ns, &sequence), 0);
     api_queue_check(&q);
     return sequence;
 }
@@ -106,6 +117,39 @@ static void test_a_batch_is_due_by_count_or_by_the_age_of_its_first(void **state
     assert_int_equal(api_queue_due_ns(&q), 0);
     begin();
     assert_string_equal(batch_text(), "def");
+}
+
+static const char *batch_user(void)
+{
+    static char text[64];
+    const struct slice secrets = buf_slice(&q.batch.secrets);
+    (void)snprintf(text, sizeof text, "%.*s:%.*s", (int)q.batch.user_len,
+                   secrets.data ? (const char *)secrets.data : "",
+                   (int)(secrets.len - q.batch.user_len),
+                   secrets.data ? (const char *)secrets.data + q.batch.user_len : "");
+    return text;
+}
+
+static void test_a_batch_has_one_client_and_its_credentials(void **state)
+{
+    (void)state;
+    queue_make(20, 20, 50);
+    q.flushing = true;
+    add_as("bob", "x", "a", 1, 1);
+    add_marker(1);
+    add_as("bob", "x", "b", 1, 1);
+    add_as("bob", "y", "c", 1, 1); /* the same name, said by somebody else */
+    add("d", 1, 1);
+    add_marker(1);
+    static const char *const batches[][2] = {{"ab", "bob:x"}, {"c", "bob:y"}, {"d", ":"}};
+    for (size_t i = 0; i < 3; i++) {
+        begin();
+        assert_string_equal(batch_text(), batches[i][0]);
+        assert_string_equal(batch_user(), batches[i][1]);
+        api_queue_batch_end(&q);
+        assert_string_equal(batch_user(), ":");
+    }
+    assert_int_equal(q.count, 0);
 }
 
 static void test_time_counts_from_the_oldest_that_is_left(void **state)
@@ -270,6 +314,7 @@ static void test_bytes_bound_the_queue_but_never_lock_out_the_first(void **state
 static void test_what_fits_no_batch_is_refused(void **state)
 {
     uint64_t sequence = 0;
+    struct api_queue_entry entry = {.statement_count = 1};
     struct buf b;
     (void)state;
     queue_make(10, 10, 0);
@@ -278,12 +323,14 @@ static void test_what_fits_no_batch_is_refused(void **state)
     wire_cmd_begin(&b, WIRE_CMD_EXECUTE, 0, slice_of(NULL, 0));
     wire_cmd_statement(&b, slice_str(text));
     assert_int_equal(wire_cmd_finish(&b), 0);
-    assert_int_equal(api_queue_add(&q, buf_slice(&b), 1, 1, &sequence), ERR_TOO_BIG);
+    entry.payload = buf_slice(&b);
+    assert_int_equal(api_queue_add(&q, &entry, 1, &sequence), ERR_TOO_BIG);
     buf_reset(&b, 0);
     wire_cmd_begin(&b, WIRE_CMD_EXECUTE, 0, slice_of(NULL, 0));
     wire_cmd_statement(&b, slice_of(text, strlen(text) - API_QUEUE_KEY_BYTES));
     assert_int_equal(wire_cmd_finish(&b), 0);
-    assert_int_equal(api_queue_add(&q, buf_slice(&b), 1, 1, &sequence), 0);
+    entry.payload = buf_slice(&b);
+    assert_int_equal(api_queue_add(&q, &entry, 1, &sequence), 0);
     assert_int_equal(sequence, START + 1);
     begin();
     assert_int_equal(buf_len(&q.batch.payload), LIMIT_ENTRY_BYTES);
@@ -293,11 +340,12 @@ static void test_what_fits_no_batch_is_refused(void **state)
 
 static void test_short_memory_leaves_the_queue_as_it_was(void **state)
 {
+    const struct api_queue_entry marker = {.statement_count = 0};
     uint64_t sequence = 0;
     (void)state;
     queue_make(10, 2, 50);
-    add("a", 1, 1);
-    add("b", 1, 1);
+    add_as("bob", "x", "a", 1, 1);
+    add_as("bob", "x", "b", 1, 1);
     for (unsigned long n = 1;; n++) {
         mem_fault_arm(n);
         const int rc = api_queue_batch_begin(&q, 77);
@@ -314,7 +362,7 @@ static void test_short_memory_leaves_the_queue_as_it_was(void **state)
     }
     assert_string_equal(batch_text(), "ab");
     mem_fault_arm(1);
-    assert_int_equal(api_queue_add(&q, slice_of(NULL, 0), 0, 1, &sequence), ERR_NOMEM);
+    assert_int_equal(api_queue_add(&q, &marker, 1, &sequence), ERR_NOMEM);
     mem_fault_arm(0);
     assert_int_equal(add_marker(1), START + 3);
 }
@@ -325,6 +373,7 @@ int main(void)
         cmocka_unit_test_teardown(test_numbers_follow_the_start, teardown),
         cmocka_unit_test_teardown(test_a_batch_is_due_by_count_or_by_the_age_of_its_first,
                                   teardown),
+        cmocka_unit_test_teardown(test_a_batch_has_one_client_and_its_credentials, teardown),
         cmocka_unit_test_teardown(test_time_counts_from_the_oldest_that_is_left, teardown),
         cmocka_unit_test_teardown(test_without_a_timeout_only_count_or_a_flush_sends, teardown),
         cmocka_unit_test_teardown(test_a_queue_smaller_than_a_batch_is_due_when_it_is_full,

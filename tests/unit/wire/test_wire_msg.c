@@ -38,6 +38,8 @@ static void test_hello_round_trip(void **state)
 {
     (void)state;
     struct wire_hello h = {
+        .protocol_min = 1,
+        .protocol_max = 1,
         .cluster_id = 1,
         .store_id = 2,
         .id = 3,
@@ -63,18 +65,64 @@ static void test_hello_round_trip(void **state)
     assert_true(slice_equal_str(g.version, "v10.1"));
     assert_true(slice_equal_str(g.sqlite, "3.40"));
     check_form(&b, hello_get);
-    assert_int_equal(get_with(&b, 8, 0, hello_get), ERR_PROTOCOL);  /* store id 0 */
-    assert_int_equal(get_with(&b, 16, 0, hello_get), ERR_PROTOCOL); /* raft id 0 */
-    assert_int_equal(get_with(&b, 42, 0, hello_get), ERR_PROTOCOL); /* NUL in the name */
+    assert_int_equal(get_with(&b, 12, 0, hello_get), ERR_PROTOCOL); /* store id 0 */
+    assert_int_equal(get_with(&b, 20, 0, hello_get), ERR_PROTOCOL); /* raft id 0 */
+    assert_int_equal(get_with(&b, 46, 0, hello_get), ERR_PROTOCOL); /* NUL in the name */
+    assert_int_equal(get_with(&b, 0, 0, hello_get), ERR_PROTOCOL);  /* version 0 */
+    assert_int_equal(get_with(&b, 0, 2, hello_get), ERR_PROTOCOL);  /* from 2 to 1 */
     note("hello", &b);
     buf_fini(&b);
+}
+
+/* The first four bytes never move, whatever later versions add behind the rest. */
+static void test_hello_of_a_later_version_is_read_as_far_as_it_is_known(void **state)
+{
+    (void)state;
+    struct wire_hello h = {.protocol_min = 1,
+                           .protocol_max = WIRE_PROTOCOL_MAX + 1,
+                           .store_id = 2,
+                           .id = 3,
+                           .name = slice_str("n1")};
+    struct wire_hello g;
+    struct buf b;
+
+    buf_init(&b, 1 << 20);
+    assert_int_equal(wire_hello_put(&b, &h), 0);
+    (void)buf_append_slice(&b, slice_str("something new"));
+    assert_int_equal(wire_hello_get(buf_slice(&b), &g), 0);
+    assert_true(g.protocol_max == WIRE_PROTOCOL_MAX + 1 && slice_equal_str(g.name, "n1"));
+    note("hello of a later version", &b);
+    buf_reset(&b, 0);
+    h.protocol_max = WIRE_PROTOCOL_MAX;
+    assert_int_equal(wire_hello_put(&b, &h), 0);
+    (void)buf_append_slice(&b, slice_str("x"));
+    assert_int_equal(wire_hello_get(buf_slice(&b), &g), ERR_PROTOCOL);
+    buf_fini(&b);
+}
+
+static void test_two_ends_use_the_highest_version_that_both_speak(void **state)
+{
+    static const struct {
+        uint16_t min, max, other_min, other_max, common;
+    } rows[] = {{1, 1, 1, 1, 1}, {1, 2, 1, 1, 1}, {1, 1, 1, 3, 1}, {1, 4, 2, 3, 3},
+                {2, 5, 3, 9, 5}, {1, 2, 3, 4, 0}, {3, 4, 1, 2, 0}, {2, 2, 2, 2, 2}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const struct wire_hello h = {.protocol_min = rows[i].other_min,
+                                     .protocol_max = rows[i].other_max};
+        assert_int_equal(wire_protocol_common(rows[i].min, rows[i].max, &h), rows[i].common);
+    }
 }
 
 static void test_hello_with_a_text_over_its_maximum_is_not_built(void **state)
 {
     (void)state;
     char text[WIRE_NAME_MAX + 1] = {0};
-    struct wire_hello h = {.store_id = 1, .id = 1, .name = slice_of(text, WIRE_NAME_MAX)};
+    struct wire_hello h = {.protocol_min = 1,
+                           .protocol_max = 1,
+                           .store_id = 1,
+                           .id = 1,
+                           .name = slice_of(text, WIRE_NAME_MAX)};
     struct buf b;
 
     memset(text, 'x', sizeof(text));
@@ -519,7 +567,7 @@ static void test_forward_round_trip(void **state)
                              .payload = slice_str("payload"),
                              .user = slice_str("bob"),
                              .password = slice_str("secret"),
-                             .vouched = true},
+                             .further = true},
                         g;
     struct buf b;
 
@@ -530,7 +578,7 @@ static void test_forward_round_trip(void **state)
     assert_true(g.timeout_ms == 10 && g.linearizable_timeout_ms == 20 && g.db_timeout_ns == 30);
     assert_true(g.wait_index == INT64_MAX);
     assert_true(slice_equal(g.payload, f.payload) && g.in_parts);
-    assert_true(g.vouched && slice_equal(g.user, f.user) && slice_equal(g.password, f.password));
+    assert_true(g.further && slice_equal(g.user, f.user) && slice_equal(g.password, f.password));
     check_form(&b, forward_get);
     assert_int_equal(get_with(&b, 0, 0, forward_get), ERR_PROTOCOL);
     assert_int_equal(get_with(&b, 0, WIRE_BACKUP + 1, forward_get), ERR_PROTOCOL);
@@ -726,6 +774,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hello_round_trip),
+        cmocka_unit_test(test_hello_of_a_later_version_is_read_as_far_as_it_is_known),
+        cmocka_unit_test(test_two_ends_use_the_highest_version_that_both_speak),
         cmocka_unit_test(test_hello_with_a_text_over_its_maximum_is_not_built),
         cmocka_unit_test(test_raft_append_carries_its_entries),
         cmocka_unit_test(test_raft_answers_keep_flags_and_hints),
