@@ -57,6 +57,8 @@ struct node_config {
                                       less than the heartbeat timeout counts as that */
     uint64_t lease_timeout_ms;     /* -raft-leader-lease-timeout; 0: 500 */
     uint64_t apply_timeout_ms;     /* -raft-apply-timeout */
+    uint64_t connect_timeout_ms;   /* -cluster-connect-timeout: to dial a node that is no member yet; 0: 30 s. Members
+                                      are dialled again and again, each time for at most 2 s of it */
     uint32_t append_count_max, append_bytes_max, window_msgs, window_bytes; /* 0: defaults */
     uint32_t reader_count;         /* read connections; those over reader_jobs (at least one) are for large results */
     uint32_t reader_jobs;          /* of them at work at the same time; 0: reader_count */
@@ -171,9 +173,11 @@ int node_notify(struct node *n, const char *raft_addr, uint64_t timeout_ms,
                 void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
 /* true: so many as expected have told us, and no cluster is known: *out has them. */
 bool node_founders(const struct node *n, struct wire_conf *out);
+enum { NODE_FOUND_BY_MS = 20 * 1000 };
 /* Ask all of them to found with none but this node. done() exactly once: rc 0: they will not, and *out of
- * node_founders stands. ERR_BUSY: another one founds, or will; else one of them was not reached and has left the
- * set. ERR_BUSY, ERR_NOT_READY at once: not complete, asking already, not open. timeout_ms: for each. */
+ * node_founders stands for NODE_FOUND_BY_MS: who has not begun to found by then must ask again. ERR_BUSY: another one
+ * founds, or will; ERR_TIMEOUT: it took too long; else one of them was not reached and has left the set. ERR_BUSY,
+ * ERR_NOT_READY at once: not complete, asking already, not open. timeout_ms: for each. */
 int node_found(struct node *n, uint64_t timeout_ms,
                void (*done)(void *ctx, int rc, const char *why), void *ctx) MUST_USE;
 
@@ -255,6 +259,7 @@ struct node_counters {
     uint64_t forwarded_removals, forwarded_stepdowns;
     uint64_t forward_executions_failed, forward_queries_failed, forward_requests_failed;
     uint64_t retried_executions, retried_queries, retried_requests, retried_loads; /* further attempts */
+    uint64_t last_attempts; /* of them, those that are the last: on a connection made after the one before failed */
     uint64_t forwarded_backups;
     /* what other nodes asked of this one */
     uint64_t served_executions, served_queries, served_requests, served_loads;

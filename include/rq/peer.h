@@ -21,11 +21,11 @@ struct peer_self {
 typedef uint64_t peer_conn;
 
 struct peer_events {
-    /* The other end has greeted and fits: clusters agree (or one has none yet), and each is whom the other
-     * expects. Decide: return 0 to keep it, or an ERR_* to refuse (it is closed; the other end learns
-     * nothing). The one who was called decides first; only then its own greeting leaves, so that this event
-     * on a dialled connection means that the other end keeps it too. dialled: we called. hello lent. It may
-     * already be sent on. */
+    /* The other end has greeted and fits: there is a version of the protocol that both speak, clusters agree (or one
+     * has none yet), and each is whom the other expects. Decide: return 0 to keep it, or an ERR_* to refuse (it is
+     * closed; the other end learns nothing). The one who was called decides first; only then its own greeting leaves, so
+     * that this event on a dialled connection means that the other end keeps it too. dialled: we called. hello lent. It
+     * may already be sent on. */
     int (*greeted)(void *ctx, peer_conn c, bool dialled, const struct wire_hello *hello);
     /* A whole, checked frame after the greeting; body lent. */
     void (*frame)(void *ctx, peer_conn c, const struct wire_frame *frame);
@@ -43,8 +43,9 @@ struct peer_events {
 };
 
 struct peer_config {
+    uint16_t protocol_min, protocol_max; /* versions to speak; 0: all that wire knows */
     struct env *net; /* whose streams and listeners to use (tls_net); NULL: the set's environment. Lent for life */
-    uint64_t dial_timeout_ms;  /* per attempt */
+    uint64_t dial_timeout_ms;  /* per attempt to reach a member: it will be tried again */
     uint64_t backoff_min_ms, backoff_max_ms; /* doubled per failure, jittered from env's chance */
     uint64_t hello_timeout_ms; /* greeting must be complete by then */
     /* A connection on which nothing came for this long is closed, although the dialling end asked with
@@ -78,9 +79,11 @@ int peer_members_set(struct peer_set *s, const struct peer_member *members, uint
 
 /* The greeted, dialled connection to a member; 0 if there is none now. */
 peer_conn peer_conn_of(const struct peer_set *s, raft_id member);
-/* Dial an address outside of the member list (join, meta of a stranger), once. *out identifies it.
+/* Of the protocol, as agreed with this connection's other end; 0: no such connection, or not greeted yet. */
+uint16_t peer_protocol_of(const struct peer_set *s, peer_conn c);
+/* Dial an address outside of the member list (join, meta of a stranger), once, for at most timeout_ms. *out identifies it.
  * 0: greeted() and then lost(), or lost() alone, will follow. ERR_INVALID, ERR_NOMEM: neither. */
-int peer_dial(struct peer_set *s, const char *addr, peer_conn *out) MUST_USE;
+int peer_dial(struct peer_set *s, const char *addr, uint64_t timeout_ms, peer_conn *out) MUST_USE;
 /* Says BYE. A member's is dialled again. */
 void peer_conn_close(struct peer_set *s, peer_conn c);
 
@@ -104,6 +107,7 @@ size_t peer_pending(const struct peer_set *s, peer_conn c);
 /* What was counted since the set was created. */
 struct peer_counters {
     uint64_t accepted, turned_away; /* connections others opened */
+    uint64_t strangers;             /* of those accepted: said something that is no greeting */
     uint64_t dialled, lost;         /* dials begun; greeted connections that ended */
     uint64_t frames_in, frames_out, bytes_in, bytes_out;
 };

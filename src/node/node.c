@@ -8,6 +8,7 @@ enum {
     DEFAULT_WINDOW_BYTES = 4 * 1024 * 1024,
     DEFAULT_SEGMENT_BYTES = 16 * 1024 * 1024,
     DEFAULT_LEASE_MS = 500,
+    DEFAULT_CONNECT_MS = 30 * 1000,
 };
 
 #define DEFAULT_TO(field, value) ((field) = (field) ? (field) : (value))
@@ -57,6 +58,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
     DEFAULT_TO(c->segment_bytes, DEFAULT_SEGMENT_BYTES);
     DEFAULT_TO(c->entry_cache_bytes, LIMIT_ENTRY_CACHE_BYTES);
     DEFAULT_TO(c->lease_timeout_ms, DEFAULT_LEASE_MS);
+    DEFAULT_TO(c->connect_timeout_ms, DEFAULT_CONNECT_MS);
     DEFAULT_TO(c->reader_count, 1);
     DEFAULT_TO(c->reader_jobs, c->reader_count);
     if (c->reader_count <= c->reader_jobs)
@@ -74,7 +76,7 @@ static int create_peers(struct node *n)
 {
     struct peer_config config = {
         .net = n->config.raft_net,
-        .dial_timeout_ms = 2000,
+        .dial_timeout_ms = node_member_dial_ms(n),
         .backoff_min_ms = 20,
         .backoff_max_ms = 1000,
         .hello_timeout_ms = 5000,
@@ -112,6 +114,7 @@ static void init_state(struct node *n)
     node_index_init(n);
     node_retry_init(n);
     list_init(&n->changes);
+    list_init(&n->reaches);
     list_init(&n->asks);
     list_init(&n->serving);
     node_log_init(n);

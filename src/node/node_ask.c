@@ -116,7 +116,7 @@ int node_ask_dial(struct node *n, enum node_ask_kind kind, const char *raft_addr
         return n->phase == NODE_OPEN ? ERR_FULL : ERR_NOT_READY;
     a->done = done;
     a->own_conn = true;
-    int rc = peer_dial(n->peers, raft_addr, &a->conn);
+    int rc = peer_dial(n->peers, raft_addr, n->config.connect_timeout_ms, &a->conn);
     if (rc)
         ask_free(a);
     return rc;
@@ -176,7 +176,7 @@ static void join_redirect(struct node_ask *a, const struct wire_answer *answer)
     a->conn = 0;
     a->stream = 0;
     peer_conn_close(a->node->peers, old);
-    int rc = peer_dial(a->node->peers, addr, &a->conn);
+    int rc = peer_dial(a->node->peers, addr, a->node->config.connect_timeout_ms, &a->conn);
     if (rc)
         ask_end(a, rc, NULL, NULL);
 }

@@ -194,7 +194,7 @@ static void fetch_dial(struct node *n)
 
     f->greeted = false;
     f->stream = peer_next_stream(n->peers);
-    if (!addr || peer_dial(n->peers, addr, &f->conn))
+    if (!addr || peer_dial(n->peers, addr, node_member_dial_ms(n), &f->conn))
         f->conn = 0;
 }
 

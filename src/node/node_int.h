@@ -26,6 +26,7 @@
  *   node_found.c                         several nodes found a cluster
  *   node_reap.c                          members that are gone
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
+ *   node_reach.c                         does a newcomer's address mean anything here?
  *   node_cut_when.c                      is it time to cut?
  *   node_cut.c                           the image brought up to date             (lanes APPLY, READ)
  *   node_image.c                         its tasks, one at a time
@@ -193,7 +194,7 @@ struct node_wait {
     uint32_t attempts_left;         /* to reach the leader */
     uint64_t retry_at_ns;           /* RETRY */
     struct node_entry *payload;
-    bool vouched;
+    bool further;
     uint8_t *credentials; /* user, then password; NULL: none */
     uint8_t user_len;
     uint16_t password_len;
@@ -492,7 +493,9 @@ struct node {
     uint32_t backup_count, vacuum_count; /* being made; of them: vacuumed */
     struct list relays; /* node_relay.c: answers to other nodes that are not over */
 
-    struct list changes; /* node_change, first one is under way */
+    struct list changes;  /* node_change, first one is under way */
+    struct list reaches;  /* node_reach.c: not told yet */
+    uint32_t reach_count; /* and those whose connection is closing */
     struct env_timer change_timer;
     struct node_founding founding;
     uint64_t serial; /* of our last notice */
@@ -589,7 +592,7 @@ int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire
 int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
                          struct slice *db_state);             /* 0, ERR_CORRUPT */
 int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
-void node_image_db_close(struct node *n);                     /* the same; harmless when it is closed */
+void node_image_db_close(struct node *n); /* the same; harmless when it is closed */
 /* node_upkeep.c */
 void node_upkeep_init(struct node *n);
 void node_upkeep_start(struct node *n);
@@ -753,11 +756,25 @@ void node_members_lost(struct node *n);     /* no longer leader */
 void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_transfer_progress(struct node *n);
 void node_transfer_cancel(struct node *n);
+/* A member is dialled again and again: what does not answer by then is better dialled anew. */
+enum { NODE_MEMBER_DIAL_MS = 2000 };
+static inline uint64_t node_member_dial_ms(const struct node *n)
+{
+    const uint64_t ms = n->config.connect_timeout_ms;
+    return ms < NODE_MEMBER_DIAL_MS ? ms : NODE_MEMBER_DIAL_MS;
+}
+
+/* node_reach.c: done() once, perhaps at once. ERR_FULL, ERR_NOMEM: never. Only a name that does not resolve, or a stop,
+ * is a failure. */
+int node_reach(struct node *n, const char *addr, node_done_fn *done, void *ctx) MUST_USE;
+void node_reach_cancel_all(struct node *n);
+
 /* node_reap.c */
 void node_reap_look(struct node *n);   /* now and then */
 void node_retire_look(struct node *n); /* after each step */
 /* node_found.c */
-int node_found_notified(struct node *n, const struct wire_join *j);
+/* A NOTIFY of another node's. done() once, perhaps at once. */
+void node_found_asked(struct node *n, const struct wire_join *j, node_done_fn *done, void *ctx);
 void node_found_push(struct node *n); /* founded just now, with others: be elected */
 void node_found_cancel(struct node *n);
 /* node_ask.c */

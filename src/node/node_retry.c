@@ -29,11 +29,12 @@ void node_retry(struct node_wait *w, int rc, const char *text)
         return;
     }
     w->attempts_left--;
+    n->counters.last_attempts += w->attempts_left == 0;
     buf_reset(&w->out, 0); /* what came before this attempt broke off */
     n->counters.retried_executions += w->kind == WIRE_EXECUTE;
     n->counters.retried_queries += w->kind == WIRE_QUERY;
     n->counters.retried_requests += w->kind == WIRE_REQUEST;
-    n->counters.retried_loads += w->kind == WIRE_LOAD && !w->vouched;
+    n->counters.retried_loads += w->kind == WIRE_LOAD && !w->further;
     if (list_empty(&n->retrying))
         env_timer_arm(&n->retry_timer, RETRY_PAUSE_MS * ENV_MS_NS);
     w->state = WAIT_RETRY;

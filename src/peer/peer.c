@@ -46,6 +46,11 @@ int peer_set_create(struct env *e, const struct peer_config *config, const struc
     s->config = *config;
     if (!s->config.net)
         s->config.net = e;
+    if (!s->config.protocol_max) {
+        s->config.protocol_min = WIRE_PROTOCOL_MIN;
+        s->config.protocol_max = WIRE_PROTOCOL_MAX;
+    }
+    ASSERT(s->config.protocol_min > 0 && s->config.protocol_min <= s->config.protocol_max);
     s->events = events;
     s->ctx = ctx;
     env_turn_init(&s->turn, e, turn_run, s);
@@ -166,6 +171,13 @@ void peer_drained_want(struct peer_set *s, peer_conn c)
         return;
     line->want_drained = true;
     env_turn_schedule(&s->turn);
+}
+
+uint16_t peer_protocol_of(const struct peer_set *s, peer_conn c)
+{
+    const struct peer_line *line = peer_lines_find(s, c);
+
+    return line ? line->protocol : 0;
 }
 
 size_t peer_pending(const struct peer_set *s, peer_conn c)

@@ -90,7 +90,7 @@ static void dest_timer_fired(struct env_timer *t)
     struct peer_dest *d = t->ctx;
     struct peer_line *line;
 
-    if (peer_line_dial(d->set, d->addr, dest_line_gone, &line)) {
+    if (peer_line_dial(d->set, d->addr, d->set->config.dial_timeout_ms, dest_line_gone, &line)) {
         dest_failed(d);
         return;
     }
@@ -214,12 +214,12 @@ static void stranger_gone(struct peer_line *line)
     ASSERT(line->dialled);
 }
 
-int peer_dial(struct peer_set *s, const char *addr, peer_conn *out)
+int peer_dial(struct peer_set *s, const char *addr, uint64_t timeout_ms, peer_conn *out)
 {
     struct peer_line *line;
 
-    ASSERT(!s->stopping);
-    int rc = peer_line_dial(s, addr, stranger_gone, &line);
+    ASSERT(!s->stopping && timeout_ms > 0);
+    int rc = peer_line_dial(s, addr, timeout_ms, stranger_gone, &line);
     if (rc)
         return rc;
     line->told = true; /* lost() is owed from here on */

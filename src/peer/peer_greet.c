@@ -8,6 +8,8 @@ int peer_greet_put(struct peer_line *line)
 {
     const struct peer_self *self = &line->set->self;
     const struct wire_hello h = {
+        .protocol_min = line->set->config.protocol_min,
+        .protocol_max = line->set->config.protocol_max,
         .cluster_id = self->cluster_id,
         .store_id = self->store_id,
         .id = self->id,
@@ -34,10 +36,32 @@ static bool unlike(uint64_t expected, uint64_t actual)
     return expected != 0 && expected != actual;
 }
 
-int peer_greet_check(const struct peer_line *line, const struct wire_hello *h)
+/* Now and then: it will come again and again. */
+static void foreign_tell(struct peer_set *s, const struct wire_hello *h)
+{
+    const uint64_t now = env_now_ns(s->env);
+
+    if (s->foreign_ns && now - s->foreign_ns < PEER_FOREIGN_MS * ENV_MS_NS)
+        return;
+    s->foreign_ns = now;
+    env_log(s->env, "cluster",
+            "refusing node %.*s at %.*s, version %.*s: it speaks protocol versions %u to %u, this "
+            "node %u to %u",
+            (int)h->name.len, (const char *)h->name.data, (int)h->raft_addr.len,
+            (const char *)h->raft_addr.data, (int)h->version.len, (const char *)h->version.data,
+            h->protocol_min, h->protocol_max, s->config.protocol_min, s->config.protocol_max);
+}
+
+int peer_greet_check(const struct peer_line *line, const struct wire_hello *h, uint16_t *protocol)
 {
     const struct peer_self *self = &line->set->self;
+    const struct peer_config *config = &line->set->config;
 
+    *protocol = wire_protocol_common(config->protocol_min, config->protocol_max, h);
+    if (*protocol == 0) {
+        foreign_tell(line->set, h);
+        return ERR_VERSION;
+    }
     if (h->cluster_id != 0 && unlike(self->cluster_id, h->cluster_id))
         return ERR_IDENTITY;
     if (unlike(h->expect_id, self->id) || unlike(h->expect_store_id, self->store_id))

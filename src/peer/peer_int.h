@@ -17,6 +17,7 @@ enum {
     PEER_LEAVING_MS = 1000, /* how long a BYE may take */
     PEER_UNHEARD_MAX = 5,
     PEER_UNHEARD_MS = 10,
+    PEER_FOREIGN_MS = 10 * 1000,
 };
 
 /*   CONNECTING ─opened(0)─► GREETING ─hello fits, kept─► OPEN ─our BYE─► LEAVING
@@ -31,13 +32,15 @@ struct peer_line {
     peer_conn number;
     enum peer_state state;
     bool dialled;
+    bool spoke;    /* anything came */
     bool told;     /* the owner knows of it: lost() is owed */
     bool was_open; /* kept by greeted() */
     bool said_bye;
     bool refused; /* a send was refused since output was last below half */
     bool want_drained;
-    int end_rc; /* why it ended; 0: our own wish */
-    raft_id id; /* of the other end; 0 before it greeted */
+    int end_rc;        /* why it ended; 0: our own wish */
+    raft_id id;        /* of the other end; 0 before it greeted */
+    uint16_t protocol; /* version agreed on; 0 before it greeted */
     raft_id expect_id;
     uint64_t expect_store_id;
     uint64_t opened_ns; /* became OPEN */
@@ -82,6 +85,7 @@ struct peer_set {
     uint32_t turned_away; /* streams over the limit, closing */
     peer_conn last_number;
     uint32_t last_stream;
+    uint64_t foreign_ns; /* the last time a node of no common version was told of; 0: never */
     struct peer_dest *dests[RAFT_NODES_MAX];
     uint32_t dest_count;
     bool stopping;
@@ -116,16 +120,16 @@ void peer_output_relieve(struct peer_line *line);
 /* ---- peer_greet.c: who is there ---- */
 
 int peer_greet_put(struct peer_line *line);
-/* 0, ERR_PROTOCOL, ERR_IDENTITY. */
-int peer_greet_check(const struct peer_line *line, const struct wire_hello *h);
+/* 0 and the version to speak; ERR_IDENTITY; ERR_VERSION, which is logged. */
+int peer_greet_check(const struct peer_line *line, const struct wire_hello *h, uint16_t *protocol);
 int peer_self_copy(struct peer_self *dst, const struct peer_self *src);
 void peer_self_free(struct peer_self *self);
 
 /* ---- peer_line.c: one connection ---- */
 
 /* Begin a line: connect to addr, or take an accepted stream. 0 and *out; ERR_NOMEM, ERR_INVALID. */
-int peer_line_dial(struct peer_set *s, const char *addr, void (*gone)(struct peer_line *),
-                   struct peer_line **out);
+int peer_line_dial(struct peer_set *s, const char *addr, uint64_t timeout_ms,
+                   void (*gone)(struct peer_line *), struct peer_line **out);
 int peer_line_accept(struct peer_set *s, struct env_stream *stream,
                      void (*gone)(struct peer_line *));
 void peer_line_end(struct peer_line *line, int rc); /* close at once; harmless when closing */

@@ -7,6 +7,7 @@
 #include "peer_int.h"
 #include <rq/limits.h>
 #include <rq/util/assert.h>
+#include <rq/util/endian.h>
 #include <rq/util/mem.h>
 
 /* ---- the end ---------------------------------------------------------------------------------- */
@@ -21,6 +22,8 @@ void peer_line_end(struct peer_line *line, int rc)
 {
     if (line->state == PEER_CLOSING)
         return;
+    if (line->state == PEER_GREETING && !line->dialled && line->spoke && rc != ERR_IDENTITY)
+        line->set->counters.strangers++;
     line->end_rc = line->state == PEER_LEAVING ? 0 : rc;
     line->state = PEER_CLOSING;
     env_timer_disarm(&line->timer);
@@ -120,6 +123,20 @@ static void line_open(struct peer_line *line)
         env_timer_arm(&line->timer, s->config.idle_timeout_ms * ENV_MS_NS / 2);
 }
 
+/* No version that both speak: the one who called learns which ones we do, and hangs up. */
+static int greeting_refuse(struct peer_line *line)
+{
+    int rc = peer_greet_put(line);
+    if (!rc)
+        rc = peer_output_flush(line);
+    if (rc)
+        return rc;
+    line->state = PEER_LEAVING;
+    output_drop(line);
+    env_timer_arm(&line->timer, PEER_LEAVING_MS * ENV_MS_NS);
+    return 0;
+}
+
 /* The one who was called answers only a greeting that fits and that its owner keeps. The answer is
  * queued before the owner is asked, so that it precedes whatever the owner sends; refused, it never
  * leaves. */
@@ -130,7 +147,9 @@ static int greeting_take(struct peer_line *line, struct slice body)
 
     int rc = wire_hello_get(body, &h);
     if (!rc)
-        rc = peer_greet_check(line, &h);
+        rc = peer_greet_check(line, &h, &line->protocol);
+    if (rc == ERR_VERSION && !line->dialled)
+        return greeting_refuse(line);
     if (!rc && !line->dialled)
         rc = peer_greet_put(line);
     if (rc)
@@ -175,6 +194,13 @@ static int frame_take(struct peer_line *line, const struct wire_frame *f)
     }
 }
 
+/* Its first four bytes are a length that no greeting has: not one of us, whatever else comes. */
+static bool is_hopeless(const struct peer_line *line, struct slice bytes)
+{
+    return line->state == PEER_GREETING && bytes.len >= 4 &&
+           get_u32(bytes.data) > PEER_HELLO_BYTES_MAX;
+}
+
 /* Take whole frames from the front of bytes; *used of them are done with. line->in_need: how many the
  * next one wants. */
 static int frames_take(struct peer_line *line, struct slice bytes, size_t *used)
@@ -187,6 +213,8 @@ static int frames_take(struct peer_line *line, struct slice bytes, size_t *used)
     while (rc == 0 && line->state != PEER_CLOSING) {
         struct slice rest = slice_of(bytes.data + *used, bytes.len - *used);
         rc = wire_frame_get(rest, &frame, &len, &line->in_need);
+        if (rc == ERR_EOF && is_hopeless(line, rest))
+            rc = ERR_TOO_BIG;
         if (rc)
             break;
         *used += len;
@@ -196,11 +224,7 @@ static int frames_take(struct peer_line *line, struct slice bytes, size_t *used)
         if (rc == ERR_EOF) /* BYE, not "need more" */
             peer_line_end(line, ERR_EOF);
     }
-    if (rc != ERR_EOF)
-        return rc;
-    if (line->state == PEER_GREETING && line->in_need > WIRE_FRAME_HEADER + PEER_HELLO_BYTES_MAX)
-        return ERR_TOO_BIG;
-    return 0;
+    return rc == ERR_EOF ? 0 : rc;
 }
 
 /* Complete the frame begun in line->in with what it needs of bytes, and no more: the buffer never
@@ -227,6 +251,7 @@ static void line_data(void *ctx, struct slice bytes)
     int rc = 0;
 
     line->heard_ns = env_now_ns(line->set->env);
+    line->spoke = true;
     while (rc == 0 && bytes.len > 0 && line->state != PEER_CLOSING) {
         if (buf_len(&line->in) > 0) {
             rc = frame_complete(line, bytes, &used);
@@ -295,8 +320,8 @@ static struct peer_line *line_new(struct peer_set *s, void (*gone)(struct peer_l
     return line;
 }
 
-int peer_line_dial(struct peer_set *s, const char *addr, void (*gone)(struct peer_line *),
-                   struct peer_line **out)
+int peer_line_dial(struct peer_set *s, const char *addr, uint64_t timeout_ms,
+                   void (*gone)(struct peer_line *), struct peer_line **out)
 {
     struct peer_line *line = line_new(s, gone);
 
@@ -310,7 +335,7 @@ int peer_line_dial(struct peer_set *s, const char *addr, void (*gone)(struct pee
         peer_lines_remove(line);
         return rc;
     }
-    env_timer_arm(&line->timer, s->config.dial_timeout_ms * ENV_MS_NS);
+    env_timer_arm(&line->timer, timeout_ms * ENV_MS_NS);
     *out = line;
     return 0;
 }

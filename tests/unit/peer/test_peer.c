@@ -24,6 +24,33 @@ static void test_members_greet_and_keep_one_line_each_way(void **state)
     world_destroy(t.world);
 }
 
+/* n1 speaks 1 to 2, n2 so and so. */
+static void test_ends_agree_on_a_version_or_part(void **state)
+{
+    static const struct {
+        uint16_t min, max, agreed;
+    } rows[] = {{1, 1, 1}, {2, 3, 2}, {1, 2, 2}, {3, 4, 0}};
+    (void)state;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct town t;
+        town_make(&t, 2, 40 + i);
+        t.apps[0].config.protocol_min = 1;
+        t.apps[0].config.protocol_max = 2;
+        t.apps[1].config.protocol_min = rows[i].min;
+        t.apps[1].config.protocol_max = rows[i].max;
+        town_start(&t);
+        town_run(&t, SEC(10));
+        for (uint32_t k = 0; k < 2; k++) {
+            struct app *a = &t.apps[k];
+            const peer_conn c = peer_conn_of(a->set, 2 - k);
+            assert_int_equal(peer_protocol_of(a->set, c), rows[i].agreed);
+            assert_int_equal(a->greeted, rows[i].agreed ? 2 : 0);
+            assert_int_equal(a->refused, 0); /* who answers is no process that died */
+        }
+        world_destroy(t.world);
+    }
+}
+
 static void frames_survive_cutting(enum sim_net_cut cut, uint32_t count, uint32_t len_max)
 {
     struct town t;
@@ -510,7 +537,7 @@ static void dial_run(struct env *e, void *ctx)
 {
     struct app *a = ctx;
     (void)e;
-    a->dial_rc = peer_dial(a->set, "n2:4002", &a->dialled);
+    a->dial_rc = peer_dial(a->set, "n2:4002", a->config.dial_timeout_ms, &a->dialled);
 }
 
 static void close_run(struct env *e, void *ctx)
@@ -723,6 +750,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_members_greet_and_keep_one_line_each_way),
+        cmocka_unit_test(test_ends_agree_on_a_version_or_part),
         cmocka_unit_test(test_frames_arrive_whole_and_in_order_however_they_are_cut),
         cmocka_unit_test(test_frame_built_in_place_leaves_and_half_a_frame_never),
         cmocka_unit_test(test_member_with_another_data_directory_is_not_spoken_to),

@@ -145,8 +145,12 @@ static void test_listener_that_says_nothing_is_left_after_the_hello_timeout(void
 /* n2 answers whatever comes with this greeting. */
 static void raw_hello(struct buf *b, uint64_t id, uint64_t store_id)
 {
-    const struct wire_hello h = {
-        .cluster_id = 7, .store_id = store_id, .id = id, .name = slice_str("n2")};
+    const struct wire_hello h = {.protocol_min = WIRE_PROTOCOL_MIN,
+                                 .protocol_max = WIRE_PROTOCOL_MAX,
+                                 .cluster_id = 7,
+                                 .store_id = store_id,
+                                 .id = id,
+                                 .name = slice_str("n2")};
 
     buf_init(b, 1 << 20);
     size_t begun = wire_frame_begin(b, WIRE_HELLO, 0);
