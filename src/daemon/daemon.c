@@ -41,10 +41,11 @@ struct daemon {
     struct cluster *cluster;
     struct wire_conf founders; /* count 0: this node alone */
     struct env_job state_job;
-    bool state_found;   /* by the job */
-    bool looking;       /* the job is under way */
-    bool founding;      /* the node is created anew, as founder; or was */
-    bool node_stopping; /* … and the old one is on its way down */
+    bool state_found;     /* by the job */
+    bool looking;         /* the job is under way */
+    bool founding;        /* the node is created anew, as founder; or was */
+    uint64_t found_by_ns; /* with others: else their pledges may have lapsed; 0: no limit */
+    bool node_stopping;   /* … and the old one is on its way down */
     bool stopping;
     int status;
     struct env_turn stop_turn;
@@ -220,8 +221,11 @@ static void cluster_found(void *ctx, const struct wire_conf *founders)
     struct daemon *d = ctx;
     d->founding = true;
     d->founders.count = 0;
-    if (founders)
+    d->found_by_ns = 0;
+    if (founders) {
         d->founders = *founders;
+        d->found_by_ns = env_now_ns(d->env) + NODE_FOUND_BY_MS * ENV_MS_NS;
+    }
     d->node_stopping = true;
     api_node_set(d->api, NULL);
     node_stop(d->node, founder_stopped, d);
@@ -238,9 +242,10 @@ static void daemon_cluster(struct daemon *d)
         .state_found = d->state_found,
         .api_url = d->api_url,
     };
-    if (d->founding) {
+    if (d->founding)
         env_log(d->env, "store", "cluster bootstrap successful, servers: %u",
                 (unsigned)(d->founders.count ? d->founders.count : 1));
+    if (d->cluster) {
         cluster_reopened(d->cluster, d->node);
         return;
     }
@@ -285,6 +290,11 @@ static void daemon_open_node(struct daemon *d)
     const struct flags *f = d->flags;
     struct err_text why = {""};
     struct timing timing;
+    if (d->founding && d->found_by_ns != 0 && env_now_ns(d->env) > d->found_by_ns) {
+        env_log(d->env, "store", "cluster bootstrap failed: it took too long to stop this node");
+        d->founding = false;
+        d->founders.count = 0;
+    }
     if (timing_of(f, &timing, &why) != 0) {
         daemon_fail(d, "failed to open store: ", why.text);
         return;
@@ -322,6 +332,7 @@ static void daemon_open_node(struct daemon *d)
         .election_timeout_ms = ms_of(timing.election),
         .lease_timeout_ms = ms_of(timing.lease),
         .apply_timeout_ms = ms_of(timing.apply),
+        .connect_timeout_ms = ms_of(f->cluster_connect_timeout),
         .reader_count = reader_count(f->db_max_ro_conns),
         .reader_jobs = d->reader_jobs,
         .snapshot_entries = f->raft_snap,

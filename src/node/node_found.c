@@ -7,18 +7,23 @@
  * pledge of every member of its set, and a node pledges itself once. Pledges are asked for in the order of the
  * members' ids, the own one in its place, so that of two who want the same, the one who got the first gets the
  * others. A pledge lasts until the one who has it says, by an ordinary NOTIFY, that it does not count on it any more
- * (serials tell a late NOTIFY of his), or until the process ends: he may have founded, and not be heard for a
- * while. Who does not get all counts on none: it begins anew with its next notices.
+ * (serials tell a late NOTIFY of his), or until it lapses: the one who has it may be gone for good. He asks again
+ * before it does, or founds well before the first of his pledges can lapse, or lets it be. Who does not get all counts on
+ * none: it begins anew with its next notices.
  *
- * A member that cannot be reached leaves the set until it announces itself again. What is not covered: a node that
- * gave its pledge, restarts before the founder has reached it, and gives it to another; that takes more nodes
- * with one list than are expected.
+ * A member that cannot be reached leaves the set until it announces itself again. What is not covered, and takes more
+ * nodes with one list than are expected: a node that gave its pledge, restarts before the founder has reached it, and
+ * gives it to another; or one that the founder does not reach for PLEDGE_MS after founding, and whom others do reach.
+ * And a founder that is lost for good before any other has its first entry leaves nodes that adopted its cluster, and must
+ * be wiped: it may be that they are needed there.
  *
  * The founder's configuration names the whole set. It is written where a lone node's is, at opening
  * (node_open.c); the others adopt the cluster when the founder asks for their votes. */
 #include "node_int.h"
 
-enum { PUSH_MS = 50, PUSH_COUNT = 100 };
+/* A pledge lasts PLEDGE_MS, counted by who gives it, from when the question came. The founder's part of that, counted
+ * from its first question: GATHER_MS for all of them, then NODE_FOUND_BY_MS (node.h) until it begins to found. */
+enum { PUSH_MS = 50, PUSH_COUNT = 100, PLEDGE_MS = 60 * 1000, GATHER_MS = 20 * 1000 };
 
 /* ---- the set --------------------------------------------------------------------------------------- */
 
@@ -99,12 +104,16 @@ static bool may_found(const struct node *n)
 static int pledge(struct node *n, uint64_t store_id, uint64_t serial)
 {
     struct node_founding *f = &n->founding;
+    const uint64_t now_ns = env_now_ns(n->env);
 
+    if (f->pledged != 0 && now_ns >= f->pledged_until_ns)
+        f->pledged = 0;
     if (!may_found(n) || (f->pledged != 0 && f->pledged != store_id) ||
         (f->pledged == store_id && serial < f->pledged_serial))
         return ERR_BUSY;
     f->pledged = store_id;
     f->pledged_serial = serial;
+    f->pledged_until_ns = now_ns + PLEDGE_MS * ENV_MS_NS;
     return 0;
 }
 
@@ -114,34 +123,90 @@ static void pledge_release(struct node *n, uint64_t store_id, uint64_t serial)
         n->founding.pledged = 0;
 }
 
-int node_found_notified(struct node *n, const struct wire_join *j)
+static struct wire_member member_of(const struct wire_join *j)
 {
     struct wire_member m = {.id = wire_member_id(j->name), .store_id = j->store_id, .voter = true};
 
-    n->counters.served_notifies++;
-    if (j->pledge)
-        return pledge(n, j->store_id, j->serial);
-    pledge_release(n, j->store_id, j->serial);
-    if (!may_found(n))
-        return 0;
-    if (j->name.len > WIRE_NAME_MAX || j->addr.len > WIRE_ADDR_MAX)
-        return ERR_INVALID;
+    ASSERT(j->name.len <= WIRE_NAME_MAX && j->addr.len <= WIRE_ADDR_MAX); /* wire looks */
     memcpy(m.name, j->name.data, j->name.len);
     memcpy(m.addr, j->addr.data, j->addr.len);
-    set_note(n, &m);
-    return 0;
+    return m;
+}
+
+struct arrival { /* one whose address is being looked at */
+    struct node *node;
+    struct wire_member member;
+    node_done_fn *done;
+    void *ctx;
+};
+
+static void arrival_reached(void *ctx, int rc, const char *why)
+{
+    struct arrival *a = ctx;
+    node_done_fn *done = a->done;
+    void *done_ctx = a->ctx;
+
+    if (rc == 0 && may_found(a->node))
+        set_note(a->node, &a->member);
+    mem_free(a);
+    done(done_ctx, rc, why);
+}
+
+/* 0: done() will run, or did. */
+static int arrival_begin(struct node *n, const struct wire_member *m, node_done_fn *done, void *ctx)
+{
+    struct arrival *a = mem_zalloc(sizeof(*a));
+
+    if (!a)
+        return ERR_NOMEM;
+    *a = (struct arrival){n, *m, done, ctx};
+    const int rc = node_reach(n, m->addr, arrival_reached, a);
+    if (rc)
+        mem_free(a);
+    return rc;
+}
+
+static bool set_has(struct node *n, const struct wire_member *m)
+{
+    const struct wire_member *known = set_find(&n->founding.set, m->id);
+
+    return known && strcmp(known->addr, m->addr) == 0;
+}
+
+void node_found_asked(struct node *n, const struct wire_join *j, node_done_fn *done, void *ctx)
+{
+    const struct wire_member m = member_of(j);
+    int rc = 0;
+
+    n->counters.served_notifies++;
+    if (j->pledge) {
+        rc = pledge(n, j->store_id, j->serial);
+    } else {
+        pledge_release(n, j->store_id, j->serial);
+        if (may_found(n) && set_has(n, &m))
+            set_note(n, &m);
+        else if (may_found(n)) {
+            rc = arrival_begin(n, &m, done, ctx);
+            if (rc == 0)
+                return;
+        }
+    }
+    done(ctx, rc, err_text_of(rc));
 }
 
 /* ---- telling ---------------------------------------------------------------------------------------- */
 
-static struct wire_join self_told(const struct node *n)
+/* Whoever is on its own list tells itself. */
+static void self_note(struct node *n)
 {
-    struct wire_join j = {.name = slice_str(n->name),
-                          .addr = slice_str(n->raft_addr),
-                          .store_id = n->store_id,
-                          .voter = true,
-                          .serial = 2}; /* later than any pledge to ourselves */
-    return j;
+    const struct wire_join j = {
+        .name = slice_str(n->name), .addr = slice_str(n->raft_addr), .store_id = n->store_id};
+    const struct wire_member m = member_of(&j);
+
+    n->counters.served_notifies++;
+    pledge_release(n, n->store_id, 2); /* later than any pledge to ourselves */
+    if (may_found(n))
+        set_note(n, &m);
 }
 
 struct notice { /* one NOTIFY of ours, until it is answered */
@@ -156,9 +221,9 @@ static void notice_answered(void *ctx, int rc, const char *why)
 
     mem_free(ctx);
     if (rc == ERR_EXISTS) { /* the address is our own */
-        struct wire_join self = self_told(told.node);
-        rc = node_found_notified(told.node, &self);
-        why = err_text_of(rc);
+        self_note(told.node);
+        rc = 0;
+        why = "";
     }
     told.done(told.ctx, rc, why);
 }
@@ -251,6 +316,11 @@ static void gather_next(struct node *n)
         gather_end(n, ERR_BUSY, "another cluster was founded");
         return;
     }
+    if (env_now_ns(n->env) - f->began_ns >
+        GATHER_MS * ENV_MS_NS) { /* the first may lapse too soon */
+        gather_end(n, ERR_TIMEOUT, "the pledges took too long");
+        return;
+    }
     if (!m) {
         gather_end(n, 0, "");
         return;
@@ -279,6 +349,7 @@ int node_found(struct node *n, uint64_t timeout_ms, node_done_fn *done, void *ct
     f->ctx = ctx;
     f->timeout_ms = timeout_ms;
     f->got_count = 0;
+    f->began_ns = env_now_ns(n->env);
     env_timer_init(&f->timer, n->env, gather_timer_fired, n);
     env_timer_arm(&f->timer, 0);
     return 0;

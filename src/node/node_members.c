@@ -286,6 +286,7 @@ static struct node_change *change_new(struct node *n, bool is_remove, struct sli
     if (!c)
         return NULL;
     list_init(&c->link);
+    c->node = n;
     c->is_remove = is_remove;
     memcpy(c->name, name.data, name.len);
     c->deadline_ns = env_now_ns(n->env) + CHANGE_LIMIT_MS * ENV_MS_NS;
@@ -300,6 +301,16 @@ static void change_queue(struct node *n, struct node_change *c)
         return;
     }
     env_timer_arm(&n->change_timer, 0);
+}
+
+static void change_reached(void *ctx, int rc, const char *why)
+{
+    struct node_change *c = ctx;
+
+    if (rc)
+        change_answer(c->node, c, rc, why);
+    else
+        change_queue(c->node, c);
 }
 
 void node_members_asked(struct node *n, peer_conn conn, const struct wire_frame *f)
@@ -317,7 +328,13 @@ void node_members_asked(struct node *n, peer_conn conn, const struct wire_frame 
     c->voter = j.voter;
     c->conn = conn;
     c->stream = f->stream;
-    change_queue(n, c);
+    if (n->view.role != RAFT_LEADER) {
+        change_queue(n, c); /* tells who leads */
+        return;
+    }
+    const int rc = node_reach(n, c->addr, change_reached, c);
+    if (rc)
+        change_answer(n, c, rc, NULL);
 }
 
 int node_remove_here(struct node *n, struct slice name, node_done_fn *done, void *ctx)

@@ -22,6 +22,7 @@ enum node_change_step {
 };
 struct node_change { /* on the leader: one join or remove, one at a time */
     struct list link;
+    struct node *node;
     bool is_remove, voter;
     enum node_change_step step;
     char name[WIRE_NAME_MAX + 1], addr[WIRE_ADDR_MAX + 1];
@@ -64,10 +65,12 @@ struct node_founding {       /* node_found.c */
     struct wire_conf set;    /* who announced themselves, by id */
     uint64_t pledged;        /* store id of the only node that may found with us; 0: any may ask */
     uint64_t pledged_serial; /* of its question */
+    uint64_t pledged_until_ns;
     /* gathering pledges */
     node_done_fn *done; /* NULL: not now */
     void *ctx;
     uint64_t timeout_ms;
+    uint64_t began_ns;            /* the first question */
     uint64_t got[RAFT_NODES_MAX]; /* store ids of those who have pledged themselves */
     uint32_t got_count;
     uint64_t asked;         /* store id */

@@ -85,7 +85,7 @@ static void serve_count(struct node_counters *c, const struct wire_forward *f)
     c->served_executions += kind == WIRE_EXECUTE;
     c->served_queries += kind == WIRE_QUERY;
     c->served_requests += kind == WIRE_REQUEST;
-    c->served_loads += kind == WIRE_LOAD && !f->vouched; /* a load's first piece */
+    c->served_loads += kind == WIRE_LOAD && !f->further; /* a load's first piece */
     c->served_backups += kind == WIRE_BACKUP;
 }
 
@@ -153,8 +153,9 @@ static void run_notify(struct serve *s, struct slice body)
 
     int rc = wire_join_get(body, &j);
     if (rc == 0)
-        rc = node_found_notified(s->node, &j);
-    order_done(s, rc, err_text_of(rc));
+        node_found_asked(s->node, &j, order_done, s);
+    else
+        order_done(s, rc, err_text_of(rc));
 }
 
 static void serve_run(struct serve *s, struct slice body)
@@ -195,8 +196,7 @@ static uint32_t join_perms(const struct wire_join *j)
     return j->voter ? AUTH_JOIN : AUTH_JOIN_READ_ONLY;
 }
 
-/* 0 and *q lent from body; ERR_PROTOCOL. A node that vouches is taken at its word: whoever may speak here
- * could as well append to the log. */
+/* 0 and *q lent from body; ERR_PROTOCOL. */
 static int serve_question(const struct serve *s, struct slice body, struct auth_question *q)
 {
     struct wire_forward f;
@@ -211,7 +211,7 @@ static int serve_question(const struct serve *s, struct slice body, struct auth_
     } else if (s->kind == WIRE_FORWARD_REQ) {
         rc = wire_forward_get(body, &f);
         if (rc == 0)
-            *q = (struct auth_question){f.user, f.password, f.vouched ? 0 : forward_perms(f.kind)};
+            *q = (struct auth_question){f.user, f.password, forward_perms(f.kind)};
     } else {
         rc = wire_order_get(body, &o);
         if (rc == 0)

@@ -9,7 +9,8 @@ enum { STOP_CUT_MS = 20 * 1000 };
 static bool lanes_idle(const struct node *n)
 {
     if (n->open_busy || n->log.busy || n->apply.busy || n->apply.load.busy || n->adopt_id ||
-        n->readers_busy || n->backup_count || n->upkeep.in_lane || n->image.running || n->upload)
+        n->readers_busy || n->backup_count || n->upkeep.in_lane || n->image.running || n->upload ||
+        n->reach_count)
         return false;
     for (uint32_t i = 0; i < n->link_count; i++)
         if (n->links[i].load.busy)
@@ -123,6 +124,7 @@ static void stop_now(struct node *n)
     node_serve_cancel_all(n);
     env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);
+    node_reach_cancel_all(n);
     node_members_lost(n);
     node_found_cancel(n);
     node_ask_cancel_all(n);

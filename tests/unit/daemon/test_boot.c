@@ -264,6 +264,51 @@ static void test_crashes_while_founding(void **state)
     }
 }
 
+static bool living_done(const struct machine *gone)
+{
+    for (uint32_t i = 0; i < t.count; i++)
+        if (&t.machines[i] != gone && !t.machines[i].done)
+            return false;
+    return true;
+}
+
+/* It founded, one of the living adopted its cluster, and it died before that one had an entry: nobody but the dead
+ * knows who belongs to it, and the living may not begin another. */
+static bool adopted_from(const struct machine *gone)
+{
+    for (uint32_t i = 0; i < t.count; i++)
+        if (&t.machines[i] != gone && t.machines[i].status.cluster_id != 0 &&
+            t.machines[i].status.member_count == 0)
+            return true;
+    return false;
+}
+
+/* Whoever has others' word may die before it founds: those who stay found without it, with the fourth. */
+static void test_a_word_given_to_one_who_is_gone_lapses(void **state)
+{
+    uint32_t stuck = 0;
+    (void)state;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        struct prng chance;
+        set_up_world(seed, 4, 4, 3);
+        world_stream_init(t.world, &chance, "deaths", 0);
+        struct machine *gone = &t.machines[prng_below(&chance, t.count)];
+        do
+            run_judged(20);
+        while (!host_up(gone->host));
+        run_judged(prng_below(&chance, 150) * 20);
+        host_crash(gone->host, HOST_CRASH_POWER);
+        gone->node = NULL;
+        for (uint32_t k = 0; k < 150 && !living_done(gone); k++)
+            run_judged(1000);
+        if (!living_done(gone) && !adopted_from(gone))
+            fail_msg("seed %llu: no cluster without %s", (unsigned long long)seed, gone->name);
+        stuck += !living_done(gone);
+        world_destroy(t.world);
+    }
+    assert_true(stuck <= 5);
+}
+
 static int group_set_up(void **state)
 {
     (void)state;
@@ -277,6 +322,7 @@ int main(void)
         cmocka_unit_test(test_more_than_expected_found_one_cluster),
         cmocka_unit_test(test_who_is_not_listed_joins),
         cmocka_unit_test(test_crashes_while_founding),
+        cmocka_unit_test(test_a_word_given_to_one_who_is_gone_lapses),
     };
     return cmocka_run_group_tests(tests, group_set_up, NULL);
 }
