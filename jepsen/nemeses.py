@@ -124,8 +124,12 @@ class Nemeses:
         self.say("kill", targets=[n.name for n in targets])
         for node in targets:
             node.kill()
-        yield self.chance.choice((self.chance.uniform(0.1, 2.0), TOLD_S))
+        long = self.chance.random() < 0.5
+        yield TOLD_S if long else self.chance.uniform(0.1, 2.0)
         gone = all(not n.running() for n in targets)
+        if long and 2 * some > len(self.cluster.nodes):
+            for node in self.whole():
+                self.truth.leaderless(node)
         for node in targets:
             self.truth.unreachable(self.whole(), node)
         for node in targets:
@@ -151,15 +155,15 @@ class Nemeses:
 
     # ---- links
 
-    def cut(self, links, alone=None, at_least_s=1.0):
-        """alone: a node that has no whole link left."""
+    def cut(self, links, few=()):
+        """few: those that are cut off from all others, both ways, and are no majority."""
         self.say("cut", links=[[a.name, b.name] for a, b in links])
         rules = [self.hosts.block(source.number, target.number) for source, target in links]
         try:
-            yield at_least_s + self.chance.uniform(0.0, 3.0)
-            if alone:
-                self.truth.leaderless(alone)
-                self.truth.unreachable([n for n in self.whole() if n is not alone], alone)
+            yield (TOLD_S if few else 1.0) + self.chance.uniform(0.0, 3.0)
+            for node in few:
+                self.truth.leaderless(node)
+                self.truth.unreachable([n for n in self.whole() if n not in few], node)
         finally:
             dropped = sum(self.hosts.unblock(r) for r in rules)
         return dropped > 0
@@ -168,7 +172,7 @@ class Nemeses:
         node = self.target()
         if not node:
             return False
-        return (yield from self.cut([p for other in self.others(node) for p in ((node, other), (other, node))], node, TOLD_S))
+        return (yield from self.cut([p for other in self.others(node) for p in ((node, other), (other, node))], [node]))
 
     def oneway(self):
         node = self.target()
@@ -185,9 +189,7 @@ class Nemeses:
     def halves(self):
         nodes = self.chance.sample(self.cluster.nodes, len(self.cluster.nodes))
         few, most = nodes[:len(nodes) // 2], nodes[len(nodes) // 2:]
-        alone = few[0] if len(few) == 1 else None
-        return (yield from self.cut([p for a in few for b in most for p in ((a, b), (b, a))], alone,
-                                    TOLD_S if alone else 1.0))
+        return (yield from self.cut([p for a in few for b in most for p in ((a, b), (b, a))], few))
 
     # ---- the cluster itself
 
@@ -212,13 +214,18 @@ class Nemeses:
         return (yield from self.leader_within(1.0, before)) is not None
 
     def removed(self, node):
-        """Asked through any other node. Is it no member any more?"""
-        through = self.chance.choice([n for n in self.whole() if n is not node] or self.others(node))
-        with contextlib.suppress(OSError, http.client.HTTPException):
-            status, body = through.ask("DELETE", "/remove", {"id": node.name}, 5)
-            self.say("removed" if status == 200 else "not removed", status=status, body=body.decode(errors="replace")[:200])
-        leader = yield from self.leader_within(3.0, node)
-        return leader is not None and node.name not in (self.cluster.voters(leader) or [node.name])
+        """Asked through any other node, for some seconds. Is it no member any more?"""
+        end = time.monotonic() + 5.0
+        while time.monotonic() < end:
+            through = self.chance.choice([n for n in self.whole() if n is not node] or self.others(node))
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                status, body = through.ask("DELETE", "/remove", {"id": node.name}, 5)
+                self.say("removed" if status == 200 else "not removed", status=status, body=body.decode(errors="replace")[:200])
+            leader = yield from self.leader_within(2.0, node)
+            if leader and node.name not in (self.cluster.voters(leader) or [node.name]):
+                return True
+            yield 0.2
+        return False
 
     def churn(self):
         yield from self.leader_within(3.0)

@@ -1,7 +1,7 @@
 """What nodes tell an operator, held against what was done to them.
 
     while a node is dead, stopped or cut off    /nodes of any other says that it cannot be reached
-    while a node hears nobody                   no leader: /readyz and /readyz?sync are 503, /leader too, /status names none
+    while a node cannot hear a majority         no leader: /readyz and /readyz?sync are 503, /leader too, /status names none
     when all is mended                          one leader, named alike by all; every member reachable; /readyz?sync 200
 
 A node that gives no answer says nothing untrue: it may be in the hands of another nemesis."""
@@ -76,9 +76,9 @@ class Truth:
                 return False
             good = [path for path in list(told)[:3] if told[path][0] != 503]
             if good:
-                return f"{node.name}, which hears nobody, answers {good[0]} with {told[good[0]]}"
+                return f"{node.name}, which hears no majority, answers {good[0]} with {told[good[0]]}"
             if store["raft"]["state"] == "Leader" or store["leader"]["node_id"] or store["leader"]["addr"]:
-                return f"{node.name}, which hears nobody, is {store['raft']['state']} and its leader {store['leader']}"
+                return f"{node.name}, which hears no majority, is {store['raft']['state']} and its leader {store['leader']}"
             return None
 
         self.wait("leaderless", what, LIMIT_S)
