@@ -240,7 +240,8 @@ static void run_job_start(struct world *w, const struct event *ev)
 
 /* ---- words and the end ---- */
 
-static void op_log(struct env *e, const char *component, const char *fmt, va_list args)
+static void PRINTF_LIKE(3, 0)
+    op_log(struct env *e, const char *component, const char *fmt, va_list args)
 {
     struct host *h = note(e, "log", 0, 0);
     struct world *w = h->world;

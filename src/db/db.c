@@ -47,8 +47,9 @@ static int prepare_controls(struct db *d)
         [DB_RELEASE] = "RELEASE rq_entry",
         [DB_ROLLBACK_TO] = "ROLLBACK TO rq_entry",
         [DB_COOKIE] = "PRAGMA schema_version",
-        [DB_SCHEMA] = "SELECT max(type='table' AND rootpage=0), max(instr(upper(sql),'DEFERRED')>0)"
-                      " FROM sqlite_schema",
+        [DB_SCHEMA] =
+            ("SELECT max(type='table' AND rootpage=0), max(instr(upper(sql),'DEFERRED')>0)"
+             " FROM sqlite_schema"),
     };
 
     for (size_t i = 0; i < DB_CONTROL_COUNT; i++)

@@ -218,7 +218,8 @@ void uv_env_listener_close(struct env_listener *l);
 void uv_env_listeners_close(struct uv_env *u);
 
 /* log.c */
-void uv_env_log(struct env *e, const char *component, const char *fmt, va_list args);
+void uv_env_log(struct env *e, const char *component, const char *fmt, va_list args)
+    PRINTF_LIKE(3, 0);
 void uv_env_halt(struct env *e, const char *reason);
 
 #endif

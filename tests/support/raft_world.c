@@ -141,7 +141,7 @@ void rworld_settle(struct world *w)
         if (idle)
             return;
     }
-    ASSERT(!"the cluster comes to rest");
+    UNREACHABLE(); /* the cluster comes to rest */
 }
 
 void rworld_run(struct world *w, uint64_t ms)

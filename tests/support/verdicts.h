@@ -13,7 +13,7 @@
 struct verdict_case {
     const char *file;
     uint32_t line;
-    char name[300], verdict[300];
+    char name[400], verdict[400]; /* as long as a line */
 };
 struct verdict_reader {
     void *ctx;

@@ -83,6 +83,7 @@ static UNUSED const char *body_of(const char *answer)
 
 static UNUSED void expect_has(const char *text, const char *part)
 {
+    assert_non_null(text);
     if (!strstr(text, part))
         fail_msg("%.2000s\n  does not contain\n%s", text, part);
 }

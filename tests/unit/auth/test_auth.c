@@ -220,7 +220,7 @@ static void test_the_three_prefixes_are_bcrypt(void **state)
         char json[256];
         (void)snprintf(json, sizeof json,
                        "[{\"username\":\"bob\",\"password\":\"$2%c%s\",\"perms\":[\"all\"]}]",
-                       *letter, HASH4 + 3);
+                       *letter, &HASH4[3]);
         struct auth *a = load(json);
         assert_int_equal(decide(a, "bob", "secret", AUTH_QUERY), AUTH_VERDICT_HASH);
         ask_bcrypt(a, true);

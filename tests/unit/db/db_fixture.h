@@ -49,7 +49,7 @@ static void put(struct record *r, const char *bytes, size_t len)
     r->text[r->len] = '\0';
 }
 
-static void say(struct record *r, const char *fmt, ...)
+static void PRINTF_LIKE(2, 3) say(struct record *r, const char *fmt, ...)
 {
     char line[600];
     va_list ap;

@@ -131,6 +131,7 @@ static void replica_apply(const struct replica_log *l, const struct replica *v, 
         record_init(&told[i - from]);
         entries[i - from] = entry_at(l, i, v->no_sinks ? NULL : &told[i - from]);
     }
+    assert_true(from < to);
     assert_int_equal(db_apply(n->db, entries, to - from, &why), 0);
     for (uint32_t i = from; i < to; i++) {
         if (!v->no_sinks && strcmp(told[i - from].text, l->answer[i])) {

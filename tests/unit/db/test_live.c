@@ -199,8 +199,8 @@ static void held_end(struct held *h)
 static void some_entry(struct prng *p)
 {
     static const char *const sql[] = {
-        "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40) "
-        "SELECT hex(randomblob(300)) FROM n",
+        ("INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE i<40)"
+         " SELECT hex(randomblob(300)) FROM n"),
         "UPDATE t SET y=hex(randomblob(100+x%200)) WHERE x%7=3",
         "UPDATE t SET y=hex(randomblob(20)) WHERE x=(SELECT max(x) FROM t)",
         "UPDATE t SET y=hex(randomblob(20)) WHERE x=1",

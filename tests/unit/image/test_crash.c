@@ -80,9 +80,9 @@ static enum site site_of_record(struct env_file *f, bool a)
 static int site_of_file(struct env_file *f, const char *name)
 {
     if (strncmp(name, "record", 6) == 0)
-        return site_of_record(f, name[7] == 'a');
+        return (int)site_of_record(f, name[7] == 'a');
     if (strcmp(name, "cut") == 0)
-        return doing == DOING_OPEN ? SITE_OPEN_JOURNAL : SITE_JOURNAL;
+        return (int)(doing == DOING_OPEN ? SITE_OPEN_JOURNAL : SITE_JOURNAL);
     bool table = strstr(name, ".sums") != NULL, main = strstr(name, ".main") != NULL;
     if (doing == DOING_RECEIVE)
         return table ? SITE_RECEIVE_TABLE : SITE_RECEIVE_MAIN;

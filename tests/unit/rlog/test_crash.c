@@ -128,7 +128,7 @@ static int site_of_dir(const char *path)
     enum site s = doing.names != SITE_NONE ? doing.names : SITE_OPEN_NAMES;
     (void)path;
     doing.names = SITE_NONE;
-    return s;
+    return (int)s;
 }
 
 static struct crash_syncs syncs = {.site_of_file = site_of_file,

@@ -233,7 +233,8 @@ static void w_listener_close(struct env_listener *l)
     (void)l;
     world.accepted = NULL;
 }
-static void w_log(struct env *e, const char *component, const char *fmt, va_list args)
+static void PRINTF_LIKE(3, 0)
+w_log(struct env *e, const char *component, const char *fmt, va_list args)
 {
     const size_t len = strlen(world.said);
     (void)e;
