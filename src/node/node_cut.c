@@ -319,12 +319,12 @@ static void begun(struct node_image_task *t)
     const struct db_moment *m = db_cut_moment(c->cut);
     c->index = m->index;
     c->term = m->term;
-    c->idle = c->index == n->image.index && !c->full;
+    c->idle = c->index == n->image.index && !c->full && !n->cut_when.wanted;
     if (db_cut_fresh_bytes(c->cut) > EMPTY_BYTES_MAX) {
         empty_over(c); /* it would take too long; the next one has less to do */
         c->emptied = false;
     }
-    bool useful = n->phase == NODE_OPEN && !c->idle && (m->index > n->image.index || c->full) &&
+    bool useful = n->phase == NODE_OPEN && !c->idle && m->index >= n->image.index &&
                   state_make(n, m->index, m->state);
     if (useful)
         node_image_submit(n, t, ENV_LANE_READ, write_run, written);
@@ -386,10 +386,11 @@ void node_cut_begin(struct node *n)
     begin(&n->cut);
 }
 
+/* Also of the same index, after a recovery: another node may need the image before anything can be committed. */
 void node_cut_want(struct node *n)
 {
     if (!n->cut.active && !node_is_held(n) && n->phase == NODE_OPEN &&
-        n->apply.applied > n->image.index)
+        (n->apply.applied > n->image.index || n->cut_when.wanted))
         begin(&n->cut);
 }
 
