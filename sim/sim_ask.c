@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { QUESTION_MAX = 1024 };
+enum { QUESTION_MAX = 20 * 1024 };
 
 struct sim_asker {
     struct sim_talk talk;

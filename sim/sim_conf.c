@@ -140,6 +140,16 @@ void sim_conf_restarted(struct sim *s, struct sim_server *v)
     memset(&s->confs->nodes[v->at], 0, sizeof(s->confs->nodes[v->at]));
 }
 
+void sim_conf_forced(struct sim *s)
+{
+    struct conf_seen *seen = s->confs->seen;
+    size_t cap = s->confs->cap;
+
+    memset(s->confs, 0, sizeof(*s->confs));
+    s->confs->seen = seen;
+    s->confs->cap = cap;
+}
+
 bool sim_conf_votes(const struct sim *s, const struct sim_server *v)
 {
     return votes(&s->confs->committed.conf, wire_member_id(slice_str(v->name)));

@@ -328,7 +328,9 @@ static bool inject_rot(struct sim *s)
         return false;
     c.disk = host_disk(v->host);
     if (prng_chance_ppm(&n->rng, 300000)) { /* one of the two copies: repaired, nobody notices */
-        if (sim_disk_flip(c.disk, "data/raft/hard.a", prng_below(&n->rng, 32), 3))
+        bool first = prng_chance_ppm(&n->rng, 500000);
+        if (sim_disk_flip(c.disk, first ? "data/raft/hard.a" : "data/raft/hard.b",
+                          prng_below(&n->rng, 32), 3))
             return false;
         host_crash(v->host, HOST_CRASH_PROCESS);
         return true;

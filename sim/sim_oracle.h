@@ -36,8 +36,10 @@
     X(C12, "a read that bounds its age comes from who heard a leader within the bound")            \
     X(N1, "a clean stop ends in time and leaves no memory behind")                                 \
     X(N4, "a node stops only for a listed reason")                                                 \
+    X(N5, "who has a full disk reads on, refuses writes, and lets others lead")                    \
     X(L1, "after healing the cluster serves again in bounded time")                                \
-    X(L2, "a leader that no quorum answers steps down")
+    X(L2, "a leader that no quorum answers steps down")                                            \
+    X(L3, "an image arrives, however often its connection breaks")
 enum sim_oracle {
 #define SIM_ORACLE_ENUM_(name, text) SIM_##name,
     SIM_ORACLE_TABLE(SIM_ORACLE_ENUM_)

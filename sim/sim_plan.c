@@ -31,6 +31,14 @@ const char *sim_family_name(enum sim_family f)
     return family_names[f];
 }
 
+static const char *const scene_names[SIM_SCENE_COUNT] = {"none", "late", "trickle", "full",
+                                                         "forced"};
+
+const char *sim_scene_name(enum sim_scene_kind k)
+{
+    return scene_names[k];
+}
+
 static uint64_t pick(struct prng *r, const uint64_t *values, size_t count)
 {
     return values[prng_below(r, count)];
@@ -184,6 +192,16 @@ static void draw_loads(struct sim_plan *p)
         p->nodes[i].load_piece_bytes = (uint32_t)PICK(&r, 700, 4096, 10000, 0);
 }
 
+/* Likewise. Not with a byte at a time: it would take for ever. */
+static void draw_scene(struct sim_plan *p)
+{
+    struct prng r;
+
+    prng_init(&r, prng_mix(p->seed, 0x7363656eU));
+    if (p->profile != SIM_QUIET && p->world.net.cut != SIM_CUT_BYTE && prng_chance_ppm(&r, 500000))
+        p->scene = (enum sim_scene_kind)prng_range(&r, 1, SIM_SCENE_COUNT - 1);
+}
+
 static uint32_t draw_node_count(struct prng *r)
 {
     return (uint32_t)PICK(r, 1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 4, 5, 5, 5, 5);
@@ -237,4 +255,5 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
     p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
     draw_more(p);
     draw_loads(p);
+    draw_scene(p);
 }

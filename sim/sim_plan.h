@@ -50,6 +50,17 @@ enum sim_family {
 };
 const char *sim_family_name(enum sim_family f);
 
+/* What is played after the faults (sim_scene.c). */
+enum sim_scene_kind {
+    SIM_SCENE_NONE,
+    SIM_SCENE_LATE,    /* an image arrives that is older than what is there by then */
+    SIM_SCENE_TRICKLE, /* each connection that brings an image breaks after two pieces */
+    SIM_SCENE_FULL,    /* the leader's disk is full */
+    SIM_SCENE_FORCED,  /* all lose power; some are brought back by raft/peers.json */
+    SIM_SCENE_COUNT
+};
+const char *sim_scene_name(enum sim_scene_kind k);
+
 struct sim_node_plan {
     bool on_disk;
     bool replica; /* never votes */
@@ -78,7 +89,8 @@ struct sim_plan {
     uint32_t shadow_ppm; /* of promises checked by a shadow power cut */
     bool hunt_leaders;   /* cut off whoever leads, soon after it began to */
     bool loads;          /* one more client loads databases */
-    bool maimed;         /* after the faults one node stays half cut off; the others must serve */
+    enum sim_scene_kind scene;
+    bool maimed; /* after the faults one node stays half cut off; the others must serve */
     bool family[SIM_FAMILY_COUNT];
     enum sim_disk_profile disk_profile;
     uint64_t sync_ns; /* what a sync takes, about; 0: as the disk has it */

@@ -140,6 +140,21 @@ void sim_raft_forgot(struct sim *s, struct sim_server *v)
     sim_raft_restarted(s, v);
 }
 
+static void map_empty(struct map *m)
+{
+    free(m->rows);
+    memset(m, 0, sizeof(*m));
+}
+
+void sim_raft_forced(struct sim *s)
+{
+    map_empty(&s->watch->leaders);
+    map_empty(&s->watch->votes);
+    map_empty(&s->watch->previous);
+    map_empty(&s->watch->entries);
+    sim_conf_forced(s);
+}
+
 uint64_t sim_raft_committed_term(const struct sim *s, uint64_t index)
 {
     return index <= s->watch->committed_last ? s->watch->committed[index] : 0;

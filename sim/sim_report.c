@@ -52,6 +52,9 @@ void sim_report_line(FILE *out, const struct sim_plan *p, const struct sim_resul
     if (p->loads)
         (void)fprintf(out, " loads=%llu refused=%llu", (unsigned long long)r->loads_ok,
                       (unsigned long long)r->loads_refused);
+    if (p->scene)
+        (void)fprintf(out, " scene=%s:%llu", sim_scene_name(p->scene),
+                      (unsigned long long)r->scenes[p->scene]);
     print_counts(out, "oracles", oracle_name, r->evaluations, SIM_ORACLE_COUNT);
     (void)fprintf(out, " hash=%016llx%016llx", (unsigned long long)r->hash.a,
                   (unsigned long long)r->hash.b);
@@ -93,6 +96,10 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
         t->evaluations[i] += r->evaluations[i];
     for (int i = 0; i < WORLD_FAULT_COUNT; i++)
         t->faults[i] += r->faults[i];
+    for (int i = 0; i < SIM_SCENE_COUNT; i++) {
+        t->scenes[i] += r->scenes[i];
+        sums->scene_on[i] += p->scene == (enum sim_scene_kind)i;
+    }
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         t->families[i] += r->families[i];
         sums->family_on[i] += p->family[i];
@@ -122,6 +129,8 @@ enum {
     LEAST_ROT_PER_10_SEEDS = 1,
     LEAST_DUEL_PER_10_SEEDS = 1, /* struck, not begun */
     LEAST_AMBUSH_PER_10_SEEDS = 2,
+    LEAST_MEMBER_PER_10_SEEDS = 3, /* removed: the leader must be known, and alone it must not be */
+    LEAST_SCENE_PER_10_SEEDS = 2,  /* played to its end */
 };
 
 static bool print_limit(FILE *out, const char *what, uint64_t count, uint64_t least)
@@ -180,6 +189,9 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     case SIM_S6:
     case SIM_L1:
         return LEAST_R1;
+    case SIM_L3:
+    case SIM_N5:
+        return 0; /* their scenes have limits of their own */
     default:
         return LEAST_EVALUATIONS;
     }
@@ -190,6 +202,8 @@ static uint64_t least_family(enum sim_family f)
     switch ((int)f) {
     case SIM_FAMILY_ROT:
         return LEAST_ROT_PER_10_SEEDS;
+    case SIM_FAMILY_MEMBER:
+        return LEAST_MEMBER_PER_10_SEEDS;
     case SIM_FAMILY_DUEL:
         return LEAST_DUEL_PER_10_SEEDS;
     case SIM_FAMILY_OVERTAKE:
@@ -252,6 +266,11 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
         uint64_t least = least_family((enum sim_family)i);
         if (sums->family_on[i])
             enough &= print_limit(out, what, t->families[i], sums->family_on[i] * least / 10);
+    }
+    for (int i = SIM_SCENE_NONE + 1; i < SIM_SCENE_COUNT; i++) {
+        (void)snprintf(what, sizeof(what), "scene %s", sim_scene_name((enum sim_scene_kind)i));
+        enough &=
+            print_limit(out, what, t->scenes[i], sums->scene_on[i] * LEAST_SCENE_PER_10_SEEDS / 10);
     }
     return enough;
 }

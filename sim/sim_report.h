@@ -11,6 +11,7 @@ void sim_report_line(FILE *out, const struct sim_plan *p, const struct sim_resul
 struct sim_sums {
     uint64_t seeds, violations, mismatches;
     uint64_t family_on[SIM_FAMILY_COUNT]; /* seeds in which it was enabled */
+    uint64_t scene_on[SIM_SCENE_COUNT];   /* likewise */
     struct sim_result total;
 };
 void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct sim_result *r);

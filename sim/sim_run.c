@@ -57,9 +57,11 @@ static void phase_heal(struct sim *s)
     sim_members_heal(s);
     if (s->plan.maimed)
         sim_state_maimed(s);
+    sim_scene_busy(s);
     (void)sim_go(s, 3 * ENV_S_NS, NULL);
     s->stop_clients = true;
     (void)sim_go(s, s->plan.client_timeout_ns + ENV_S_NS, NULL); /* every operation ends */
+    sim_scene_quiet(s);
     sim_state_final(s);
 }
 
@@ -85,6 +87,7 @@ static void finish(struct sim *s)
     sim_ambush_destroy(s);
     sim_duel_destroy(s);
     sim_wipe_destroy(s);
+    sim_scene_destroy(s);
     sim_nemesis_destroy(s);
     for (uint32_t i = 0; i < SIM_KEYS_MAX; i++)
         sim_history_destroy(s->histories[i]);
@@ -125,6 +128,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     sim_duel_create(s);
     sim_ambush_create(s);
     sim_wipe_create(s);
+    sim_scene_create(s);
     sim_members_create(s);
     hooks_set(s);
     sim_cluster_create(s);

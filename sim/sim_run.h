@@ -8,6 +8,8 @@
  *      sim_spoil.c                 one thing to break: an image, damaged or made different while its node is down
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
  *      sim_wipe.c                  an empty disk under an old name
+ *      sim_scene.c                 after the faults: moments of storage, arranged
+ *      sim_forced.c                one of them: recovery by raft/peers.json
  *      sim_member.c                members come and go
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
  *      sim_load.c                  a client that loads databases
@@ -48,6 +50,7 @@ struct sim_result {
     uint64_t evaluations[SIM_ORACLE_COUNT];
     uint64_t faults[WORLD_FAULT_COUNT];
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
+    uint64_t scenes[SIM_SCENE_COUNT];    /* played to their end */
     uint64_t loads_ok, loads_refused;
     uint64_t elections, commits, compactions, installs, conf_changes;
     uint64_t refused_for_space; /* writes, with 503 */
@@ -74,7 +77,7 @@ struct sim_server {
         dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */
     bool wiped;        /* its disk was taken away; until it votes again */
     bool damaged;      /* bits of its durable log were flipped: recovery may refuse, rightly */
-    bool differs;           /* made so by the nemesis, and not healed yet */
+    bool differs;      /* made so by the nemesis, and not healed yet */
     bool halt_expected;     /* its disk was made to fail: a halt is the right answer */
     uint64_t restart_at_ns; /* 0: none planned */
     /* of the living incarnation (in the host's pool; NULL when down) */
@@ -95,6 +98,7 @@ struct sim_nemesis;    /* sim_nemesis.c */
 struct sim_duel;       /* sim_duel.c */
 struct sim_ambush;     /* sim_ambush.c */
 struct sim_wipe;       /* sim_wipe.c */
+struct sim_scene;      /* sim_scene.c */
 struct sim_members;    /* sim_member.c */
 struct sim_conf_watch; /* sim_conf.c */
 struct clients_shared; /* sim_client.c */
@@ -122,6 +126,7 @@ struct sim {
     struct sim_duel *duel;
     struct sim_ambush *ambush;
     struct sim_wipe *wipe;
+    struct sim_scene *scene;
     struct sim_members *members;
     struct sim_conf_watch *confs;
     struct clients_shared *shared;
@@ -190,7 +195,8 @@ void sim_loader_destroy(struct sim *s);
 /* sim_backup.c */
 void sim_saver_create(struct sim *s);
 void sim_saver_destroy(struct sim *s);
-void sim_saver_judge(struct sim *s, const struct sim_order *o); /* in the end, with the whole ledger */
+void sim_saver_judge(struct sim *s,
+                     const struct sim_order *o); /* in the end, with the whole ledger */
 
 /* sim_ask.c */
 void sim_asker_create(struct sim *s);
@@ -245,6 +251,14 @@ static inline bool sim_excused(const struct sim_server *v)
     return v->damaged || v->wiped;
 }
 
+/* sim_scene.c */
+void sim_scene_create(struct sim *s);
+void sim_scene_destroy(struct sim *s);
+void sim_scene_busy(struct sim *s);  /* while clients work */
+void sim_scene_quiet(struct sim *s); /* when they have stopped */
+/* sim_forced.c */
+void sim_forced_play(struct sim *s); /* one of the scenes */
+
 /* sim_shadow.c */
 void sim_shadows_create(struct sim *s);
 void sim_shadows_destroy(struct sim *s);
@@ -276,6 +290,7 @@ void sim_raft_watch_destroy(struct sim *s);
 void sim_raft_look(struct sim *s);                            /* after every event */
 void sim_raft_restarted(struct sim *s, struct sim_server *v); /* a new incarnation begins */
 void sim_raft_forgot(struct sim *s, struct sim_server *v);    /* its disk is empty */
+void sim_raft_forced(struct sim *s); /* all are down, and another cluster begins */
 void sim_raft_applied(struct sim *s, struct sim_server *v, uint64_t index, uint64_t digest);
 void sim_raft_entry_seen(struct sim *s, uint64_t index, uint64_t term, uint32_t crc);
 void sim_raft_acked(struct sim *s, struct sim_server *v, uint64_t index, uint64_t term);
@@ -288,6 +303,7 @@ void sim_confs_destroy(struct sim *s);
 void sim_conf_look(struct sim *s, struct sim_server *v, const struct raft *r,
                    const struct raft_view *view);
 void sim_conf_restarted(struct sim *s, struct sim_server *v);
+void sim_conf_forced(struct sim *s);
 /* By the newest configuration that is committed. */
 uint32_t sim_conf_voters(const struct sim *s);
 bool sim_conf_votes(const struct sim *s, const struct sim_server *v);

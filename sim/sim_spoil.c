@@ -1,6 +1,6 @@
-/* sim_spoil.c — a node goes down, and comes back with an image that is not what it was: a bit of a page, or of the
- * page's checksum, flipped; or another digest in a record whose checksums are right, as if its rows had been edited.
- * It must be caught and repaired from the others. Called by sim_nemesis.c. */
+/* sim_spoil.c — a node goes down, and comes back with an image that is not what it was: a bit of a page, of the
+ * pages' checksums, or of one copy of the record flipped; or another digest in a record whose checksums are right, as
+ * if its rows had been edited. It must be caught and repaired from the others. Called by sim_nemesis.c. */
 #include "sim_run.h"
 #include <rq/image.h>
 #include <rq/util/assert.h>
@@ -22,7 +22,7 @@ static void file_seen(void *ctx, const char *path, uint64_t size)
     struct image_file *f = ctx;
     size_t len = strlen(path), end = strlen(f->end);
 
-    if (strncmp(path, "data/image/", 11) == 0 && len > end && len < sizeof(f->path) &&
+    if (strncmp(path, "data/", 5) == 0 && len > end && len < sizeof(f->path) &&
         strcmp(path + len - end, f->end) == 0 && size) {
         memcpy(f->path, path, len + 1);
         f->size = size;
@@ -31,7 +31,11 @@ static void file_seen(void *ctx, const char *path, uint64_t size)
 
 static bool damage(struct sim_server *v, struct prng *r)
 {
-    struct image_file f = {.end = prng_chance_ppm(r, 700000) ? ".main" : ".main.sums"};
+    /* A database on disk has its pages in a file of its own. */
+    const char *main_end = v->plan->on_disk ? "/db.sqlite" : ".main";
+    const char *const ends[] = {main_end,     main_end,      main_end,          ".main.sums",
+                                ".keys",      ".keys.sums",  "/image/record.a", "/image/record.b"};
+    struct image_file f = {.end = ends[prng_below(r, sizeof(ends) / sizeof(ends[0]))]};
 
     sim_disk_list(host_disk(v->host), true, file_seen, &f);
     if (f.size == 0 || sim_disk_flip(host_disk(v->host), f.path, prng_below(r, f.size),
