@@ -3,9 +3,10 @@
  *   think ─► GET /db/backup, in some form ─► whole ─► opened by SQLite, looked through, remembered ─► think
  *                                        └─► refused, broken off ─────────────────────────────────► think
  *
- * At the end the ledger tells in which order the writes took effect. A backup must hold a beginning of it, and of
- * each key the value that it had there. One of the leader holds every write that was acknowledged before it
+ * At the end the ledger tells in which order the writes took effect. A backup must hold a beginning of it, or what
+ * came since the last load before it, and of each key the value that it had there. One of the leader holds every write that was acknowledged before it
  * was asked for; none holds a write that began after it was there. */
+#include "sim_epoch.h"
 #include "sim_talk.h"
 #include <rq/util/assert.h>
 #include <sqlite3.h>
@@ -21,6 +22,7 @@ struct copy {
     uint64_t number, invoke_ns, return_ns;
     bool local; /* of whatever node was asked */
     uint64_t *ledger;
+    uint64_t first; /* number of the first row */
     size_t rows;
     int64_t values[SIM_ORDER_KEYS_MAX]; /* 0: no such row */
 };
@@ -105,8 +107,11 @@ static bool ledger_take(struct sim_saver *v, sqlite3_stmt *s)
 
     if (c->rows % 64 == 0)
         c->ledger = realloc(c->ledger, (c->rows + 64) * sizeof(*c->ledger));
-    c->ledger[c->rows++] = (uint64_t)sqlite3_column_int64(s, 0);
-    return true;
+    uint64_t row = (uint64_t)sqlite3_column_int64(s, 0);
+    if (c->rows == 0)
+        c->first = row;
+    c->ledger[c->rows++] = (uint64_t)sqlite3_column_int64(s, 1);
+    return row == c->first + c->rows - 1;
 }
 
 static bool value_take(struct sim_saver *v, sqlite3_stmt *s)
@@ -162,7 +167,7 @@ static bool look_through(struct sim_saver *v, const uint8_t *bytes, size_t len)
     bool good = (v->text ? text_open : file_open)(v, conn, bytes, len) &&
                 rows_take(v, conn, "PRAGMA integrity_check", is_ok);
     if (good && !(v->now.local && is_empty(conn))) /* a node that has not heard of the tables yet */
-        good = rows_take(v, conn, "SELECT op FROM ledger ORDER BY rowid", ledger_take) &&
+        good = rows_take(v, conn, "SELECT n, op FROM ledger ORDER BY n", ledger_take) &&
                rows_take(v, conn, "SELECT k, v FROM kv", value_take);
     (void)sqlite3_close(conn);
     return good;
@@ -268,28 +273,38 @@ static const struct sim_deed *deed_find(const struct sim_order *o, uint64_t numb
     return NULL;
 }
 
-/* A beginning of the ledger, of which none began after the backup was there; and the keys' values then. */
-static bool is_prefix(struct sim *s, const struct sim_order *o, const struct copy *c)
+/* Does a write set its key? */
+static bool sets(const struct sim_deed *d, const int64_t *values)
+{
+    return !sim_deed_queues(d->kind) && (!sim_deed_swaps(d->kind) || values[d->key] == d->expected);
+}
+
+static void replay(const struct sim_deed *d, int64_t *values)
+{
+    for (uint32_t k = 0; d->kind == SIM_DEED_LOAD && k < SIM_ORDER_KEYS_MAX; k++)
+        values[k] = k < d->key ? d->value + k : 0;
+    if (d->kind != SIM_DEED_LOAD && sets(d, values))
+        values[d->key] = d->value;
+}
+
+/* A beginning of the ledger, or of what a load began, of which nothing began after the backup was there; and the keys'
+ * values then. Of an earlier load's time the ledger may know less than the backup. */
+static bool is_prefix(struct sim *s, const struct sim_order *o, const struct sim_epoch *x,
+                      const struct copy *c)
 {
     int64_t values[SIM_ORDER_KEYS_MAX] = {0};
 
-    if (c->rows > o->rows) {
-        sim_violate(s, SIM_S6, "backup %llu has %zu rows, the ledger has %zu", (ULL)c->number,
-                    c->rows, o->rows);
-        return false;
-    }
     for (size_t i = 0; i < c->rows; i++) {
         const struct sim_deed *d = deed_find(o, c->ledger[i]);
-        if (c->ledger[i] != o->ledger[i] || !d || d->invoke_ns > c->return_ns) {
+        uint64_t there = i < x->rows ? o->ledger[x->base + i] : 0;
+        bool differs = there ? there != c->ledger[i] : !o->forgets;
+        if (differs || !d || d->invoke_ns > c->return_ns) {
             sim_violate(s, SIM_S6, "row %zu of backup %llu is write %llu: %s", i + 1,
                         (ULL)c->number, (ULL)c->ledger[i],
-                        c->ledger[i] != o->ledger[i] ? "not so in the ledger" : "it came later");
+                        differs ? "not so in the ledger" : "it came later");
             return false;
         }
-        bool sets = !sim_deed_queues(d->kind) &&
-                    (!sim_deed_swaps(d->kind) || values[d->key] == d->expected);
-        if (sets)
-            values[d->key] = d->value;
+        replay(d, values);
     }
     for (uint32_t k = 0; k < SIM_ORDER_KEYS_MAX; k++)
         if (values[k] != c->values[k])
@@ -299,10 +314,11 @@ static bool is_prefix(struct sim *s, const struct sim_order *o, const struct cop
 }
 
 /* Everything acknowledged before. */
-static void is_late_enough(struct sim *s, const struct sim_order *o, const struct copy *c)
+static void is_late_enough(struct sim *s, const struct sim_order *o, uint64_t from,
+                           const struct copy *c)
 {
-    for (size_t i = c->rows; i < o->rows && !s->result->violated; i++) {
-        const struct sim_deed *d = deed_find(o, o->ledger[i]);
+    for (size_t i = from; i < o->rows && !s->result->violated; i++) {
+        const struct sim_deed *d = o->ledger[i] ? deed_find(o, o->ledger[i]) : NULL;
         if (d && d->end == SIM_END_OK && d->kind != SIM_DEED_QUEUED && d->return_ns < c->invoke_ns)
             sim_violate(s, SIM_S6,
                         "backup %llu of the leader lacks write %llu, which was acknowledged before",
@@ -310,15 +326,18 @@ static void is_late_enough(struct sim *s, const struct sim_order *o, const struc
     }
 }
 
-void sim_saver_judge(struct sim *s, const struct sim_order *o)
+void sim_saver_judge(struct sim *s, const struct sim_order *o, const struct sim_epochs *epochs)
 {
     const struct sim_saver *v = s->saver;
 
     for (uint32_t i = 0; v && i < v->count && !s->result->violated; i++) {
         const struct copy *c = &v->copies[i];
+        const struct sim_epoch *x = sim_epoch_of(epochs, c->rows ? c->first : 0);
+        if (!x)
+            continue; /* of a load whose outcome nobody was told, and which nobody else saw */
         sim_evaluated(s, SIM_S6);
-        if (is_prefix(s, o, c) && !c->local)
-            is_late_enough(s, o, c);
+        if (is_prefix(s, o, x, c) && !c->local)
+            is_late_enough(s, o, x->base + c->rows, c);
     }
 }
 
@@ -334,11 +353,10 @@ static void boot(struct env *e, void *ctx)
     env_timer_arm(&v->think, prng_range(&v->rng, 1, 2 * THINK_MS) * ENV_MS_NS);
 }
 
-/* Not beside loads, for which there is no ledger of all writes; nor where bytes come one by one. */
+/* Not where bytes come one by one. */
 static bool happens(const struct sim *s)
 {
-    return prng_mix(s->plan.seed, 0x6261636b7570) % 3 == 0 && !s->plan.loads &&
-           s->plan.world.net.cut != SIM_CUT_BYTE;
+    return prng_mix(s->plan.seed, 0x6261636b7570) % 3 == 0 && s->plan.world.net.cut != SIM_CUT_BYTE;
 }
 
 void sim_saver_create(struct sim *s)

@@ -121,15 +121,21 @@ static void think_again(struct sim_client *c)
     env_timer_arm(&c->think, prng_range(&c->rng, mean / 10, 2 * mean));
 }
 
-static void remember(struct sim_client *c)
+size_t sim_clients_remember(struct sim *s, const struct sim_deed *d)
 {
-    struct sim_deeds *all = &c->sim->shared->deeds;
+    struct sim_deeds *all = &s->shared->deeds;
 
     if (all->count == all->cap) {
         all->cap = all->cap ? 2 * all->cap : 1024;
         all->at = realloc(all->at, all->cap * sizeof(*all->at));
     }
-    all->at[all->count++] = *current(c);
+    all->at[all->count] = *d;
+    return all->count++;
+}
+
+uint64_t sim_clients_number(struct sim *s)
+{
+    return ++s->shared->next_number;
 }
 
 static void learn(struct sim_client *c)
@@ -167,7 +173,7 @@ static void deed_end(struct sim_client *c, enum sim_op_end end)
     if (d->kind == SIM_DEED_FRESH && end == SIM_END_OK)
         check_fresh(c);
     world_note(c->sim->world, "end", d->number, (uint64_t)end);
-    remember(c);
+    (void)sim_clients_remember(c->sim, d);
     learn(c);
     if (c->in_history) {
         bool nothing = d->kind == SIM_DEED_UNCHANGED && !d->swapped;

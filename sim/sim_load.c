@@ -1,11 +1,12 @@
 /* sim_load.c — a client that puts small databases in the place of the database, in some seeds. To the histories a
- * load is a write of every key at one moment; the ledger of such a seed tells of the last load and what came
- * after it, so that the order is not judged there.
+ * load is a write of every key at one moment, and so it is to the order: its row is the first of another ledger
+ * (sim_epoch.h).
  *
  *   think ─► make a file (sometimes a bad one) ─► POST /db/load ─► loaded | certainly not | nobody knows ─► think
  *
  * Some files have another page size, some say they are in WAL mode, some are cut short or damaged: those must be
  * refused. */
+#include "sim_epoch.h"
 #include "sim_talk.h"
 #include <rq/util/assert.h>
 #include <sqlite3.h>
@@ -27,6 +28,8 @@ struct sim_loader {
     uint8_t *question; /* malloc'ed */
     size_t question_len;
     size_t history_at[SIM_KEYS_MAX];
+    struct sim_deed deed; /* the load, for the order */
+    size_t deed_at;
 };
 
 /* ---- a file ------------------------------------------------------------------------------------------ */
@@ -42,9 +45,12 @@ static void file_sql(struct sim_loader *l, char *sql, size_t cap)
     static const unsigned page_bytes[] = {4096, 4096, 4096, 4096, 512, 16384};
     int n = snprintf(sql, cap,
                      "PRAGMA page_size=%u;CREATE TABLE kv(k INTEGER PRIMARY KEY, v INTEGER);"
-                     "CREATE TABLE ledger(op INTEGER, r INTEGER, t TEXT);CREATE TABLE filler(x);"
-                     "INSERT INTO ledger VALUES(%llu,0,'load');",
-                     page_bytes[prng_below(&l->rng, 6)], (unsigned long long)l->loads);
+                     "CREATE TABLE ledger(n INTEGER PRIMARY KEY, op INTEGER, r INTEGER, t TEXT);"
+                     "CREATE TABLE filler(x);"
+                     "INSERT INTO ledger VALUES(%llu,%llu,0,'load');",
+                     page_bytes[prng_below(&l->rng, 6)],
+                     (unsigned long long)(l->loads * SIM_EPOCH_ROWS),
+                     (unsigned long long)l->deed.number);
 
     for (uint32_t k = 0; k < l->sim->plan.key_count; k++)
         n += snprintf(sql + n, cap - (size_t)n, "INSERT INTO kv VALUES(%u,%lld);", k,
@@ -121,6 +127,9 @@ static void load_end(struct sim_loader *l, enum sim_op_end end)
     world_note(l->sim->world, "loaded", l->loads, (uint64_t)end);
     l->sim->result->loads_ok += end == SIM_END_OK;
     l->sim->result->loads_refused += end == SIM_END_FAIL;
+    l->deed.end = end;
+    l->deed.return_ns = now_ns;
+    sim_clients_deeds(l->sim)->at[l->deed_at] = l->deed;
     for (uint32_t k = 0; k < l->sim->plan.key_count; k++)
         sim_history_end(l->sim->histories[k], l->history_at[k], end, now_ns, value_of(l, k), false);
     if (end == SIM_END_INFO)
@@ -175,6 +184,21 @@ static void on_timeout(struct env_timer *t)
     sim_talk_break(&l->talk);
 }
 
+/* Its end is not known until it is. */
+static void deed_begin(struct sim_loader *l)
+{
+    l->deed = (struct sim_deed){.kind = SIM_DEED_LOAD,
+                                .end = SIM_END_INFO,
+                                .number = sim_clients_number(l->sim),
+                                .invoke_ns = world_now_ns(l->sim->world),
+                                .return_ns = UINT64_MAX,
+                                .key = l->sim->plan.key_count,
+                                .value = value_of(l, 0),
+                                .attempts = 1,
+                                .position = l->loads * SIM_EPOCH_ROWS};
+    l->deed_at = sim_clients_remember(l->sim, &l->deed);
+}
+
 static void on_think(struct env_timer *t)
 {
     struct sim_loader *l = t->ctx;
@@ -184,6 +208,7 @@ static void on_think(struct env_timer *t)
         return;
     l->loads++;
     l->busy = true;
+    deed_begin(l);
     question_make(l);
     for (uint32_t k = 0; k < s->plan.key_count; k++) {
         struct sim_op op = {.kind = SIM_OP_WRITE,

@@ -26,6 +26,7 @@ struct sight {
     uint32_t *times;                       /* by number: rows it has */
     int64_t (*values)[SIM_ORDER_KEYS_MAX]; /* after each row; [0]: in the beginning */
     bool *took_effect;                     /* by row: a swap found what it expected */
+    bool (*unsure)[SIM_ORDER_KEYS_MAX];    /* as values: a row nobody knows may have set it */
     enum sim_oracle oracle;
     struct err_text *why;
 };
@@ -48,6 +49,7 @@ static void sight_fini(struct sight *s)
     free(s->times);
     free(s->values);
     free(s->took_effect);
+    free(s->unsure);
 }
 
 static void sight_init(struct sight *s)
@@ -62,10 +64,19 @@ static void sight_init(struct sight *s)
     s->times = calloc(s->numbers + 1, sizeof(*s->times));
     s->values = calloc(o->rows + 1, sizeof(*s->values));
     s->took_effect = calloc(o->rows + 1, sizeof(*s->took_effect));
-    ASSERT(s->by_number && s->row_of && s->times && s->values && s->took_effect);
+    s->unsure = calloc(o->rows + 1, sizeof(*s->unsure));
+    ASSERT(s->by_number && s->row_of && s->times && s->values && s->took_effect && s->unsure);
     for (size_t i = 0; i < o->count; i++)
         if (sim_deed_writes(o->deeds[i].kind))
             s->by_number[o->deeds[i].number] = &o->deeds[i];
+}
+
+static void load_replay(struct sight *s, size_t row, const struct sim_deed *d)
+{
+    for (uint32_t k = 0; k < SIM_ORDER_KEYS_MAX; k++) {
+        s->values[row][k] = k < d->key ? d->value + k : 0;
+        s->unsure[row][k] = false;
+    }
 }
 
 /* Replay the writes in the order of their rows. */
@@ -74,19 +85,32 @@ static bool ledger_replay(struct sight *s)
     for (size_t row = 1; row <= s->o->rows; row++) {
         uint64_t number = s->o->ledger[row - 1];
         const struct sim_deed *d = number <= s->numbers ? s->by_number[number] : NULL;
+        memcpy(s->values[row], s->values[row - 1], sizeof(s->values[row]));
+        memcpy(s->unsure[row], s->unsure[row - 1], sizeof(s->unsure[row]));
+        if (number == 0) {
+            memset(s->unsure[row], true, sizeof(s->unsure[row]));
+            continue;
+        }
         if (!d)
             return REFUSE(s, SIM_C2, "the ledger holds operation %llu, which nobody sent",
                           (ULL)number);
-        memcpy(s->values[row], s->values[row - 1], sizeof(s->values[row]));
         s->times[number]++;
         if (s->row_of[number] == 0)
             s->row_of[number] = row;
         if (sim_deed_queues(d->kind))
             continue;
+        if (d->kind == SIM_DEED_LOAD) {
+            load_replay(s, row, d);
+            continue;
+        }
         int64_t *value = &s->values[row][d->key];
-        s->took_effect[row] = !sim_deed_swaps(d->kind) || *value == d->expected;
-        if (s->took_effect[row])
+        bool believed = s->unsure[row][d->key] && d->end == SIM_END_OK;
+        s->took_effect[row] =
+            !sim_deed_swaps(d->kind) || (believed ? d->swapped : *value == d->expected);
+        if (s->took_effect[row]) {
             *value = d->value;
+            s->unsure[row][d->key] = false;
+        }
     }
     return true;
 }
@@ -128,7 +152,8 @@ static bool write_judge(struct sight *s, const struct sim_deed *d)
                          : d->kind == SIM_DEED_QUEUED                 ? SIM_C6
                                                                       : SIM_C2;
     /* A number given by a queue is a promise only as long as the node lives. */
-    bool must = ok && adds_row(d) && (d->kind != SIM_DEED_QUEUED || d->survived);
+    bool must = ok && adds_row(d) && (d->kind != SIM_DEED_QUEUED || d->survived) &&
+                !(s->o->forgets && sim_deed_queues(d->kind));
     bool may = d->end != SIM_END_FAIL && (!ok || adds_row(d));
 
     evaluated(s, of);
@@ -170,7 +195,8 @@ static bool read_judge(struct sight *s, const struct sim_deed *d)
     if (d->position > s->o->rows)
         return REFUSE(s, SIM_C3, "read %llu saw %llu rows, and in the end there are %llu",
                       (ULL)d->number, (ULL)d->position, (ULL)s->o->rows);
-    if (d->kind != SIM_DEED_LARGE && d->value != s->values[d->position][d->key])
+    if (d->kind != SIM_DEED_LARGE && !s->unsure[d->position][d->key] &&
+        d->value != s->values[d->position][d->key])
         return REFUSE(s, SIM_C3, "read %llu of key %u saw %lld after %llu rows, where it was %lld",
                       (ULL)d->number, d->key, (long long)d->value, (ULL)d->position,
                       (long long)s->values[d->position][d->key]);
@@ -367,12 +393,12 @@ static bool queues_judge(struct sight *s)
 {
     for (size_t row = 1; row <= s->o->rows; row++) {
         const struct sim_deed *d = s->by_number[s->o->ledger[row - 1]];
-        if (!sim_deed_queues(d->kind) || d->sequence == 0)
+        if (!d || !sim_deed_queues(d->kind) || d->sequence == 0)
             continue;
         for (size_t before = row - 1; before > 0;
              before--) { /* the one before it of the same queue */
             const struct sim_deed *b = s->by_number[s->o->ledger[before - 1]];
-            if (!sim_deed_queues(b->kind) || b->sequence == 0 || b->server != d->server ||
+            if (!b || !sim_deed_queues(b->kind) || b->sequence == 0 || b->server != d->server ||
                 b->incarnation != d->incarnation)
                 continue;
             evaluated(s, SIM_C6);

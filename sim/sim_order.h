@@ -23,6 +23,8 @@
     X(UNCHANGED, "unchanged") /* WRITE by if_index= */                                             \
     X(QUEUED, "queued")       /* a row of the ledger through a queue */                            \
     X(AWAITED, "awaited")     /* the same, with wait */                                            \
+    X(LOAD,                                                                                        \
+      "load") /* another database: each of the first `key` keys := value + key, an empty ledger */ \
     X(READ, "read")           /* of one key, at a level */                                         \
     X(FRESH, "fresh")         /* level none, with freshness */                                     \
     X(CAUGHT_UP, "caught_up") /* level none, once an index is applied */                           \
@@ -36,7 +38,7 @@ enum sim_deed_kind {
 const char *sim_deed_name(enum sim_deed_kind k);
 static inline bool sim_deed_writes(enum sim_deed_kind k)
 {
-    return k <= SIM_DEED_AWAITED;
+    return k <= SIM_DEED_LOAD;
 }
 static inline bool sim_deed_swaps(enum sim_deed_kind k)
 {
@@ -72,8 +74,10 @@ enum { SIM_ORDER_KEYS_MAX = 8 };
 struct sim_order {
     const struct sim_deed *deeds;
     size_t count;
-    const uint64_t *ledger; /* numbers of the deeds, in order of rows */
+    const uint64_t
+        *ledger; /* numbers of the deeds, in order of rows; 0: somebody's, nobody knows whose */
     size_t rows;
+    bool forgets;          /* rows that nobody was told of may be missing */
     uint64_t *evaluations; /* by oracle, added to; may be NULL */
 };
 

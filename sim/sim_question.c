@@ -11,7 +11,7 @@
 #define SET_VALUE                                                                                  \
     "[\"INSERT INTO kv(k,v) VALUES(?,?) ON CONFLICT(k) DO UPDATE SET v=excluded.v\",%u,%lld]"
 #define ADD_ROW "[\"INSERT INTO ledger(op,r,t) VALUES(?,random(),strftime('%%s %%f','now'))\",%llu]"
-#define ROWS "(SELECT coalesce(max(rowid),0) FROM ledger)"
+#define ROWS "(SELECT coalesce(max(n),0) FROM ledger)"
 
 static const char *const level_names[SIM_LEVEL_COUNT] = {"none", "weak", "linearizable", "strong"};
 

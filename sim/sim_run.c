@@ -20,8 +20,9 @@ static bool formed(struct sim *s)
 
 static void make_tables(struct sim *s)
 {
-    static const char body[] = "[\"CREATE TABLE kv(k INTEGER PRIMARY KEY, v INTEGER)\","
-                               "\"CREATE TABLE ledger(op INTEGER, r INTEGER, t TEXT)\"]";
+    static const char body[] =
+        "[\"CREATE TABLE kv(k INTEGER PRIMARY KEY, v INTEGER)\","
+        "\"CREATE TABLE ledger(n INTEGER PRIMARY KEY, op INTEGER, r INTEGER, t TEXT)\"]";
     int status = 0;
     char *answer = sim_ask(s, sim_leader(s), "POST", "/db/execute", body, 30 * ENV_S_NS, &status);
 

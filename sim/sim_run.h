@@ -15,6 +15,7 @@
  *      sim_load.c                  a client that loads databases
  *      sim_backup.c                a client that makes backups, and oracle S6
  *      sim_ask.c sim_talk.c        questions of the judge; HTTP over simulated streams
+ *      sim_epoch.c                 where loads begin the ledger anew
  *      sim_order.c sim_history.c   was it possible: pure judges
  *      sim_step.c                  time passes, the oracles look on after every event
  *      sim_promise.c               oracles P1–P3: bytes that promise, against a shadow power cut
@@ -52,6 +53,7 @@ struct sim_result {
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
     uint64_t scenes[SIM_SCENE_COUNT];    /* played to their end */
     uint64_t loads_ok, loads_refused;
+    uint64_t unordered; /* nobody can say in which order loads happened: not judged */
     uint64_t elections, commits, compactions, installs, conf_changes;
     uint64_t refused_for_space; /* writes, with 503 */
     struct world_hash hash;
@@ -180,6 +182,8 @@ struct sim_deeds {
 };
 struct sim_deeds *sim_clients_deeds(struct sim *s);
 bool sim_deed_happens(enum sim_deed_kind kind); /* does any client ever do it */
+uint64_t sim_clients_number(struct sim *s);     /* for a write of one's own */
+size_t sim_clients_remember(struct sim *s, const struct sim_deed *d); /* its place */
 struct sim_errand {
     enum sim_deed_kind kind; /* WRITE or READ */
     enum sim_level level;
@@ -195,8 +199,9 @@ void sim_loader_destroy(struct sim *s);
 /* sim_backup.c */
 void sim_saver_create(struct sim *s);
 void sim_saver_destroy(struct sim *s);
-void sim_saver_judge(struct sim *s,
-                     const struct sim_order *o); /* in the end, with the whole ledger */
+struct sim_epochs;
+/* In the end, with the whole ledger. */
+void sim_saver_judge(struct sim *s, const struct sim_order *o, const struct sim_epochs *epochs);
 
 /* sim_ask.c */
 void sim_asker_create(struct sim *s);

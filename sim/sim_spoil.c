@@ -33,8 +33,8 @@ static bool damage(struct sim_server *v, struct prng *r)
 {
     /* A database on disk has its pages in a file of its own. */
     const char *main_end = v->plan->on_disk ? "/db.sqlite" : ".main";
-    const char *const ends[] = {main_end,     main_end,      main_end,          ".main.sums",
-                                ".keys",      ".keys.sums",  "/image/record.a", "/image/record.b"};
+    const char *const ends[] = {main_end, main_end,     main_end,          ".main.sums",
+                                ".keys",  ".keys.sums", "/image/record.a", "/image/record.b"};
     struct image_file f = {.end = ends[prng_below(r, sizeof(ends) / sizeof(ends[0]))]};
 
     sim_disk_list(host_disk(v->host), true, file_seen, &f);

@@ -1,5 +1,6 @@
 /* sim_state.c — the final judgement, after healing: does it serve again (L1), is everything acknowledged
  * there exactly once (C2), is it the same on all nodes (S4), and were the histories possible (C1). */
+#include "sim_epoch.h"
 #include "sim_run.h"
 #include <rq/util/assert.h>
 #include <stdio.h>
@@ -172,15 +173,17 @@ static char *judge_equal(struct sim *s, const char *query)
 
 /* ---- C2–C7, C9, C10 ------------------------------------------------------------------------------------------- */
 
-/* The numbers in {"values":[[1],[7],…]}; malloc'ed. */
-static uint64_t *ledger_read(const char *answer, size_t *count)
+/* The pairs in {"values":[[1,5],[2,7],…]}; malloc'ed. */
+static struct sim_epoch_row *ledger_read(const char *answer, size_t *count)
 {
-    uint64_t *rows = malloc((strlen(answer) / 4 + 1) * sizeof(*rows)); /* "[1]," at least */
+    struct sim_epoch_row *rows = malloc((strlen(answer) / 6 + 1) * sizeof(*rows)); /* "[1,5]," */
     const char *at = strstr(answer, "\"values\":[");
 
     *count = 0;
     for (at = at ? at + 10 : NULL; at && *at == '['; at++) {
-        rows[(*count)++] = strtoull(at + 1, NULL, 10);
+        char *comma;
+        rows[*count].row = strtoull(at + 1, &comma, 10);
+        rows[(*count)++].op = strtoull(comma + 1, NULL, 10);
         at = strchr(at, ']');
         if (at && at[1] == ',')
             at++;
@@ -188,26 +191,43 @@ static uint64_t *ledger_read(const char *answer, size_t *count)
     return rows;
 }
 
+static void order_judge(struct sim *s, struct sim_order *o, const struct sim_epochs *epochs)
+{
+    enum sim_oracle oracle;
+    struct err_text why = {""};
+
+    if (!sim_order_check(o, &oracle, &why))
+        sim_violate(s, oracle, "%s", why.text);
+    if (!s->result->violated)
+        sim_saver_judge(s, o, epochs);
+}
+
 static void judge_order(struct sim *s, const char *answer)
 {
     struct sim_deeds *all = sim_clients_deeds(s);
     struct sim_order o = {
         .deeds = all->at, .count = all->count, .evaluations = s->result->evaluations};
-    enum sim_oracle oracle;
+    struct sim_epochs epochs;
     struct err_text why = {""};
+    size_t rows;
 
     for (size_t i = 0; i < all->count; i++) {
         struct sim_deed *d = &all->at[i];
         const struct sim_server *v = &s->servers[d->server];
         d->survived = host_up(v->host) && host_incarnation(v->host) == d->incarnation;
     }
-    uint64_t *rows = ledger_read(answer, &o.rows);
-    o.ledger = rows;
-    if (!sim_order_check(&o, &oracle, &why))
-        sim_violate(s, oracle, "%s", why.text);
-    if (!s->result->violated)
-        sim_saver_judge(s, &o);
-    free(rows);
+    struct sim_epoch_row *last = ledger_read(answer, &rows);
+    bool laid = sim_epochs_lay(all->at, all->count, last, rows, &epochs, &why);
+    o.ledger = epochs.ledger;
+    o.rows = epochs.rows;
+    o.forgets = epochs.count > 1;
+    if (!laid)
+        sim_violate(s, SIM_C2, "%s", why.text);
+    else if (!epochs.unordered)
+        order_judge(s, &o, &epochs);
+    s->result->unordered += laid && epochs.unordered;
+    sim_epochs_fini(&epochs);
+    free(last);
 }
 
 static void judge_histories(struct sim *s)
@@ -228,12 +248,12 @@ void sim_state_final(struct sim *s)
     judge_liveness(s);
     if (s->result->violated)
         return;
-    free(judge_equal(s, "SELECT+rowid,*+FROM+ledger+ORDER+BY+rowid"));
+    free(judge_equal(s, "SELECT+*+FROM+ledger+ORDER+BY+n"));
     free(judge_equal(s, "SELECT+*+FROM+kv+ORDER+BY+k"));
     free(judge_equal(s, "SELECT+*+FROM+sqlite_master"));
     char *ledger =
-        s->result->violated ? NULL : judge_equal(s, "SELECT+op+FROM+ledger+ORDER+BY+rowid");
-    if (ledger && !s->plan.loads) /* else it begins with the last load */
+        s->result->violated ? NULL : judge_equal(s, "SELECT+n,op+FROM+ledger+ORDER+BY+n");
+    if (ledger)
         judge_order(s, ledger);
     free(ledger);
     judge_histories(s);
