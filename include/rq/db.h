@@ -223,9 +223,12 @@ const struct db_moment *db_cut_moment(const struct db_cut *c); /* lent until the
  * one, and the next call goes on behind it. */
 int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
                  int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes), void *ctx) MUST_USE;
-/* Live, when all pages are given and durable: bring the main file to the cut's moment, but for the pages that
- * db_main_write must bring. 0; ERR_BUSY: a reader still needs the file as it was, ask again; ERR_IO, ERR_NOMEM,
- * ERR_NOSPC. Any lane, one call at a time. */
+/* Live, when all pages are given and durable: does nobody read a state older than the cut's any more? Then the main
+ * file is brought to the cut's moment by db_main_write, all pages that were given, and db_cut_copy tells SQLite so, before
+ * db_cut_end. 0; ERR_BUSY: a reader still needs the file as it was, ask again; ERR_IO, ERR_NOMEM. Any lane, one call
+ * at a time. */
+int db_cut_clear(struct db_cut *c) MUST_USE;
+/* 0; ERR_BUSY: not now, ask again; ERR_IO, ERR_NOMEM, ERR_NOSPC. Any lane, one call at a time. */
 int db_cut_copy(struct db_cut *c) MUST_USE;
 /* Of the WAL, what the main file lacks. Any lane. */
 uint64_t db_cut_fresh_bytes(const struct db_cut *c);
@@ -237,7 +240,7 @@ int db_wal_restart(struct db *d) MUST_USE;
 
 /* Live: the main file, past SQLite; for whoever cuts, one call at a time, any lane. */
 int db_main_read(struct db *d, void *dst, size_t len, uint64_t offset, size_t *got) MUST_USE;
-/* A page as of the last db_cut_copy; does nothing if that has written it. */
+/* A page as of the cut, after db_cut_clear. */
 int db_main_write(struct db *d, uint32_t number, const void *bytes, size_t len) MUST_USE;
 int db_main_settle(struct db *d, uint64_t size) MUST_USE; /* at least that long, and synced. ERR_IO is final */
 

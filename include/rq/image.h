@@ -90,6 +90,12 @@ int image_cut_begin(struct image *im, const struct image_moment *m) MUST_USE;
 int image_cut_page(struct image *im, enum image_set set, uint32_t number, const void *bytes) MUST_USE;
 /* Returned 0: it is durable that the cut will be completed, here or by the next image_open. ERR_NOSPC: drop it. */
 int image_cut_seal(struct image *im) MUST_USE;
+/* Of a sealed cut, bring pages into their files, about bytes_max of them at most. *all: none is left, image_cut_apply
+ * only ends it. 0; ERR_NOSPC: call again when there is room; ERR_IO, ERR_CORRUPT. */
+int image_cut_write(struct image *im, uint64_t bytes_max, bool *all) MUST_USE;
+/* Sync what was given so far or, sealed, what was written. No promise rests on it: what comes at the end is then little,
+ * and the log on the same disk does not wait for all of it at once. 0; ERR_NOSPC: drop it; ERR_IO. */
+int image_cut_flush(struct image *im) MUST_USE;
 /* Go on completing a sealed cut, about bytes_max of pages at most. *done: image_now is m, durably.
  * 0; ERR_NOSPC: call again when there is room; ERR_IO, ERR_CORRUPT. */
 int image_cut_apply(struct image *im, uint64_t bytes_max, bool *done) MUST_USE;
@@ -118,6 +124,8 @@ int image_receive_begin(struct image *im, struct image_receive **out) MUST_USE;
 /* Take one chunk. 0; ERR_PROTOCOL: it is malformed, or does not complete what it claims to (why); ERR_NOSPC,
  * ERR_IO. After any failure: image_receive_end. *complete: it was the last one and everything is there. */
 int image_receive_chunk(struct image_receive *r, struct slice chunk, bool *complete, struct err_text *why) MUST_USE;
+/* Sync what came so far, as image_cut_flush. 0, ERR_IO. */
+int image_receive_flush(struct image_receive *r) MUST_USE;
 /* The moment that the received pages make; only when complete. Lent until end. */
 const struct image_moment *image_receive_moment(const struct image_receive *r);
 /* Once complete: make it durable beside the old one; all that takes long. 0; ERR_NOSPC, ERR_IO: image_receive_end. */

@@ -222,6 +222,15 @@ int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
     return rc;
 }
 
+int db_cut_clear(struct db_cut *c)
+{
+    ASSERT(c->db->config.live);
+    db_now_query(0, 0);
+    int rc = db_pin_clear(&c->pin[DB_SET_MAIN], &c->db->config);
+    db_now_idle();
+    return rc;
+}
+
 int db_cut_copy(struct db_cut *c)
 {
     ASSERT(c->db->config.live);

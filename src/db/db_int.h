@@ -80,9 +80,10 @@ struct db_live {
     uint32_t *sums;
     uint8_t *unread;
     uint32_t count, unread_count;
-    /* By number: written by the checkpoint under way, or last. */
+    /* By number: written for the cut at hand. */
     uint8_t *copied;
     uint32_t copied_cap;
+    enum db_live_copy { DB_COPY_NONE, DB_COPY_REHEARSAL, DB_COPY_LAST } copy; /* the checkpoint under way */
 };
 
 /* ---- what the connections of one database share ----------------------------------------------------- */
@@ -171,7 +172,10 @@ int db_live_read(struct db_files *files, struct db_store *store, void *dst, size
                  uint64_t offset, size_t *got);
 int db_live_write(struct db_files *files, struct db_store *store, const void *src, size_t len,
                   uint64_t offset);
-void db_live_copy_begin(struct db_files *files); /* a checkpoint follows */
+/* The same for what SQLite writes: nothing for a page that is there already. ERR_CANCELED: this is a rehearsal. */
+int db_live_write_sqlite(struct db_files *files, struct db_store *store, const void *src,
+                         size_t len, uint64_t offset);
+void db_live_copy_set(struct db_files *files, enum db_live_copy copy);
 /* Fill the main file, which is not there yet. 0; page's own; ERR_*. */
 int db_pages_fill(struct db_files *files, uint32_t page_bytes, uint32_t page_count,
                   int (*page)(void *ctx, uint32_t number, void *dst), void *ctx);
@@ -588,6 +592,8 @@ int db_pin_take(struct db_pin *p, struct db_files *files, const struct db_config
 int db_pin_read(struct db_pin *p, enum db_slot slot, void *dst, size_t len, uint64_t offset);
 int db_pin_pages(struct db_pin *p, uint32_t known_count,
                  int (*page)(void *ctx, uint32_t number, const void *bytes), void *ctx);
+/* 0: nobody will look into the main file for what a frame up to F has; ERR_BUSY: somebody does. */
+int db_pin_clear(struct db_pin *p, const struct db_config *config);
 /* One checkpoint. 0: the main file has all that the pin sees, but for pages that changed again; ERR_BUSY. */
 int db_pin_copy(struct db_pin *p, const struct db_config *config);
 bool db_pages_all_copied(struct db_files *files); /* the WAL holds nothing that the main file lacks */

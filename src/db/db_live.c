@@ -4,11 +4,15 @@
  * A page that was there is compared with its checksum when it is first read; opening costs nothing but the
  * checksums' memory. What this process writes itself is not compared.
  *
- * A checkpoint bounded by a pin at frame F (db_pages.c) leaves pages out: of a page that changed again behind F SQLite
- * sees the newest frame only, and passes over it, since no reader will ever look for the older one in the main
- * file (walCheckpoint, walIteratorNext in SQLite's wal.c). For the image that page as of F matters. Whoever cut has
- * it, and brings it by db_main_write. Nobody reads it there: readers that see F have its older frame, and those that
- * came since see the newer one. */
+ * SQLite's own checkpoint would bring pages here in one call, however many, and of a page that changed again behind the
+ * cut's frame F not the content as of F, which the image needs: it sees the newest frame only, and passes over it
+ * (walCheckpoint, walIteratorNext in SQLite's wal.c). So whoever cut brings all of them by db_main_write, in pieces, and
+ * SQLite is asked twice, by checkpoints that a pin at F bounds (db_pages.c):
+ *
+ *   rehearsal  may it be done? Every reader older than F is gone, and its mark taken away, when the first write comes: it
+ *              is refused, and the checkpoint ends. Who begins to read from now on sees F at least.
+ *   …          pages, by db_main_write. Nobody reads them there: for readers they are in frames of the WAL.
+ *   last       its writes are left out, the pages are there; now SQLite knows it. */
 #include "db_int.h"
 #include <rq/util/crc.h>
 
@@ -142,11 +146,29 @@ int db_live_write(struct db_files *files, struct db_store *store, const void *sr
     return rc ? rc : db_store_write(store, src, len, offset);
 }
 
-void db_live_copy_begin(struct db_files *files)
+int db_live_write_sqlite(struct db_files *files, struct db_store *store, const void *src,
+                         size_t len, uint64_t offset)
 {
+    const struct db_live *l = &files->live;
+
+    if (is_live_main(files, store) && l->copy != DB_COPY_NONE) {
+        uint64_t number = offset / len + 1;
+        if (l->copy == DB_COPY_REHEARSAL)
+            return ERR_CANCELED;
+        if (number < l->copied_cap && l->copied[number])
+            return 0;
+    }
+    return db_live_write(files, store, src, len, offset);
+}
+
+void db_live_copy_set(struct db_files *files, enum db_live_copy copy)
+{
+    struct db_live *l = &files->live;
+
     sqlite3_mutex_enter(files->mutex);
-    if (files->live.copied_cap)
-        memset(files->live.copied, 0, files->live.copied_cap);
+    if (copy == DB_COPY_REHEARSAL && l->copied_cap)
+        memset(l->copied, 0, l->copied_cap);
+    l->copy = copy;
     sqlite3_mutex_leave(files->mutex);
 }
 
@@ -163,12 +185,10 @@ int db_main_read(struct db *d, void *dst, size_t len, uint64_t offset, size_t *g
 int db_main_write(struct db *d, uint32_t number, const void *bytes, size_t len)
 {
     struct db_files *f = &d->files;
-    int rc = 0;
 
     ASSERT(f->live.on && number >= 1);
     sqlite3_mutex_enter(f->mutex);
-    if (number >= f->live.copied_cap || !f->live.copied[number])
-        rc = db_live_write(f, &f->stores[DB_SLOT_MAIN], bytes, len, (uint64_t)(number - 1) * len);
+    int rc = db_live_write(f, &f->stores[DB_SLOT_MAIN], bytes, len, (uint64_t)(number - 1) * len);
     sqlite3_mutex_leave(f->mutex);
     return rc;
 }

@@ -198,27 +198,63 @@ int db_pin_pages(struct db_pin *p, uint32_t known_count,
 
 /* ---- into the main file ----------------------------------------------------------------------------------- */
 
-int db_pin_copy(struct db_pin *p, const struct db_config *config)
+/* *refused: it would have written. */
+static int checkpoint(struct db_pin *p, const struct db_config *config, enum db_live_copy copy,
+                      bool *refused)
 {
     sqlite3 *conn = NULL;
     int in_wal = 0, copied = 0;
 
-    db_live_copy_begin(p->files);
-    if (p->frames == 0)
-        return 0;
+    *refused = false;
     int rc = db_conn_open(p->files, config, NULL, &conn, NULL);
     if (rc == 0)
         rc = db_exec(conn, "SELECT 1 FROM sqlite_schema", NULL);
+    db_live_copy_set(p->files, copy);
     int sqlite_rc =
         rc ? SQLITE_OK
            : sqlite3_wal_checkpoint_v2(conn, NULL, SQLITE_CHECKPOINT_PASSIVE, &in_wal, &copied);
+    db_live_copy_set(p->files, DB_COPY_NONE);
     (void)sqlite3_close(conn);
+    *refused = sqlite_rc == SQLITE_INTERRUPT;
     if (rc || db_now()->machine_rc)
         return rc ? rc : db_now()->machine_rc;
-    if (sqlite_rc != SQLITE_OK && (sqlite_rc & 0xFF) != SQLITE_BUSY)
+    if (sqlite_rc != SQLITE_OK && (sqlite_rc & 0xFF) != SQLITE_BUSY && !*refused)
         return db_machine_code(sqlite_rc);
     ASSERT(copied <= (int)p->frames); /* the pin holds it */
     return sqlite_rc == SQLITE_OK && copied == (int)p->frames ? 0 : ERR_BUSY;
+}
+
+/* How far the last checkpoint was ready to go (walformat.html §2.3.1, nBackfillAttempted): to the oldest mark that a
+ * reader then held. */
+static uint32_t frames_attempted(struct db_files *files)
+{
+    uint32_t attempted;
+
+    sqlite3_mutex_enter(files->mutex);
+    memcpy(&attempted, files->shm[0] + 128, sizeof(attempted));
+    sqlite3_mutex_leave(files->mutex);
+    return attempted;
+}
+
+int db_pin_clear(struct db_pin *p, const struct db_config *config)
+{
+    bool refused;
+
+    if (p->frames == 0) {
+        db_live_copy_set(p->files, DB_COPY_REHEARSAL);
+        db_live_copy_set(p->files, DB_COPY_NONE);
+        return 0;
+    }
+    int rc = checkpoint(p, config, DB_COPY_REHEARSAL, &refused);
+    /* Without a write that was refused: all of these pages changed again, and SQLite passes over them. */
+    return refused && frames_attempted(p->files) == p->frames ? 0 : rc;
+}
+
+int db_pin_copy(struct db_pin *p, const struct db_config *config)
+{
+    bool refused;
+
+    return p->frames == 0 ? 0 : checkpoint(p, config, DB_COPY_LAST, &refused);
 }
 
 bool db_pages_all_copied(struct db_files *files)

@@ -108,10 +108,12 @@ static int file_write(sqlite3_file *file, const void *src, int len, sqlite3_int6
     enter(f);
     int rc = f->files ? db_dirty_note(f->files, f->store, src, (size_t)len, (uint64_t)offset) : 0;
     if (rc == 0)
-        rc = db_live_write(f->files, f->store, src, (size_t)len, (uint64_t)offset);
+        rc = db_live_write_sqlite(f->files, f->store, src, (size_t)len, (uint64_t)offset);
     if (rc == 0 && f->files && f->store == &f->files->stores[DB_SLOT_WAL])
         wal_write_note(f->files, src, len);
     leave(f);
+    if (rc == ERR_CANCELED)
+        return SQLITE_INTERRUPT; /* a rehearsed checkpoint, which nobody calls a failure */
     return rc ? io_error(rc, SQLITE_IOERR_WRITE) : SQLITE_OK;
 }
 

@@ -139,16 +139,6 @@ int image_cut_begin(struct image *im, const struct image_moment *m)
     return cut_failed(im, rc);
 }
 
-/* len bytes were written. */
-static int sync_some(struct image_cut *c, struct env_file *f, uint32_t len)
-{
-    c->unsynced += len;
-    if (c->unsynced < IMAGE_SYNC_BYTES)
-        return 0;
-    c->unsynced = 0;
-    return f ? env_file_sync(f) : 0;
-}
-
 int image_cut_page(struct image *im, enum image_set set, uint32_t number, const void *bytes)
 {
     struct image_cut *c = &im->cut;
@@ -163,7 +153,7 @@ int image_cut_page(struct image *im, enum image_set set, uint32_t number, const 
                             .number = number};
     int rc = frame_put(im, &f, bytes);
     sum_set(im, set, number, f.crc);
-    return cut_failed(im, rc ? rc : sync_some(c, im->journal, f.length));
+    return cut_failed(im, rc);
 }
 
 static int table_put(struct image *im, unsigned i)
@@ -283,8 +273,8 @@ static int frame_apply(struct image *im, const struct image_frame *f, const uint
         return env_file_write(im->set[f->set].table, payload, IMAGE_SECTOR,
                               f->number * IMAGE_SECTOR);
     image_sends_changed(im, f->set, (uint32_t)f->number);
-    int rc = image_pages_write(im, f->set, (uint32_t)f->number, payload, f->length);
-    return rc ? rc : sync_some(&im->cut, im->set[f->set].pages, f->length);
+    im->cut.set[f->set].unsynced = true;
+    return image_pages_write(im, f->set, (uint32_t)f->number, payload, f->length);
 }
 
 static int frames_apply(struct image *im, uint64_t bytes_max)
@@ -310,10 +300,42 @@ static int frames_apply(struct image *im, uint64_t bytes_max)
     return 0;
 }
 
+int image_cut_write(struct image *im, uint64_t bytes_max, bool *all)
+{
+    if (im->poisoned)
+        return ERR_IO;
+    ASSERT(im->cut.phase == IMAGE_SEALED && bytes_max > 0);
+    int rc = frames_apply(im, bytes_max);
+    *all = im->cut.frames_done;
+    return cut_failed(im, rc);
+}
+
+int image_cut_flush(struct image *im)
+{
+    struct image_cut *c = &im->cut;
+    int rc = 0;
+
+    if (im->poisoned)
+        return ERR_IO;
+    ASSERT(c->phase != IMAGE_IDLE);
+    if (c->phase == IMAGE_CUTTING) {
+        rc = image_window_flush(im);
+        return cut_failed(im, rc ? rc : env_file_sync(im->journal));
+    }
+    for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
+        if (c->set[i].unsynced)
+            rc = image_pages_sync(im, (enum image_set)i);
+        c->set[i].unsynced = false;
+    }
+    return cut_failed(im, rc);
+}
+
 /* All is in the files: tell so. */
 static int cut_finish(struct image *im)
 {
     struct image_cut *c = &im->cut;
+    static const uint8_t no_head[IMAGE_SECTOR];
+    uint64_t journal_bytes = c->at;
     int rc = image_pages_settle(im, &c->head.moment);
 
     if (rc)
@@ -333,23 +355,23 @@ static int cut_finish(struct image *im)
         rc = image_record_write(im, 0);
     if (rc == 0)
         rc = image_record_write(im, 1);
+    /* The journal's space, but for what the next one is likely to need: a file that grows keeps the file system busy, and
+     * all that is synced waits. That this one is done is known by its number, as long as a record is good. */
+    if (rc == 0 && journal_bytes > IMAGE_JOURNAL_KEPT)
+        rc = env_file_truncate(im->journal, IMAGE_JOURNAL_KEPT);
     if (rc == 0)
-        rc = env_file_truncate(im->journal,
-                               0); /* its space; that it is done is known by its number */
+        rc = env_file_write(im->journal, no_head, sizeof(no_head), 0);
     return rc ? ERR_IO : 0;
 }
 
 int image_cut_apply(struct image *im, uint64_t bytes_max, bool *done)
 {
-    struct image_cut *c = &im->cut;
+    bool all;
 
     *done = false;
-    if (im->poisoned)
-        return ERR_IO;
-    ASSERT(c->phase == IMAGE_SEALED && bytes_max > 0);
-    int rc = frames_apply(im, bytes_max);
-    if (rc || !c->frames_done)
-        return cut_failed(im, rc);
+    int rc = image_cut_write(im, bytes_max, &all);
+    if (rc || !all)
+        return rc;
     rc = cut_finish(im);
     *done = rc == 0;
     return cut_failed(im, rc);

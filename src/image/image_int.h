@@ -20,10 +20,8 @@
 
 enum {
     IMAGE_BUF_BYTES = 256 * 1024, /* journal bytes gathered, or read ahead */
+    IMAGE_JOURNAL_KEPT = 8 * 1024 * 1024,
     IMAGE_NAME_MAX = 40,
-    /* What is much is synced as it is written, some milliseconds at a time: the log on the same disk would wait for one
-     * sync of all of it. No promise rests on these syncs. */
-    IMAGE_SYNC_BYTES = 2 * 1024 * 1024,
 };
 
 /* One page set of one generation. */
@@ -43,11 +41,11 @@ struct image_cut {
         uint32_t *sums;      /* what the table will be; NULL while redoing: the journal has it */
         uint8_t *given;      /* per page */
         uint8_t *sector_new; /* per sector of the table */
+        bool unsynced;       /* pages were written since the last flush */
     } set[IMAGE_SET_COUNT];
-    uint64_t at;       /* end of the journal's frames; while applying: of those done */
-    uint32_t chain;    /* of the frame before at */
-    uint64_t frames;   /* written */
-    uint32_t unsynced; /* pages since the last sync */
+    uint64_t at;     /* end of the journal's frames; while applying: of those done */
+    uint32_t chain;  /* of the frame before at */
+    uint64_t frames; /* written */
     bool frames_done;
 };
 
@@ -129,6 +127,7 @@ static inline bool image_is_applying(const struct image *im)
 
 int image_pages_write(struct image *im, enum image_set set, uint32_t number, const void *bytes,
                       size_t len) MUST_USE;
+int image_pages_sync(struct image *im, enum image_set set) MUST_USE;
 /* Bring the files to the size of m, and sync them. */
 int image_pages_settle(struct image *im, const struct image_moment *m) MUST_USE;
 /* The main set's file of this generation gets to where it belongs. 0; ERR_IO. */

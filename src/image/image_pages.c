@@ -67,6 +67,12 @@ int image_pages_write(struct image *im, enum image_set set, uint32_t number, con
     return im->database.write(im->database.ctx, number, bytes, len);
 }
 
+int image_pages_sync(struct image *im, enum image_set set)
+{
+    return is_lent(im, set) ? im->database.settle(im->database.ctx, 0)
+                            : env_file_sync(im->set[set].pages);
+}
+
 int image_pages_settle(struct image *im, const struct image_moment *m)
 {
     int rc = 0;

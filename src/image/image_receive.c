@@ -6,13 +6,13 @@
 
 struct image_receive {
     struct image *im;
-    uint32_t unsynced;
     uint64_t generation;
     struct image_pages set[IMAGE_SET_COUNT];
     struct {
         uint32_t page_bytes;
         uint32_t high, cap; /* largest number seen; room in sums and have */
         uint8_t *have;
+        bool unsynced; /* pages came since the last flush */
     } got[IMAGE_SET_COUNT];
     bool complete, settled;
     struct image_head head;
@@ -95,11 +95,7 @@ static int page_take(struct image_receive *r, const struct image_frame *f, const
     if (rc == 0) {
         r->set[i].sums[f->number - 1] = f->crc;
         r->got[i].have[f->number - 1] = 1;
-        r->unsynced += f->length;
-    }
-    if (rc == 0 && r->unsynced >= IMAGE_SYNC_BYTES) {
-        r->unsynced = 0;
-        rc = image_poison(r->im, env_file_sync(r->set[i].pages));
+        r->got[i].unsynced = true;
     }
     return rc;
 }
@@ -190,6 +186,18 @@ int image_receive_chunk(struct image_receive *r, struct slice chunk, bool *compl
     }
     *complete = r->complete;
     return 0;
+}
+
+int image_receive_flush(struct image_receive *r)
+{
+    int rc = r->im->poisoned ? ERR_IO : 0;
+
+    for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
+        if (r->got[i].unsynced)
+            rc = env_file_sync(r->set[i].pages);
+        r->got[i].unsynced = false;
+    }
+    return image_poison(r->im, rc);
 }
 
 const struct image_moment *image_receive_moment(const struct image_receive *r)

@@ -1,11 +1,16 @@
 /* node_cut.c — bringing the image up to date, so that the log can be let go.
  *
  *   enough entries since the last ─► begin (APPLY: hold the moment) ─► write (READ, in pieces: what changed into the
- *   image's journal, sealed) ─► copy (READ: live only) ─► end (APPLY: let the moment go) ─► apply (READ, in
- *   pieces) ─► compact
+ *   image's journal, sealed) ─► end (APPLY: let the moment go) ─► bring (READ, in pieces: into the files)
+ *   ─► finish (READ: the record) ─► compact
  *
- * Where the database lives in the image's file, SQLite brings most pages there itself (copy); a reader that still
- * needs the file as it was makes the cut wait.
+ * Where the database lives in the image's file, a reader that still needs the file as it was makes the cut wait, and
+ * SQLite must learn that the pages are there before the moment is let go:
+ *
+ *   write ─► clear (READ) ─► bring ─► copy (READ) ─► end ─► finish
+ *
+ * Pieces are synced one by one, and there is a rest after each (node_pace.c), or writes would wait for the disk. There
+ * is none when SQLite's log becomes long meanwhile, or the node is about to stop.
  *
  * Emptying: the WAL of a live database is begun anew only where all of it is in the main file, which under steady
  * writes it never is. When it has become long, a second cut follows at once, and if little was written meanwhile,
@@ -17,10 +22,9 @@
 #include "node_int.h"
 
 enum {
-    CUT_PIECE_BYTES = 4 * 1024 * 1024,
-    CUT_PIECE_PAGES = 2048,
     AGAIN_MS = 20,
-    EMPTY_BYTES_MAX = 1024 * 1024
+    EMPTY_BYTES_MAX = 1024 * 1024,
+    PRESSED_BYTES = 64 * 1024 * 1024, /* in the WAL since the cut began */
 };
 
 static struct node_cut *cut_of(struct node_image_task *t)
@@ -80,7 +84,32 @@ static void cut_over(struct node_cut *c)
     n->up.lane_idle(n); /* it may be time for the next one */
 }
 
-/* ---- compact ------------------------------------------------------------------------------------------- */
+/* It must come to its end soon. */
+static bool is_pressed(const struct node_cut *c)
+{
+    const struct node *n = c->task.node;
+
+    return c->emptying || c->last || n->apply.state.uncut_bytes > PRESSED_BYTES ||
+           (n->live && n->apply.state.wal_used_bytes / 2 > n->config.db.wal_limit_bytes);
+}
+
+/* A piece was handed to the system: to the disk with it, unless everybody waits for this cut. */
+static int piece_flush(struct node_cut *c, uint64_t began_ns)
+{
+    struct node *n = c->task.node;
+    int rc = c->emptying ? 0 : image_cut_flush(n->image.image);
+
+    node_pace_took(&c->pace, env_now_ns(n->env) - began_ns);
+    return rc;
+}
+
+static int not_brought(struct node_image_task *t, int rc)
+{
+    return rc ? err_set(&t->why, rc, "the image cannot be brought up to date: %s", err_text_of(rc))
+              : 0;
+}
+
+/* ---- finish, compact ------------------------------------------------------------------------------------------- */
 
 /* The image holds everything up to index. */
 static void cut_compact(struct node *n, uint64_t image_index)
@@ -100,35 +129,36 @@ static void cut_compact(struct node *n, uint64_t image_index)
     node_log_compact(n, index, term);
 }
 
-static void apply_piece(struct node_image_task *t)
-{
-    struct node_cut *c = cut_of(t);
-
-    t->rc = image_cut_apply(t->node->image.image, CUT_PIECE_BYTES, &c->applied);
-    if (t->rc)
-        (void)err_set(&t->why, t->rc, "the image cannot be brought up to date: %s",
-                      err_text_of(t->rc));
-}
-
-static void applied_piece(struct node_image_task *t)
+/* Sealed, but it does not go on now, for lack of space or memory: true, and it is seen to. */
+static bool is_stuck(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
     struct node *n = t->node;
 
     if (n->phase != NODE_OPEN) {
         cut_over(c); /* the next start completes it */
-        return;
+        return true;
     }
     if (t->rc == ERR_CORRUPT)
         env_halt(n->env, "the journal of the image is damaged");
-    if (t->rc == ERR_NOSPC) {
+    if (t->rc)
         env_timer_arm(&c->retry, ENV_S_NS);
+    return t->rc != 0;
+}
+
+static void finish_run(struct node_image_task *t)
+{
+    t->rc = not_brought(t, image_cut_apply(t->node->image.image, UINT64_MAX, &cut_of(t)->applied));
+}
+
+static void finished(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    struct node *n = t->node;
+
+    if (is_stuck(t))
         return;
-    }
-    if (!c->applied) {
-        node_image_submit(n, t, ENV_LANE_READ, apply_piece, applied_piece);
-        return;
-    }
+    ASSERT(c->applied);
     n->image.index = c->index;
     n->image.term = c->term;
     n->cut_when.wanted = false;
@@ -140,15 +170,9 @@ static void applied_piece(struct node_image_task *t)
     cut_over(c);
 }
 
-static void apply_again(struct env_timer *timer)
-{
-    struct node_cut *c = timer->ctx;
+/* ---- end ------------------------------------------------------------------------------------------------- */
 
-    if (c->task.node->phase == NODE_OPEN)
-        node_image_submit(c->task.node, &c->task, ENV_LANE_READ, apply_piece, applied_piece);
-}
-
-/* ---- write ------------------------------------------------------------------------------------------------- */
+static void bring(struct node_cut *c);
 
 static void end_run(struct node_image_task *t)
 {
@@ -165,56 +189,24 @@ static void end_done(struct node_image_task *t)
     struct node_cut *c = cut_of(t);
 
     empty_over(c);
-    if (c->sealed && t->node->phase == NODE_OPEN)
-        node_image_submit(t->node, t, ENV_LANE_READ, apply_piece, applied_piece);
-    else
+    if (!c->sealed || t->node->phase != NODE_OPEN)
         cut_over(c);
+    else if (c->brought)
+        node_pace_submit(&c->pace, is_pressed(c), finish_run, finished);
+    else
+        bring(c);
 }
 
-static int write_page(void *ctx, unsigned set, uint32_t number, const void *bytes)
-{
-    struct node *n = ctx;
-    int rc = image_cut_page(n->image.image, (enum image_set)set, number, bytes);
-
-    return rc == 0 && ++n->cut.written % CUT_PIECE_PAGES == 0 ? DB_MORE : rc;
-}
-
-static void write_run(struct node_image_task *t)
-{
-    struct node_cut *c = cut_of(t);
-    struct image *im = t->node->image.image;
-    const struct db_moment *m = db_cut_moment(c->cut);
-    const struct image_moment *now = image_now(im);
-    uint32_t known[DB_SET_COUNT] = {c->full ? 0 : now->set[0].page_count,
-                                    c->full ? 0 : now->set[1].page_count};
-    struct image_moment next = {
-        .index = m->index, .term = m->term, .state = buf_slice(&t->node->image.state)};
-
-    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
-        next.set[i].page_bytes = m->page_bytes[i];
-        next.set[i].page_count = m->page_count[i];
-    }
-    t->rc = c->writing ? 0 : image_cut_begin(im, &next);
-    c->writing = t->rc == 0;
-    if (c->writing) {
-        t->rc = db_cut_pages(c->cut, known, write_page, t->node);
-        if (t->rc == 0)
-            t->rc = image_cut_seal(im);
-        if (t->rc && t->rc != ERR_IO && t->rc != DB_MORE)
-            image_cut_drop(im);
-    }
-    c->sealed = t->rc == 0;
-    if (t->rc && t->rc != DB_MORE)
-        (void)err_set(&t->why, t->rc, "a snapshot at index %llu failed: %s",
-                      (unsigned long long)m->index, err_text_of(t->rc));
-}
+/* ---- bring ----------------------------------------------------------------------------------------------- */
 
 static void copy_run(struct node_image_task *t)
 {
-    t->rc = db_cut_copy(cut_of(t)->cut);
-    if (t->rc && t->rc != ERR_BUSY)
-        (void)err_set(&t->why, t->rc, "the database's file cannot be brought up to date: %s",
-                      err_text_of(t->rc));
+    t->rc = not_brought(t, db_cut_copy(cut_of(t)->cut));
+}
+
+static void clear_run(struct node_image_task *t)
+{
+    t->rc = not_brought(t, db_cut_clear(cut_of(t)->cut));
 }
 
 /* Somebody reads an older state. Ours are given a while, and told; another process we only wait for. */
@@ -239,7 +231,8 @@ static void held_back(struct node_cut *c)
     env_timer_arm(&c->again, AGAIN_MS * ENV_MS_NS);
 }
 
-static void copied(struct node_image_task *t)
+/* It needs another try, or the node stops: true, and it is seen to. */
+static bool is_hindered(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
     struct node *n = t->node;
@@ -253,23 +246,138 @@ static void copied(struct node_image_task *t)
     } else if (t->rc) { /* no space, no memory: there may be, later */
         env_log(n->env, "snapshot", "%s", t->why.text);
         env_timer_arm(&c->again, ENV_S_NS);
-    } else {
-        node_image_submit(n, t, ENV_LANE_APPLY, end_run, end_done);
     }
+    return t->rc || n->phase != NODE_OPEN;
+}
+
+static void copied(struct node_image_task *t)
+{
+    if (!is_hindered(t))
+        node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
+}
+
+static void bring_run(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    uint64_t began_ns = env_now_ns(t->node->env);
+    uint64_t bytes = c->emptying ? UINT64_MAX : node_pace_bytes(&c->pace);
+    int rc = image_cut_write(t->node->image.image, bytes, &c->brought);
+
+    t->rc = not_brought(t, rc ? rc : piece_flush(c, began_ns));
+}
+
+static void brought(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+
+    if (t->rc)
+        empty_over(c);
+    if (is_stuck(t))
+        return;
+    if (!c->brought)
+        bring(c);
+    else if (c->cut)
+        node_image_submit(t->node, t, ENV_LANE_READ, copy_run, copied);
+    else
+        node_pace_submit(&c->pace, is_pressed(c), finish_run, finished);
+}
+
+static void bring(struct node_cut *c)
+{
+    node_pace_submit(&c->pace, is_pressed(c), bring_run, brought);
+}
+
+static void cleared(struct node_image_task *t)
+{
+    if (is_hindered(t))
+        return;
+    cut_of(t)->cleared = true;
+    bring(cut_of(t));
+}
+
+static void apply_again(struct env_timer *timer)
+{
+    struct node_cut *c = timer->ctx;
+
+    if (c->task.node->phase != NODE_OPEN)
+        return;
+    if (!c->brought)
+        bring(c);
+    else if (c->cut)
+        node_image_submit(c->task.node, &c->task, ENV_LANE_READ, copy_run, copied);
+    else
+        node_image_submit(c->task.node, &c->task, ENV_LANE_READ, finish_run, finished);
+}
+
+/* ---- write ----------------------------------------------------------------------------------------------- */
+
+static int write_page(void *ctx, unsigned set, uint32_t number, const void *bytes)
+{
+    struct node_cut *c = ctx;
+    int rc = image_cut_page(c->task.node->image.image, (enum image_set)set, number, bytes);
+
+    c->piece_bytes += db_cut_moment(c->cut)->page_bytes[set];
+    return rc == 0 && c->piece_bytes >= node_pace_bytes(&c->pace) ? DB_MORE : rc;
+}
+
+static int write_some(struct node_cut *c, const uint32_t known[DB_SET_COUNT])
+{
+    struct node *n = c->task.node;
+    uint64_t began_ns = env_now_ns(n->env);
+
+    c->piece_bytes = 0;
+    int rc = db_cut_pages(c->cut, known, write_page, c);
+    if (rc == DB_MORE) {
+        rc = piece_flush(c, began_ns);
+        return rc ? rc : DB_MORE;
+    }
+    if (rc == 0)
+        rc = image_cut_seal(n->image.image);
+    node_pace_took(&c->pace, env_now_ns(n->env) - began_ns);
+    return rc;
+}
+
+static void write_run(struct node_image_task *t)
+{
+    struct node_cut *c = cut_of(t);
+    struct image *im = t->node->image.image;
+    const struct db_moment *m = db_cut_moment(c->cut);
+    const struct image_moment *now = image_now(im);
+    uint32_t known[DB_SET_COUNT] = {c->full ? 0 : now->set[0].page_count,
+                                    c->full ? 0 : now->set[1].page_count};
+    struct image_moment next = {
+        .index = m->index, .term = m->term, .state = buf_slice(&t->node->image.state)};
+
+    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        next.set[i].page_bytes = m->page_bytes[i];
+        next.set[i].page_count = m->page_count[i];
+    }
+    t->rc = c->writing ? 0 : image_cut_begin(im, &next);
+    c->writing = t->rc == 0;
+    if (c->writing) {
+        t->rc = write_some(c, known);
+        if (t->rc && t->rc != ERR_IO && t->rc != DB_MORE)
+            image_cut_drop(im);
+    }
+    c->sealed = t->rc == 0;
+    if (t->rc && t->rc != DB_MORE)
+        (void)err_set(&t->why, t->rc, "a snapshot at index %llu failed: %s",
+                      (unsigned long long)m->index, err_text_of(t->rc));
 }
 
 static void written(struct node_image_task *t)
 {
+    struct node_cut *c = cut_of(t);
     struct node *n = t->node;
 
     if (t->rc == DB_MORE && n->phase == NODE_OPEN) {
-        node_image_submit(n, t, ENV_LANE_READ, write_run, written);
+        node_pace_submit(&c->pace, is_pressed(c), write_run, written);
         return;
     }
     if (t->rc && t->rc != DB_MORE)
-        cut_failed(cut_of(t));
-    if (n->live && cut_of(t)->sealed && n->phase == NODE_OPEN)
-        node_image_submit(n, t, ENV_LANE_READ, copy_run, copied);
+        cut_failed(c);
+    if (n->live && c->sealed && n->phase == NODE_OPEN)
+        node_image_submit(n, t, ENV_LANE_READ, clear_run, cleared);
     else
         node_image_submit(n, t, ENV_LANE_APPLY, end_run, end_done);
 }
@@ -300,8 +408,7 @@ static void begun(struct node_image_task *t)
     struct node_cut *c = cut_of(t);
     struct node *n = t->node;
 
-    c->sealed = c->applied = c->idle = c->writing = false;
-    c->written = 0;
+    c->sealed = c->applied = c->idle = c->writing = c->cleared = c->brought = false;
     c->begun_ns = env_now_ns(n->env);
     c->held_back_ns = 0;
     c->held_back_told = false;
@@ -347,10 +454,12 @@ static void again(struct env_timer *timer)
 
     if (n->phase != NODE_OPEN)
         return;
-    if (c->sealed)
-        node_image_submit(n, &c->task, ENV_LANE_READ, copy_run, copied);
-    else
+    if (!c->sealed)
         node_image_submit(n, &c->task, ENV_LANE_APPLY, begin_run, begun);
+    else if (!c->cleared)
+        node_image_submit(n, &c->task, ENV_LANE_READ, clear_run, cleared);
+    else
+        node_image_submit(n, &c->task, ENV_LANE_READ, copy_run, copied);
 }
 
 int node_snapshot(struct node *n, uint64_t trailing,
@@ -377,6 +486,7 @@ void node_cut_cancel(struct node *n)
 {
     env_timer_disarm(&n->cut.retry);
     env_timer_disarm(&n->cut.again);
+    node_pace_stop(&n->cut.pace);
     asked_answer(&n->cut, ERR_CANCELED, "the node is stopping");
 }
 
@@ -404,7 +514,7 @@ void node_cut_heal(struct node *n)
 
 void node_cut_init(struct node *n)
 {
-    n->cut.task.node = n;
+    node_pace_init(&n->cut.pace, n, &n->cut.task);
     env_timer_init(&n->cut.retry, n->env, apply_again, &n->cut);
     env_timer_init(&n->cut.again, n->env, again, &n->cut);
 }

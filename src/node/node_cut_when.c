@@ -58,6 +58,7 @@ void node_cut_look(struct node *n)
 
 bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *why), void *ctx)
 {
+    n->cut.last = true;
     return n->apply.state.uncut_bytes > 0 &&
            node_snapshot(n, n->config.snapshot_trailing, done, ctx) == 0;
 }

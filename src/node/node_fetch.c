@@ -2,7 +2,7 @@
  * that are gone, or because ours is damaged.
  *
  *   wanted ─► dial a connection for it ─► IMAGE_REQ 0 ─► chunks, a window of them under way
- *   ─► READ: into the next image's files ─► IMAGE_REQ (all before `next` is here) …
+ *   ─► READ: into the next image's files, with rests (node_pace.c) ─► IMAGE_REQ (all before `next` is here) …
  *   ─► complete: durable ─► node_install.c
  *
  * A lost connection is dialled again, and the transfer goes on with the first chunk that was not taken, as long as
@@ -51,6 +51,7 @@ static void fetch_end(struct node *n, const char *why)
     env_timer_disarm(&f->timer);
     hang_up(n);
     f->over = true;
+    node_pace_stop(&f->pace);
     if (!f->task.queued) /* else its done() sees to it */
         fetch_drop(n);
 }
@@ -80,6 +81,7 @@ static void chunk_run(struct node_image_task *t)
     struct node_fetch *f = fetch_of(t);
     struct node_fetch_chunk *c = &f->ring[f->next % NODE_IMAGE_WINDOW];
     struct slice chunk = buf_slice(&c->bytes);
+    uint64_t began_ns = env_now_ns(t->node->env);
 
     if (!f->receive)
         t->rc = image_receive_begin(t->node->image.image, &f->receive);
@@ -89,6 +91,12 @@ static void chunk_run(struct node_image_task *t)
     }
     if (t->rc == 0)
         t->rc = image_receive_chunk(f->receive, chunk, &f->complete, &t->why);
+    f->piece_bytes += chunk.len;
+    if (t->rc == 0 && f->piece_bytes >= node_pace_bytes(&f->pace)) {
+        f->piece_bytes = 0;
+        t->rc = image_receive_flush(f->receive);
+        node_pace_took(&f->pace, env_now_ns(t->node->env) - began_ns);
+    }
     if (t->rc == 0 && f->complete)
         t->rc = image_receive_settle(f->receive);
 }
@@ -99,8 +107,8 @@ static void chunk_take(struct node *n)
 {
     struct node_fetch *f = &n->fetch;
 
-    if (!f->task.queued && f->next < f->arrived)
-        node_image_submit(n, &f->task, ENV_LANE_READ, chunk_run, chunk_done);
+    if (!f->task.queued && !env_timer_armed(&f->pace.timer) && f->next < f->arrived)
+        node_pace_submit(&f->pace, false, chunk_run, chunk_done);
 }
 
 static void fetch_complete(struct node *n)
@@ -226,6 +234,7 @@ void node_fetch_lost(struct node *n, peer_conn c)
         return;
     f->conn = 0;
     f->greeted = false;
+    node_pace_stop(&f->pace);
     f->arrived = f->next + (f->task.queued ? 1 : 0);
 }
 
@@ -283,7 +292,7 @@ void node_fetch_init(struct node *n)
 {
     struct node_fetch *f = &n->fetch;
 
-    f->task.node = n;
+    node_pace_init(&f->pace, n, &f->task);
     for (uint32_t i = 0; i < NODE_IMAGE_WINDOW; i++)
         buf_init(&f->ring[i].bytes, NODE_CHUNK_MAX);
     buf_init(&f->raw, NODE_CHUNK_MAX);
@@ -294,6 +303,7 @@ void node_fetch_init(struct node *n)
 void node_fetch_stop(struct node *n)
 {
     env_timer_disarm(&n->fetch.timer);
+    node_pace_stop(&n->fetch.pace);
 }
 
 /* What holds the image open. run(), nothing else is under way any more. */

@@ -32,16 +32,29 @@ struct node_image {
     uint64_t index, term; /* of the image, as the LOOP knows it; 0: none */
 };
 
+struct node_pace { /* node_pace.c: work in pieces, with rests */
+    struct node_image_task *task;
+    uint64_t piece_bytes; /* of the next piece */
+    uint64_t rest_ns;     /* before it */
+    struct env_timer timer;
+    void (*run)(struct node_image_task *t);
+    void (*done)(struct node_image_task *t);
+};
+
 struct node_cut {
     struct node_image_task task;
+    struct node_pace pace;
     bool active, sealed, applied;
     bool writing;                  /* image_cut_begin, but not yet sealed */
-    uint64_t written;              /* pages; of the job until it is done */
+    bool cleared;                  /* live: the file may be changed */
+    bool brought;                  /* all pages are in the files */
+    bool last;                     /* the node stops when it is over */
+    uint64_t piece_bytes;          /* of the piece under way; the job's until it is done */
     bool idle;                     /* there was nothing that the image does not hold */
     bool full;                     /* all pages, whatever the image has: some of it is damaged */
     struct db_cut *cut;            /* the moment held; NULL: none */
     uint64_t index, term;          /* of the last one begun */
-    struct env_timer retry, again; /* apply; begin or copy */
+    struct env_timer retry, again; /* there was no space; a reader was in the way */
     uint64_t begun_ns;             /* the moment was held */
     bool emptying;                 /* nothing is applied, so that the WAL can be begun anew */
     bool emptied;                  /* this one tries it, or has */
@@ -73,8 +86,10 @@ enum { NODE_IMAGE_WINDOW = 4 }; /* chunks of a transfer that may be under way */
 enum { NODE_CHUNK_BYTES = 512 * 1024, NODE_CHUNK_MAX = 1024 * 1024 };
 struct node_fetch { /* the one image on its way here */
     struct node_image_task task;
-    bool active; /* until nothing is left of it */
-    bool over;   /* it failed; waits for the lane */
+    struct node_pace pace;
+    uint64_t piece_bytes; /* taken of the piece under way */
+    bool active;          /* until nothing is left of it */
+    bool over;            /* it failed; waits for the lane */
     bool complete;
     raft_id from;
     uint64_t index;    /* wanted, or a later one */

@@ -29,6 +29,7 @@
  *   node_reach.c                         does a newcomer's address mean anything here?
  *   node_cut_when.c                      is it time to cut?
  *   node_cut.c                           the image brought up to date             (lanes APPLY, READ)
+ *   node_pace.c                          pieces of them, and rests
  *   node_image.c                         its tasks, one at a time
  *   node_log.c                           what must become durable                 (lane LOG)
  *   node_send.c                          raft's messages out; promises held until stored
@@ -598,6 +599,15 @@ void node_upkeep_init(struct node *n);
 void node_upkeep_start(struct node *n);
 void node_upkeep_stop(struct node *n);
 void node_upkeep_applied(struct node *n);
+/* node_pace.c */
+void node_pace_init(struct node_pace *p, struct node *n, struct node_image_task *task);
+uint64_t node_pace_bytes(const struct node_pace *p);        /* of the next piece. Any lane */
+void node_pace_took(struct node_pace *p, uint64_t took_ns); /* … and it has. Any lane */
+/* The next piece, in the READ lane; after a rest, unless hurry. */
+void node_pace_submit(struct node_pace *p, bool hurry, void (*run)(struct node_image_task *t),
+                      void (*done)(struct node_image_task *t));
+void node_pace_stop(struct node_pace *p);
+
 /* node_cut_when.c */
 void node_cut_when_init(struct node *n);
 void node_cut_look(struct node *n); /* a lane's job is done: entries may have been applied */

@@ -119,17 +119,47 @@ class Writers:
             return [took for at, took in self.done if at + took >= start and at < end]
 
 
+class Cores:
+    """How long the threads of a node ran, and waited for a core, in the stretches that are looked at: what a latency owes
+    to a machine that is too small for all that runs on it."""
+
+    def __init__(self, node):
+        self.pid, self.seconds, self.ran, self.waited = node.process.pid, 0.0, 0.0, 0.0
+
+    def look(self):
+        ran = waited = 0
+        for thread in os.listdir(f"/proc/{self.pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{self.pid}/task/{thread}/schedstat", encoding="ascii") as f:
+                words = f.read().split()
+                ran += int(words[0])
+                waited += int(words[1])
+        return time.monotonic(), ran / 1e9, waited / 1e9
+
+    def go_on(self):
+        self.begun = self.look()
+
+    def pause(self):
+        now = self.look()
+        self.seconds += now[0] - self.begun[0]
+        self.ran += now[1] - self.begun[1]
+        self.waited += now[2] - self.begun[2]
+
+    def __str__(self):
+        return f"ran {self.ran / self.seconds:.2f} s/s, waited {self.waited / self.seconds:.2f} s/s for a core"
+
+
 class Figures:
-    def __init__(self, took):
+    def __init__(self, took, cores=None):
         want(len(took) >= 20, f"only {len(took)} writes were measured")
         took = sorted(took)
-        self.count = len(took)
+        self.count, self.cores = len(took), cores
         self.p50 = 1000 * statistics.median(took)
         self.p99 = 1000 * took[min(len(took) - 1, int(len(took) * 0.99))]
         self.most = 1000 * took[-1]
 
     def __str__(self):
-        return f"{self.count} writes, p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, longest {self.most:.1f} ms"
+        return f"{self.count} writes, p50 {self.p50:.1f} ms, p99 {self.p99:.1f} ms, longest {self.most:.1f} ms" + \
+            (f"; {self.cores}" if self.cores else "")
 
 
 # ---- eyes --------------------------------------------------------------------------------------------------

@@ -82,14 +82,23 @@ static void keep(struct db_cut *c)
     assert_int_equal(rc, 0);
 }
 
-/* What the image does with its journal. */
-static void bring(void)
+/* What the image does with its journal: from a page on, so many at most; the next one. */
+static uint32_t bring_some(uint32_t n, uint32_t count)
 {
     uint32_t bytes = kept.moment.page_bytes[0];
 
-    for (uint32_t n = 1; n <= kept.moment.page_count[0]; n++)
-        if (kept.given[n])
-            assert_int_equal(db_main_write(node.db, n, kept.page[0][n], bytes), 0);
+    for (; n <= kept.moment.page_count[0] && count > 0; n++) {
+        if (!kept.given[n])
+            continue;
+        assert_int_equal(db_main_write(node.db, n, kept.page[0][n], bytes), 0);
+        count--;
+    }
+    return n;
+}
+
+static void settle(void)
+{
+    uint32_t bytes = kept.moment.page_bytes[0];
     assert_int_equal(db_main_settle(node.db, (uint64_t)bytes * kept.moment.page_count[0]), 0);
 }
 
@@ -115,14 +124,22 @@ static struct db_cut *cut_begin(void)
     return c;
 }
 
+/* From when its pages are kept. */
+static void cut_finish(struct db_cut *c)
+{
+    assert_int_equal(db_cut_clear(c), 0);
+    (void)bring_some(1, UINT32_MAX);
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    settle();
+    expect_the_file_is_the_moment();
+}
+
 static void cut_whole(void)
 {
     struct db_cut *c = cut_begin();
     keep(c);
-    assert_int_equal(db_cut_copy(c), 0);
-    db_cut_end(c, true);
-    bring();
-    expect_the_file_is_the_moment();
+    cut_finish(c);
 }
 
 static void open_in_place(void)
@@ -219,13 +236,14 @@ static void test_the_main_file_is_the_moment_of_the_cut(void **state)
     struct held held[READERS] = {0};
     struct db_cut *cut = NULL;
     bool sealed = false;
+    uint32_t next = 0; /* page to bring; 0: the file may not be changed */
     uint32_t cuts = 0, busy = 0, opened = 0, again = 0;
     struct prng p;
 
     prng_init(&p, 5);
     apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
     apply(&node, 'e', "INSERT INTO t(y) VALUES('a'),('b')");
-    for (uint32_t step = 0; step < 3000; step++) {
+    for (uint32_t step = 0; step < 5000; step++) {
         uint64_t draw = prng_below(&p, 100);
         struct held *h = &held[prng_below(&p, READERS)];
         if (draw < 55) {
@@ -243,19 +261,25 @@ static void test_the_main_file_is_the_moment_of_the_cut(void **state)
         } else if (!sealed) {
             keep(cut);
             sealed = true;
-        } else {
-            int rc = db_cut_copy(cut);
+        } else if (next == 0) {
+            int rc = db_cut_clear(cut);
             assert_true(rc == 0 || rc == ERR_BUSY);
             busy += rc == ERR_BUSY;
-            if (rc == 0) {
-                db_cut_end(cut, true);
-                cut = NULL;
-                sealed = false;
-                cuts++;
+            next = rc == 0;
+        } else if (next <= kept.moment.page_count[0]) {
+            next = bring_some(next, 1 + (uint32_t)prng_below(&p, 40));
+        } else {
+            assert_int_equal(db_cut_copy(cut), 0);
+            if (draw % 2)
                 some_entry(&p);
-                bring();
-                expect_the_file_is_the_moment();
-            }
+            db_cut_end(cut, true);
+            cut = NULL;
+            sealed = false;
+            next = 0;
+            cuts++;
+            some_entry(&p);
+            settle();
+            expect_the_file_is_the_moment();
         }
         if (!cut && cuts && draw % 10 == 7) { /* anew from what the file holds */
             for (unsigned i = 0; i < READERS; i++) {
@@ -289,10 +313,7 @@ static void test_a_page_changed_again_behind_the_cut_is_brought(void **state)
     struct db_cut *c = cut_begin();
     keep(c);
     apply(&node, 'e', "UPDATE t SET y='behind'"); /* the same page: SQLite passes over it */
-    assert_int_equal(db_cut_copy(c), 0);
-    db_cut_end(c, true);
-    bring();
-    expect_the_file_is_the_moment();
+    cut_finish(c);
     struct db_reader *r;
     struct record out;
     record_init(&out);
@@ -306,6 +327,39 @@ static void test_a_page_changed_again_behind_the_cut_is_brought(void **state)
     record_fini(&out);
 }
 
+/* Who comes while pages are on their way, and is there when all are, sees what was committed and nothing else. */
+static void test_readers_and_writers_go_on_while_pages_are_brought(void **state)
+{
+    (void)state;
+    struct held h[3] = {0};
+
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    for (unsigned i = 0; i < 3; i++)
+        apply(&node, 'e',
+              "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
+              "i<99) SELECT hex(randomblob(300)) FROM n");
+    struct db_cut *c = cut_begin();
+    keep(c);
+    assert_int_equal(db_cut_clear(c), 0);
+    uint32_t next = 1;
+    for (unsigned i = 0; i < 3; i++) {
+        held_begin(&h[i]);
+        next = bring_some(next, kept.moment.page_count[0] / 4);
+        apply(&node, 'e', "UPDATE t SET y=hex(randomblob(99)) WHERE x%7=3");
+    }
+    (void)bring_some(next, UINT32_MAX);
+    assert_int_equal(db_cut_copy(c), 0);
+    db_cut_end(c, true);
+    settle();
+    expect_the_file_is_the_moment();
+    for (unsigned i = 0; i < 3; i++) {
+        held_end(&h[i]);
+        db_reader_close(h[i].reader);
+    }
+    open_in_place();
+    assert_int_equal(db_integrity_check(node.db, &why), 0);
+}
+
 static void test_an_older_reader_holds_the_file_back(void **state)
 {
     (void)state;
@@ -317,13 +371,10 @@ static void test_an_older_reader_holds_the_file_back(void **state)
     apply(&node, 'e', "UPDATE t SET y='b'");
     struct db_cut *c = cut_begin();
     keep(c);
-    assert_int_equal(db_cut_copy(c), ERR_BUSY);
+    assert_int_equal(db_cut_clear(c), ERR_BUSY);
     held_end(&h);
-    assert_int_equal(db_cut_copy(c), 0);
-    db_cut_end(c, true);
+    cut_finish(c);
     db_reader_close(h.reader);
-    bring();
-    expect_the_file_is_the_moment();
 }
 
 /* SQLite has four places for readers of the WAL: who shares one sees no older state than its own, but a checkpoint
@@ -346,12 +397,9 @@ static void test_a_cut_without_a_place_of_its_own_is_refused(void **state)
     keep(c);
     for (unsigned i = 1; i < 4; i++)
         held_end(&h[i]);
-    assert_int_equal(db_cut_copy(c), 0);
-    db_cut_end(c, true);
+    cut_finish(c);
     for (unsigned i = 0; i < 4; i++)
         db_reader_close(h[i].reader);
-    bring();
-    expect_the_file_is_the_moment();
 }
 
 static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
@@ -391,13 +439,10 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
     held_end(&h);
     struct db_cut *c = cut_begin();
     keep(c);
-    assert_int_equal(db_cut_copy(c), ERR_BUSY);
+    assert_int_equal(db_cut_clear(c), ERR_BUSY);
     assert_int_equal(db_wal_restart(node.db), 0); /* not all is there: nothing is done */
     held_end(&old);
-    assert_int_equal(db_cut_copy(c), 0);
-    db_cut_end(c, true);
-    bring();
-    expect_the_file_is_the_moment();
+    cut_finish(c);
     db_reader_close(h.reader);
     db_reader_close(old.reader);
 }
@@ -456,6 +501,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_page_changed_again_behind_the_cut_is_brought, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_readers_and_writers_go_on_while_pages_are_brought,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_an_older_reader_holds_the_file_back, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_cut_without_a_place_of_its_own_is_refused, setup,
                                         teardown),
