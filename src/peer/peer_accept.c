@@ -1,4 +1,6 @@
-/* peer_accept.c — lines that others open: bounded in number. Called by peer.c and env's listener. */
+/* peer_accept.c — lines that others open: bounded in number, those that have not greeted to half of it, of which the
+ * oldest goes when one more comes: so that a crowd that says nothing keeps no member out. Called by peer.c and env's
+ * listener. */
 #include "peer_int.h"
 #include <rq/util/assert.h>
 
@@ -53,10 +55,31 @@ static void accepted_gone(struct peer_line *line)
     line->set->accepted_count--;
 }
 
+/* Who says who he is needs a moment; who does not has no claim to one. */
+static void silent_crowd_out(struct peer_set *s)
+{
+    struct peer_line *oldest = NULL;
+    uint32_t count = 0;
+
+    for (size_t i = 0; i < s->line_count; i++) {
+        struct peer_line *line = s->lines[i];
+        if (line->dialled || line->state != PEER_GREETING)
+            continue;
+        count++;
+        if (!oldest)
+            oldest = line;
+    }
+    if (!oldest || count < (s->config.accepted_max + 1) / 2)
+        return;
+    s->counters.turned_away++;
+    peer_line_end(oldest, ERR_FULL);
+}
+
 static void accepted(void *ctx, struct env_stream *stream)
 {
     struct peer_set *s = ctx;
 
+    silent_crowd_out(s);
     if (s->accepted_count >= s->config.accepted_max || peer_line_accept(s, stream, accepted_gone)) {
         s->counters.turned_away++;
         turn_away(s, stream);

@@ -87,6 +87,15 @@ static void raw_dial_boot(struct env *e, void *ctx)
     assert_int_equal(env_stream_connect(e, ctx, &raw_events, &raw_streams[0], &raw_streams[0]), 0);
 }
 
+enum { CROWD = 100 };
+
+static void raw_crowd_boot(struct env *e, void *ctx)
+{
+    for (uint32_t i = 0; i < CROWD; i++)
+        assert_int_equal(env_stream_connect(e, ctx, &raw_events, &raw_streams[i], &raw_streams[i]),
+                         0);
+}
+
 /* n1 has a set that knows n2; n2 is raw. */
 static struct app *raw_town(struct town *t, uint64_t seed)
 {
@@ -139,6 +148,31 @@ static void test_listener_that_says_nothing_is_left_after_the_hello_timeout(void
     town_run(&t, SEC(1));
     assert_true(raw.ended >= 1);
     assert_int_equal(a->greeted, 0);
+    world_destroy(t.world);
+}
+
+static void test_a_silent_crowd_keeps_no_member_out(void **state)
+{
+    (void)state;
+    struct town t;
+    struct peer_counters counters;
+
+    town_make(&t, 3, 35);
+    memset(&raw, 0, sizeof(raw));
+    raw.host = t.apps[2].host;
+    app_knows(&t.apps[1], &t.apps[0]);
+    app_start(&t.apps[0]);
+    town_run(&t, MS(100));
+    host_start(raw.host, raw_crowd_boot, t.apps[0].addr);
+    town_run(&t, SEC(1));
+    app_start(&t.apps[1]);
+    town_run(&t, SEC(1));
+    assert_true(t.apps[0].config.hello_timeout_ms > 2000); /* the crowd is still there */
+    assert_int_equal(t.apps[1].greeted, 1);
+    assert_int_equal(t.apps[0].greeted, 1);
+    peer_counters_get(t.apps[0].set, &counters);
+    assert_int_equal(counters.turned_away, CROWD + 1 - t.apps[0].config.accepted_max / 2);
+    assert_int_equal(counters.strangers, 0);
     world_destroy(t.world);
 }
 
@@ -297,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_redial_that_dies_unheard_is_tried_again),
         cmocka_unit_test(test_member_that_hangs_up_is_not_suspected),
         cmocka_unit_test(test_listener_that_says_nothing_is_left_after_the_hello_timeout),
+        cmocka_unit_test(test_a_silent_crowd_keeps_no_member_out),
         cmocka_unit_test(test_answer_of_another_than_the_one_called_is_not_taken),
         cmocka_unit_test(test_member_that_greets_and_hangs_up_is_not_dialled_without_pause),
         cmocka_unit_test(test_dialler_that_sends_no_greeting_is_dropped),
