@@ -152,12 +152,18 @@ void node_install_progress(struct node *n)
     struct node_install *x = &n->install;
     bool cut_waits = env_timer_armed(&n->cut.retry);
     bool late = n->repair.held ? x->index < n->apply.applied : x->index <= n->apply.applied;
+    /* Its lender follows a leader of whom we have not heard. It comes again when we have; a log must not begin in a
+     * term above the one that is on disk. */
+    bool early = x->term > n->view.hard.term;
 
     if (!x->active || x->begun || n->phase != NODE_OPEN || n->apply.busy || n->apply.load.busy ||
         n->readers_busy || n->backup_count || (n->cut.active && !cut_waits))
         return;
     x->begun = true;
-    if (late || n->view.role == RAFT_LEADER || cut_waits)
+    if (early && !late)
+        env_log(n->env, "snapshot", "the image of index %llu is of a later term than is known here",
+                (unsigned long long)x->index);
+    if (late || early || n->view.role == RAFT_LEADER || cut_waits)
         install_drop(n);
     else
         node_image_submit(n, &x->task, ENV_LANE_READ, readers_close, readers_closed);

@@ -44,6 +44,7 @@ static void boot(struct env *e, void *ctx)
     (void)ctx;
     n->env = e;
     n->phase = NODE_OPEN;
+    n->view.hard.term = 1;
     n->up.lane_idle = lane_idle;
     list_init(&n->read_queue);
     list_init(&n->parked);
@@ -199,12 +200,38 @@ static void test_while_a_read_is_at_work_nothing_is_switched(void **state)
     t.node.readers_busy = 0;
 }
 
+static void look_again(struct env *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+    t.node.readers_busy = 0;
+    t.node.install.index = 10;
+    node_install_progress(&t.node);
+}
+
+/* A lender that follows a later leader than we know: installed, the log on disk would begin above our own term. */
+static void test_an_image_of_a_later_term_than_ours_is_dropped(void **state)
+{
+    (void)state;
+    t.node.view.hard.term = 0; /* the image's is 1 */
+    t.node.readers_busy = 1;
+    call_run(receive_run);
+    assert_true(host_call(t.host, install_now, NULL));
+    assert_true(t.node.install.active);
+    assert_true(host_call(t.host, look_again, NULL));
+    run_ms(1000);
+    assert_false(t.node.install.active);
+    assert_null(t.node.install.receive);
+    assert_int_equal(image_now(t.node.image.image)->index, 0);
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
         CASE(test_a_cut_that_waits_for_space_gets_the_received_image_dropped),
         CASE(test_an_image_that_came_too_late_is_dropped),
+        CASE(test_an_image_of_a_later_term_than_ours_is_dropped),
         CASE(test_while_a_read_is_at_work_nothing_is_switched),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
