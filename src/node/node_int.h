@@ -774,8 +774,8 @@ static inline uint64_t node_member_dial_ms(const struct node *n)
     return ms < NODE_MEMBER_DIAL_MS ? ms : NODE_MEMBER_DIAL_MS;
 }
 
-/* node_reach.c: done() once, perhaps at once. ERR_FULL, ERR_NOMEM: never. Only a name that does not resolve, or a stop,
- * is a failure. */
+/* node_reach.c: done() once, perhaps at once. ERR_FULL, ERR_NOMEM: never. Only a name that does not resolve, a
+ * certificate that is not taken, or a stop, is a failure. */
 int node_reach(struct node *n, const char *addr, node_done_fn *done, void *ctx) MUST_USE;
 void node_reach_cancel_all(struct node *n);
 

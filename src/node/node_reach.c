@@ -1,8 +1,9 @@
 /* node_reach.c — does the address that a newcomer tells mean anything here? A name that this node cannot resolve must
  * not get into the configuration, nor among founders: all would call it in vain (daemon.md §3.4, §3.5).
  *
- * Asked by calling it, plainly, and hanging up: that resolves the name. Whether anybody answers does not matter, a
- * node may be told of before it can be reached. Called by node_members.c and node_found.c. */
+ * Asked by calling it and hanging up: that resolves the name and, between nodes that speak TLS, shows a certificate, which
+ * may be one that nobody here takes. Whether anybody answers does not matter, a node may be told of before it can be
+ * reached. Called by node_members.c and node_found.c. */
 #include "node_int.h"
 
 enum { REACHES_MAX = 64, REACH_MS = 3000 };
@@ -21,7 +22,12 @@ static void reach_tell(node_done_fn *done, void *ctx, const char *addr, int rc)
 {
     char text[WIRE_TEXT_MAX + 1] = "";
 
-    if (rc == ERR_ADDRESS || rc == ERR_INVALID)
+    if (rc == ERR_IDENTITY || rc == ERR_PROTOCOL)
+        (void)snprintf(text, sizeof(text), "%s at %s",
+                       rc == ERR_IDENTITY ? "this cluster does not accept the certificate shown"
+                                          : "this cluster uses TLS, which fails",
+                       addr);
+    else if (rc == ERR_ADDRESS || rc == ERR_INVALID)
         (void)snprintf(text, sizeof(text), "failed to resolve %s: %s", addr,
                        rc == ERR_INVALID ? "not host:port" : "no such host");
     else if (rc)
@@ -45,7 +51,9 @@ static void reach_end(struct node_reach *r, int rc)
 
 static void reach_opened(void *ctx, int rc)
 {
-    reach_end(ctx, rc == ERR_ADDRESS ? rc : 0);
+    const bool refused = rc == ERR_ADDRESS || rc == ERR_IDENTITY || rc == ERR_PROTOCOL;
+
+    reach_end(ctx, refused ? rc : 0);
 }
 
 static void reach_ended(void *ctx, int rc)
@@ -103,7 +111,8 @@ int node_reach(struct node *n, const char *addr, node_done_fn *done, void *ctx)
     list_init(&r->link);
     (void)snprintf(r->addr, sizeof(r->addr), "%s", addr);
     env_timer_init(&r->timer, n->env, reach_timed_out, r);
-    const int rc = env_stream_connect(n->env, addr, &reach_events, r, &r->stream);
+    struct env *net = n->config.raft_net ? n->config.raft_net : n->env;
+    const int rc = env_stream_connect(net, addr, &reach_events, r, &r->stream);
     if (rc == 0) {
         list_push_back(&n->reaches, &r->link);
         n->reach_count++;

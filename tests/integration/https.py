@@ -32,15 +32,34 @@ class Certificates:
     def path(self, name):
         return os.path.join(self.folder, name + ".pem"), os.path.join(self.folder, name + ".key")
 
-    def make(self, name, issuer=None, common_name=None):
+    def make(self, name, issuer=None, common_name=None, names="DNS:localhost,IP:127.0.0.1"):
         cert, key = self.path(name)
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
                    "-keyout", key, "-out", cert, "-subj", f"/CN={common_name or name}"]
         if issuer:
-            command += ["-CA", issuer[0], "-CAkey", issuer[1], "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+            command += ["-CA", issuer[0], "-CAkey", issuer[1], "-addext", f"subjectAltName={names}",
                         "-addext", "basicConstraints=critical,CA:FALSE"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         want(done.returncode == 0, f"openssl: {done.stderr}")
+        return cert, key
+
+    def expired(self, name, common_name):
+        """Of our CA, good for localhost, until the year 2021."""
+        cert, key = self.path(name)
+        folder = os.path.join(self.folder, name + ".ca")
+        os.mkdir(folder)
+        config = os.path.join(folder, "ca.cnf")
+        with open(config, "w", encoding="ascii") as f:
+            f.write(f"[ca]\ndefault_ca=d\n[d]\nnew_certs_dir={folder}\ndatabase={folder}/index\nrand_serial=yes\ndefault_md=sha256\n"
+                    "policy=p\nx509_extensions=x\n[p]\ncommonName=supplied\n[x]\nsubjectAltName=DNS:localhost,IP:127.0.0.1\n")
+        open(os.path.join(folder, "index"), "w", encoding="ascii").close()
+        request = os.path.join(folder, "request.pem")
+        for command in (["req", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", key, "-out", request,
+                         "-subj", f"/CN={common_name}"],
+                        ["ca", "-batch", "-config", config, "-cert", self.ca[0], "-keyfile", self.ca[1], "-in", request, "-out", cert,
+                         "-notext", "-startdate", "20200101000000Z", "-enddate", "20210101000000Z"]):
+            done = subprocess.run(["openssl", *command], capture_output=True, text=True, check=False)
+            want(done.returncode == 0, f"openssl: {done.stderr}")
         return cert, key
 
     def client(self, shown=None, ca=None):
@@ -234,6 +253,7 @@ def want_serial(node, context, serial, words, limit_s=5):
 
 
 def check_reload(node, certificates, context, files):
+    """D9.4 D9.5"""
     node.execute("CREATE TABLE load(i)")
     load = Load(node, context)
     first = serial_seen(node, context)
@@ -270,6 +290,7 @@ def check_reload(node, certificates, context, files):
 
 
 def check_client_certificates(field, certificates, server):
+    """D9.6"""
     alice = certificates.make("alice", certificates.ca, "alice")
     eve = certificates.make("eve", certificates.strange, "alice")
     flags = ["-http-cert", server[0], "-http-key", server[1], "-http-ca-cert", certificates.ca[0], "-http-verify-client"]
@@ -309,6 +330,8 @@ def check_join(field, certificates, context, first, flags):
     answer = second.ask("POST", "/db/execute?redirect", ["SELECT 1"])
     want(answer.status == 301 and answer.location == f"https://localhost:{first.http}/db/execute?redirect", answer.location)
     want(second.execute("INSERT INTO load VALUES(2)")["rows_affected"] == 1, "a write through the follower")
+    listed = second.ask("GET", "/nodes").json()
+    want(all(m["api_addr"].startswith("https://localhost:") for m in listed.values()), f"D2.4: {listed}")
     second.terminate()
     strangers = field.node("stranger", flags=["-http-ca-cert", certificates.strange[0], "-join-attempts", "1",
                                               "-join", f"https://localhost:{first.http}"]).start()

@@ -13,9 +13,10 @@ import threading
 import time
 
 from https import Certificates
-from nodes import Field, leader_of, wait_equal, wait_leader, want
+from nodes import Client, Field, leader_of, wait_equal, wait_leader, want
 
 REFUSED_AFTER_S = 3.0
+WRITERS = 16
 
 
 def flags_of(pair, *more):
@@ -104,35 +105,57 @@ def serial(node, certs, shown):
 
 
 def check_reload(nodes, certs, pairs):
-    """New certificates under the old names, while a writer goes on: no write fails, newcomers see the new ones."""
+    """New certificates under the old names, three times, while 16 writers go on through all nodes: no write fails, all are
+    there, newcomers see the new ones."""
     before = [serial(n, certs, pairs[0]) for n in nodes]
-    failed, stopping = [], threading.Event()
+    failed, done, stopping = [], [0] * WRITERS, threading.Event()
 
-    def write():
+    def write(at):
+        client = Client(nodes[at % len(nodes)].http, 30)
         while not stopping.is_set():
             try:
-                nodes[1].execute("INSERT INTO foo VALUES(7)")
+                answer = client.ask("POST", "/db/execute", [["INSERT INTO foo VALUES(?)", 1000 + at]])
+                want(answer.status == 200 and b"rows_affected" in answer.body, f"{answer.status} {answer.body}")
+                done[at] += 1
             except Exception as e:  # noqa: BLE001 - told below
                 failed.append(repr(e))
 
-    writer = threading.Thread(target=write)
-    writer.start()
-    for i, _ in enumerate(nodes):
-        certs.make(f"node{i}", certs.ca, "node")
+    writers = [threading.Thread(target=write, args=(i,)) for i in range(WRITERS)]
+    for w in writers:
+        w.start()
+    for _ in range(3):
+        for i, _ in enumerate(nodes):
+            certs.make(f"node{i}", certs.ca, "node")
+        time.sleep(1.2)
     end = time.monotonic() + 20
     while [serial(n, certs, pairs[0]) for n in nodes] == before or \
             any(a == serial(n, certs, pairs[0]) for a, n in zip(before, nodes)):
         want(time.monotonic() < end, "the new certificates were not taken")
         time.sleep(0.1)
     stopping.set()
-    writer.join()
-    want(not failed, f"writes failed while certificates changed: {failed[:3]}")
+    for w in writers:
+        w.join()
+    want(not failed, f"{len(failed)} writes failed while certificates changed: {failed[:3]}")
+    rows = nodes[0].rows("SELECT count(*) FROM foo WHERE rowid > 0 AND x >= 1000", "strong")
+    want(rows == [[sum(done)]], f"{rows}, not {sum(done)} rows")
+    print(f"{sum(done)} writes of {WRITERS} writers while certificates changed three times, none failed", flush=True)
     leader = leader_of(nodes)  # connections made after the change stand as well
     follower = next(n for n in nodes if n is not leader)
     follower.kill()
     follower.start()
     follower.wait_ready()
     wait_equal(nodes)
+
+
+def check_names(field, certs):
+    """D9.8 D9.9: certificates for another name than the one dialled, which all are told to expect"""
+    pair = certs.make("example", certs.ca, "example.com", "DNS:example.com")
+    expecting = ["-node-ca-cert", certs.ca[0], "-node-verify-server-name"]
+    nodes = check_cluster(field, certs, "named", lambda i: flags_of(pair, *expecting, "example.com", "-node-verify-client",
+                                                                    "-node-verify-common-name", "example.com"))
+    kept_out(field, "misled", wait_leader(nodes), flags_of(pair, *expecting, "bad.com"), ["failed: "])
+    for n in nodes:
+        n.terminate()
 
 
 def check_refused_at_start(field, certs):
@@ -154,9 +177,13 @@ def main():
 
         nodes = check_cluster(field, certs, "plain", lambda i: flags_of(pairs[i], *ca))
         first = wait_leader(nodes)
-        kept_out(field, "clear", first, [], ["TLS with"])
+        kept_out(field, "clear", first, [], ["TLS with"])  # D9.10
         kept_out(field, "wrongca", first, flags_of(pairs[1], "-node-ca-cert", certs.strange[0]), ["failed: "])
         kept_out(field, "badname", first, flags_of(pairs[1], *ca, "-node-verify-server-name", "bad.com"), ["failed: "])
+        late = certs.expired("late", "node")
+        kept_out(field, "expired", first, flags_of(late, *ca), ["certificate has expired"])
+        wrong_host = certs.make("wronghost", certs.ca, "node", "DNS:elsewhere.example")
+        kept_out(field, "wronghost", first, flags_of(wrong_host, *ca), ["ostname mismatch"])
         check_in_the_clear(first)
         for n in nodes:
             n.terminate()
@@ -164,12 +191,16 @@ def main():
         nodes = check_cluster(field, certs, "mutual", lambda i: flags_of(pairs[i], *mutual))
         first = wait_leader(nodes)
         kept_out(field, "stranger", first, flags_of(elsewhere, *mutual), ["failed: "])
+        kept_out(field, "outdated", first, flags_of(late, *mutual), ["certificate has expired"])
         kept_out(field, "othername", first, flags_of(certs.make("other", certs.ca, "other"), *mutual), ['matches CN "node"'])
         check_no_certificate(first, certs)
         check_reload(nodes, certs, pairs)
         for n in nodes:
             n.terminate()
 
+        check_names(field, certs)
+
+        # D9.7
         self_signed = [certs.make(f"self{i}") for i in range(2)]
         alone = field.node("self0", flags=flags_of(self_signed[0])).start()
         alone.wait_ready()
