@@ -45,6 +45,7 @@ struct api_config {
         void (*disco)(void *ctx, struct buf *out);
         void *disco_ctx;
         const char *log_level;          /* -raft-log-level */
+        bool compress_images;           /* -compress-snap-transport */
         bool remove_shutdown;           /* -raft-remove-shutdown */
         int64_t reap_timeout_ns, reap_read_only_timeout_ns;
         bool no_freelist_sync;

@@ -77,6 +77,7 @@ struct node_config {
 };
 
 enum { NODE_SNAPSHOT_ENTRIES = 8192 };
+enum { NODE_GREETING_MS = 5000 }; /* who connects to the Raft port and has not greeted by then is sent away */
 /* How many entries to keep before a snapshot, where nobody says: 10240 for 8192. */
 static inline uint64_t node_snapshot_trailing(uint64_t snapshot_entries)
 {

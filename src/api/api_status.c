@@ -92,6 +92,8 @@ static void status_mux(cJSON *root, const struct api *a)
 {
     cJSON *mux = api_tree_object(root, "mux");
     api_tree_text(mux, "addr", a->raft_addr);
+    api_tree_text(mux, "handlers", ""); /* one protocol, told by its greeting */
+    api_tree_duration(mux, "timeout", NODE_GREETING_MS * (int64_t)ENV_MS_NS);
     api_tree_text(mux, "tls", a->facts.node_tls ? "enabled" : "disabled");
 }
 

@@ -33,6 +33,7 @@ static void raft_config(cJSON *raft, const struct api *a, const struct node_stat
     api_tree_text(config, "LocalID", s->name);
     api_tree_text(config, "LogLevel", f->log_level);
     api_tree_u64(config, "MaxAppendEntries", s->append_count_max);
+    api_tree_bool(config, "NoSnapshotRestoreOnStart", false);
     api_tree_bool(config, "ShutdownOnRemove", f->remove_shutdown);
     api_tree_i64(config, "SnapshotInterval", f->snapshot_interval_ns);
     api_tree_u64(config, "SnapshotThreshold", f->snapshot_threshold);
@@ -56,9 +57,9 @@ static void raft_configuration(cJSON *raft, const struct node_status *s)
 
 static void raft_versions(cJSON *raft)
 {
-    api_tree_u64(raft, "protocol_version", WIRE_VERSION); /* of the frames between nodes */
-    api_tree_u64(raft, "protocol_version_max", WIRE_VERSION);
-    api_tree_u64(raft, "protocol_version_min", WIRE_VERSION);
+    api_tree_u64(raft, "protocol_version", WIRE_PROTOCOL_MAX); /* between nodes */
+    api_tree_u64(raft, "protocol_version_max", WIRE_PROTOCOL_MAX);
+    api_tree_u64(raft, "protocol_version_min", WIRE_PROTOCOL_MIN);
     api_tree_u64(raft, "snapshot_version_max", 0); /* there are none yet */
     api_tree_u64(raft, "snapshot_version_min", 0);
 }
@@ -82,8 +83,13 @@ static void raft_contact(cJSON *raft, int64_t age_ns)
 }
 
 /* One image, named like rqlite's snapshots: term and index. */
-static void status_snapshots(cJSON *out, const struct node_status *s)
+static void status_snapshots(cJSON *out, const struct api *a, const struct node_status *s)
 {
+    char dir[4096 + 16];
+    (void)snprintf(dir, sizeof dir, "%s/image", a->facts.dir);
+    api_tree_text(out, "dir", dir);
+    api_tree_u64(out, "dir_size", /* its pages, if it was of now */
+                 s->snapshot_index ? s->db.page_count * (uint64_t)s->db_facts.page_size : 0);
     cJSON *snapshots = cJSON_AddArrayToObject(out, "snapshots");
     char id[64];
     if (s->snapshot_index == 0)
@@ -93,10 +99,22 @@ static void status_snapshots(cJSON *out, const struct node_status *s)
     cJSON_AddItemToArray(snapshots, cJSON_CreateString(id));
 }
 
+/* Of rqlite's log store; the log here has no pages to count. What there is: log_size, log_syncs. */
+static void raft_bolt(cJSON *raft)
+{
+    static const char *const zeros[] = {"FreePageN",     "PendingPageN", "FreeAlloc",
+                                        "FreelistInuse", "TxN",          "OpenTxN"};
+    cJSON *bolt = api_tree_object(raft, "bolt"); /* record-like: rqlite's order */
+    api_tree_object(bolt, "TxStats");
+    for (size_t i = 0; i < sizeof zeros / sizeof zeros[0]; i++)
+        api_tree_u64(bolt, zeros[i], 0);
+}
+
 static void status_raft(cJSON *store, const struct api *a, const struct node_status *s)
 {
     cJSON *raft = api_tree_object(store, "raft");
     api_tree_u64(raft, "applied_index", s->applied_index);
+    raft_bolt(raft);
     api_tree_u64(raft, "commit_index", s->commit_index);
     raft_config(raft, a, s);
     api_tree_u64(raft, "fsm_pending",
@@ -118,6 +136,7 @@ static void status_raft(cJSON *store, const struct api *a, const struct node_sta
     api_tree_u64(raft, "term", s->term);
     cJSON *transport = api_tree_object(raft, "transport");
     api_tree_u64(transport, "command_commit_index", s->commit_index);
+    api_tree_bool(transport, "compress_snap", a->facts.compress_images);
     api_tree_u64(transport, "leader_commit_index", s->commit_index);
     api_tree_bool(raft, "voter", s->voter);
 }
@@ -182,6 +201,15 @@ static void sqlite_options(cJSON *sqlite)
         cJSON_AddItemToArray(options, cJSON_CreateString(option));
 }
 
+static void sqlite_dsn(cJSON *sqlite, const char *key, const struct api_facts *f, const char *mode)
+{
+    char text[4096 + 64] = ":memory:";
+    if (f->db_path)
+        (void)snprintf(text, sizeof text, "file:%s?mode=%s&_fk=%s", f->db_path, mode,
+                       f->foreign_keys ? "true" : "false");
+    api_tree_text(sqlite, key, text);
+}
+
 static void status_sqlite(cJSON *store, const struct api *a, const struct node_status *s)
 {
     const struct api_facts *f = &a->facts;
@@ -198,6 +226,8 @@ static void status_sqlite(cJSON *store, const struct api *a, const struct node_s
     cJSON *pragmas = api_tree_object(sqlite, "pragmas");
     pragma_side(pragmas, "ro", &s->db_facts.ro, s->db_facts.ro.foreign_keys);
     pragma_side(pragmas, "rw", &s->db_facts.rw, s->db.foreign_keys ? "1" : "0");
+    sqlite_dsn(sqlite, "ro_dsn", f, "ro");
+    sqlite_dsn(sqlite, "rw_dsn", f, "rw");
     api_tree_u64(sqlite, "size", s->db.main_bytes);
     api_tree_u64(sqlite, "statements_cached", s->db.statements_cached);
     api_tree_u64(sqlite, "statements_prepared", s->db.statements_prepared);
@@ -251,12 +281,26 @@ static uint64_t dir_bytes(const struct api *a, const struct node_status *s)
     return s->log.disk_bytes + (a->facts.on_disk ? s->db.main_bytes + s->db.wal_bytes : 0);
 }
 
+/* The same on all nodes, but for the interval, which is the leader's that counts. */
+static void status_auto_vacuum(cJSON *store, const struct api *a, const struct node_status *s)
+{
+    const struct db_upkeep *u = &s->db.upkeep;
+    const int64_t base = u->vacuum.wall_ns ? u->vacuum.wall_ns : u->first_wall_ns;
+    if (a->facts.auto_vacuum_ns <= 0)
+        return;
+    cJSON *out = api_tree_object(store, "auto_vacuum");
+    if (u->vacuum.wall_ns)
+        api_tree_wall(out, "last_vacuum", u->vacuum.wall_ns);
+    api_tree_wall(out, "next_vacuum_after", base ? base + a->facts.auto_vacuum_ns : 0);
+}
+
 /* a … f of the keys, then the others: in the order in which they are shown. */
 static void store_first(cJSON *store, const struct api *a, const struct node_status *s)
 {
     const struct api_facts *f = &a->facts;
     api_tree_text(store, "addr", a->raft_addr);
     api_tree_duration(store, "apply_timeout", f->apply_timeout_ns);
+    status_auto_vacuum(store, a, s);
     cJSON *cdc = api_tree_object(store, "cdc");
     api_tree_bool(cdc, "enabled", false);
     api_tree_bool(cdc, "registered", false);
@@ -276,23 +320,18 @@ static void store_first(cJSON *store, const struct api *a, const struct node_sta
     api_tree_wall(store, "fsm_update_time", s->applied_wall_ns);
 }
 
-/* The same on all nodes, but for the interval, which is the leader's that counts. */
-static void status_auto_vacuum(cJSON *store, const struct api *a, const struct node_status *s)
+/* Log entries are not compressed here. */
+static void status_marshaler(cJSON *store)
 {
-    const struct db_upkeep *u = &s->db.upkeep;
-    const int64_t base = u->vacuum.wall_ns ? u->vacuum.wall_ns : u->first_wall_ns;
-    if (a->facts.auto_vacuum_ns <= 0)
-        return;
-    cJSON *out = api_tree_object(store, "auto_vacuum");
-    if (u->vacuum.wall_ns)
-        api_tree_wall(out, "last_vacuum", u->vacuum.wall_ns);
-    api_tree_wall(out, "next_vacuum_after", base ? base + a->facts.auto_vacuum_ns : 0);
+    cJSON *marshaler = api_tree_object(store, "request_marshaler");
+    api_tree_u64(marshaler, "compression_batch", 0);
+    api_tree_u64(marshaler, "compression_size", 0);
+    api_tree_bool(marshaler, "force_compression", false);
 }
 
 static void store_second(cJSON *store, const struct api *a, const struct node_status *s)
 {
     const struct api_facts *f = &a->facts;
-    status_auto_vacuum(store, a, s);
     api_tree_duration(store, "heartbeat_timeout", f->heartbeat_timeout_ns);
     api_status_image(store, a, s);
     status_leader(store, s);
@@ -309,9 +348,10 @@ static void store_second(cJSON *store, const struct api *a, const struct node_st
     api_tree_bool(store, "ready", s->ready);
     api_tree_duration(store, "reap_read_only_timeout", f->reap_read_only_timeout_ns);
     api_tree_duration(store, "reap_timeout", f->reap_timeout_ns);
+    status_marshaler(store);
     cJSON_AddNullToObject(api_tree_object(store, "snapshot_cas"), "owner");
     api_tree_duration(store, "snapshot_interval", f->snapshot_interval_ns);
-    status_snapshots(api_tree_object(store, "snapshot_store"), s);
+    status_snapshots(api_tree_object(store, "snapshot_store"), a, s);
     api_tree_u64(store, "snapshot_threshold", f->snapshot_threshold);
     status_sqlite(store, a, s);
     api_tree_hex(store, "store_id", s->store_id);

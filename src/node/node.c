@@ -79,7 +79,7 @@ static int create_peers(struct node *n)
         .dial_timeout_ms = node_member_dial_ms(n),
         .backoff_min_ms = 20,
         .backoff_max_ms = 1000,
-        .hello_timeout_ms = 5000,
+        .hello_timeout_ms = NODE_GREETING_MS,
         .idle_timeout_ms = 2000,
         .output_bytes_max = LIMIT_PEER_OUTPUT_BYTES,
         .accepted_max = LIMIT_PEER_CONNECTIONS,

@@ -181,10 +181,27 @@ static int open_from(struct node *n, struct err_text *why)
     return db_open(n->env, &config, &source, &n->db, why);
 }
 
+/* The folder of -on-disk-path may be gone: it may have been on a disk that forgets. */
+static int folder_create(struct node *n)
+{
+    char folder[DB_PATH_MAX + 32];
+    char *slash;
+
+    (void)snprintf(folder, sizeof(folder), "%s", n->db_path);
+    slash = strrchr(folder, '/');
+    if (!slash || slash == folder)
+        return 0;
+    *slash = '\0';
+    return env_dir_create(n->env, folder);
+}
+
 int node_image_db_open(struct node *n, struct err_text *why)
 {
-    int rc = open_from(n, why);
+    int rc = n->config.db.path ? folder_create(n) : 0;
 
+    if (rc)
+        return err_set(why, rc, "cannot create the folder of %s: %s", n->db_path, err_text_of(rc));
+    rc = open_from(n, why);
     if (rc == 0)
         live_begin(n);
     return rc;

@@ -139,6 +139,7 @@ def check_leader_judges(field):
 
 
 def check_bad_files(field):
+    """D9.11"""
     broken = credentials(field, "broken.json", {"username": "bob", "perms": "all"})
     missing = ["-auth", os.path.join(field.root, "none.json")]
     for name, flags, words in [("broken", broken, "failed to get credential store: entry 1: perms is not an array"),

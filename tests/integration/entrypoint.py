@@ -25,6 +25,7 @@ def called(folder, *arguments, **environment):
 
 
 def check_defaults(folder):
+    """D10.1"""
     host = subprocess.run(["hostname"], capture_output=True, text=True).stdout.strip()
     for arguments in ((), ("run",)):
         code, got, _ = called(folder, *arguments)
@@ -36,9 +37,12 @@ def check_defaults(folder):
 
 
 def check_flags(folder):
+    """D10.2 D10.3"""
     code, got, _ = called(folder, "-node-id", "x", "-http-addr", "0.0.0.0:9001")
     want(code == 0 and got[-5:] == ["-node-id", "x", "-http-addr", "0.0.0.0:9001", "/rqlite/file/data"], f"{got}")
     want(not any(g.startswith(("-node-id=", "-http-addr=")) for g in got), f"{got}")
+    plain, moved = called(folder)[1], called(folder, DATA_DIR="/d")[1]
+    want(moved[:-1] == plain[:-1] and moved[-1] == "/d", f"{moved}")
     code, got, _ = called(folder, '-disco-config={"name":"a b"}', "-http-adv-addr=h:1", DATA_DIR="/d", ENABLE_FK="1",
                           RAFT_ADV_ADDR="r:2", NODE_ID="n 1")
     want(got[-3:] == ['-disco-config={"name":"a b"}', "-http-adv-addr=h:1", "/d"], f"{got}")
@@ -46,6 +50,7 @@ def check_flags(folder):
 
 
 def check_others(folder):
+    """D10.4"""
     code, got, _ = called(folder, "sh", "-c", "echo a shell")
     want(code == 0 and got == ["a shell"], f"{got}")
     code, got, words = called(folder, "-extensions-path", "/x", SQLITE_EXTENSIONS="icu")

@@ -296,7 +296,7 @@ def test_replica_does_not_count(field):
 # ---- timeouts --------------------------------------------------------------------------------------------------------
 
 def test_timeouts_are_checked(field):
-    """§6"""
+    """§6, D6.1"""
     for i, (flags, words) in enumerate([
             (["-raft-heartbeat-timeout=100ms"],
              "LeaderLeaseTimeout (500ms) cannot be larger than heartbeat timeout (100ms)"),

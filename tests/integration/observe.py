@@ -22,7 +22,7 @@ DURATION = re.compile(r"-?(\d+h)?(\d+m)?(\d+(\.\d+)?(s|ms|µs|ns))?$")
 SIZE = re.compile(r"(\d\.\d|\d{1,4}) (B|kB|MB|GB|TB|PB|EB)$")
 ADDRESS = re.compile(r"[^/]+:\d+$")
 
-# http-api.md §15.3, word for word: expected maps and keys.
+# http-api.md §15.3, word for word: expected maps and keys (D11.1).
 COUNTERS = {
     "http": """
         auth_fail auth_ok backups boot execute_stmts_rx executions leader_not_found loads num_readyz num_status
@@ -93,7 +93,7 @@ COUNTERS = {
 INT, BOOL, TEXT, LIST, MAP = "integer", "bool", "text", "list", "object"
 NANOSECONDS = INT
 
-# http-api.md §15.1 (and daemon.md §11.2): path, what stands there. A type, an exact value, or a pattern.
+# http-api.md §15.1 and daemon.md §11.2 (D11.12): path, what stands there. A type, an exact value, or a pattern.
 STATUS = [
     ("build.version", re.compile(r"v?\d")), ("build.commit", TEXT), ("build.build_time", TEXT),
     ("build.compiler_toolchain", TEXT), ("build.compiler_command", TEXT),
@@ -104,7 +104,7 @@ STATUS = [
     ("http.queue._default.batch_size", 128), ("http.queue._default.max_size", 1024),
     ("http.queue._default.sequence_number", INT), ("http.queue._default.timeout", "50ms"),
     ("http.tls", {"enabled": "false"}),
-    ("mux.addr", ADDRESS), ("mux.tls", "disabled"),
+    ("mux.addr", ADDRESS), ("mux.handlers", TEXT), ("mux.timeout", DURATION), ("mux.tls", "disabled"),
     ("network.interfaces.lo.flags", re.compile("up.*loopback")), ("network.interfaces.lo.hardware_address", ""),
     ("network.interfaces.lo.addresses", LIST),
     ("node.start_time", RFC3339), ("node.current_time", RFC3339), ("node.uptime", DURATION),
@@ -127,6 +127,11 @@ STATUS = [
     ("store.raft.config.CommitTimeout", 50000000), ("store.raft.config.SnapshotInterval", 10000000000),
     ("store.raft.config.SnapshotThreshold", 8192), ("store.raft.config.MaxAppendEntries", INT),
     ("store.raft.config.ShutdownOnRemove", False), ("store.raft.config.LogLevel", "WARN"),
+    ("store.raft.config.NoSnapshotRestoreOnStart", False), ("store.raft.bolt.TxStats", MAP), ("store.raft.bolt.TxN", INT),
+    ("store.raft.transport.compress_snap", False), ("store.request_marshaler.compression_size", INT),
+    ("store.request_marshaler.compression_batch", INT), ("store.request_marshaler.force_compression", False),
+    ("store.sqlite3.rw_dsn", TEXT), ("store.sqlite3.ro_dsn", TEXT), ("store.snapshot_store.dir", re.compile("/.*/image$")),
+    ("store.snapshot_store.dir_size", INT), ("store.open", True), ("store.reap_timeout", "0s"),
     ("store.raft.transport.command_commit_index", INT), ("store.raft.transport.leader_commit_index", INT),
     ("store.fsm_index", INT), ("store.fsm_term", INT), ("store.db_applied_index", INT), ("store.strong_read_term", INT),
     ("store.fsm_update_time", RFC3339), ("store.leader_appended_at_time", RFC3339),
@@ -156,7 +161,7 @@ STATUS = [
 ]
 POOL = ["max_open_connections", "open_connections", "in_use", "idle", "wait_count", "wait_duration", "max_idle_closed",
         "max_idle_time_closed", "max_lifetime_closed"]
-RECORDS = re.compile(r"store\.nodes|network\.interfaces\.\w|conn_pool_stats")  # fixed order instead of sorted keys
+RECORDS = re.compile(r"store\.nodes|store\.raft\.bolt|network\.interfaces\.\w|conn_pool_stats")  # fixed order instead of sorted keys
 NODE_MEMBERS = ["id", "api_addr", "addr", "version", "voter", "reachable", "leader", "time", "time_s"]  # §14.1
 
 
@@ -169,6 +174,8 @@ def fits(value, kind):
         return isinstance(value, str)
     if kind is LIST:
         return isinstance(value, list)
+    if kind is MAP:
+        return isinstance(value, dict)
     if isinstance(kind, re.Pattern):
         return isinstance(value, str) and bool(kind.match(value))
     return type(value) is type(kind) and value == kind
