@@ -24,6 +24,7 @@ enum {
     KEEP_BYTES = 64 * 1024,       /* buffers above this do not stay with an idle connection */
     FINISH_MS = 5 * 1000,         /* to take some of the last answer */
     PARTING_MS = 500,             /* when we stop and the answer has left: for the client's FIN */
+    LAST_REQUEST_MS = 100,        /* when we stop: for a request that may be on its way */
     CONN_PENDING_MAX =
         1 << 30, /* one answer may be LIMIT_RESULT_BYTES; more never waits (see choked) */
 };
@@ -50,21 +51,6 @@ static void conn_deadline_output(struct api_conn *c, uint64_t after_ms)
     conn_deadline_set(c, after_ms);
 }
 
-static void conn_timer_fire(struct env_timer *t)
-{
-    struct api_conn *c = t->ctx;
-    const uint64_t now = env_now_ns(c->api->env);
-    if (c->deadline_ns == UINT64_MAX)
-        return;
-    if (now < c->deadline_ns)
-        env_timer_arm(&c->timer, c->deadline_ns - now);
-    else if (env_stream_pending(c->stream) < c->unsent_then && !c->api->stopping)
-        /* slow, but it goes on; a stop waits once: the kernel's buffer alone may have taken some */
-        conn_deadline_output(c, c->state == API_CONN_FINISHING ? FINISH_MS : LIMIT_HTTP_IDLE_MS);
-    else
-        api_conn_close(c);
-}
-
 /* A body in flight: its client may not pause longer than any body may; we may. */
 static void conn_deadline_body(struct api_conn *c)
 {
@@ -78,7 +64,7 @@ static void conn_deadline_body(struct api_conn *c)
 /* Which limit applies while nothing is in flight. had_bytes: some just came. */
 static void conn_deadline_wait(struct api_conn *c, bool had_bytes)
 {
-    if (c->state != API_CONN_OPEN || c->busy)
+    if (c->state != API_CONN_OPEN || c->busy || c->retiring)
         return;
     const size_t unsent = env_stream_pending(c->stream);
     if (unsent > 0) { /* first the answers it asked for; what it sends meanwhile buys no time */
@@ -143,12 +129,38 @@ static void conn_finish(struct api_conn *c)
         conn_deadline_output(c, FINISH_MS);
 }
 
+static void conn_timer_fire(struct env_timer *t)
+{
+    struct api_conn *c = t->ctx;
+    const uint64_t now = env_now_ns(c->api->env);
+    if (c->deadline_ns == UINT64_MAX)
+        return;
+    if (now < c->deadline_ns)
+        env_timer_arm(&c->timer, c->deadline_ns - now);
+    else if (env_stream_pending(c->stream) < c->unsent_then && !c->api->stopping)
+        /* slow, but it goes on; a stop waits once: the kernel's buffer alone may have taken some */
+        conn_deadline_output(c, c->state == API_CONN_FINISHING ? FINISH_MS : LIMIT_HTTP_IDLE_MS);
+    else if (c->retiring && c->state == API_CONN_OPEN && !c->busy)
+        conn_finish(c);
+    else
+        api_conn_close(c);
+}
+
+/* A client that keeps its connection may be sending while we decide to stop; whoever closes at once tells it that a request
+ * failed, of which nobody knows whether it was read. So it has a moment: the next answer says that it is the last. */
 void api_conn_retire(struct api_conn *c)
 {
+    if (c->state != API_CONN_OPEN || c->pumping)
+        return;
+    if (!c->busy && env_stream_pending(c->stream) == 0) {
+        c->retiring = true;
+        conn_deadline_set(c, LAST_REQUEST_MS);
+        return;
+    }
     c->close_after = true;
-    if (c->state == API_CONN_OPEN && !c->busy && !c->pumping)
+    if (!c->busy)
         conn_finish(c);
-    else if (c->state == API_CONN_OPEN && c->busy && c->request.part_due)
+    else if (c->request.part_due)
         conn_deadline_output(c, FINISH_MS); /* a large result is read on, or given up */
 }
 
@@ -220,6 +232,8 @@ void api_conn_part(struct api_conn *c, const struct slice *parts, uint32_t count
     c->request.part_due = true;
     if (env_stream_pending(c->stream) == 0)
         conn_part_pull(c);
+    else if (c->api->stopping) /* api_conn_retire() came before this part */
+        conn_deadline_output(c, FINISH_MS);
 }
 
 /* ---- requests --------------------------------------------------------------------------------------------------- */

@@ -270,6 +270,7 @@ struct api_conn { /* api_conn.c */
     struct env_stream *stream;
     enum api_conn_state state;
     bool reading, saw_eof, busy, pumping, choked, close_after;
+    bool retiring;           /* we stop: one more request, if it comes soon */
     struct api_store *store; /* NULL: idle, then the next six are empty */
     struct http_conn_parser *parser;
     size_t input_bytes; /* memory for what was received; as last counted */

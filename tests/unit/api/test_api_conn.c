@@ -171,6 +171,7 @@ static void test_stop_lets_running_requests_finish(void **state)
     (void)get("/db/query?q=SELECT+1");
     api_stop(api, 5000, fixture_told, &told);
     assert_false(fake.listening);
+    fake_pass(100);
     assert_true(idle.finished);
     assert_false(conn.closed || conn.finished);
     fake_turn();
@@ -180,6 +181,35 @@ static void test_stop_lets_running_requests_finish(void **state)
     fake_turn();
     assert_int_equal(told, 1);
     fake_stream_end(&idle);
+}
+
+static void test_stop_answers_a_request_that_was_on_its_way(void **state)
+{
+    int told = 0;
+    (void)state;
+    expect_has(get("/nope"), "404");
+    api_stop(api, 5000, fixture_told, &told);
+    fake_pass(99);
+    assert_false(conn.finished || conn.closed);
+    const char *answer = get("/nope");
+    expect_has(answer, "404");
+    expect_has(answer, "Connection: close");
+    assert_true(conn.finished);
+    fake_turn();
+    assert_int_equal(told, 1);
+}
+
+static void test_stop_waits_for_no_slow_request(void **state)
+{
+    int told = 0;
+    (void)state;
+    api_stop(api, 5000, fixture_told, &told);
+    fake_pass(50);
+    fake_send(&conn, "GET /nope HTTP/1.1\r\n");
+    fake_pass(50);
+    assert_true(conn.finished);
+    fake_turn();
+    assert_int_equal(told, 1);
 }
 
 static void test_stop_ends_at_its_grace(void **state)
@@ -457,6 +487,8 @@ int main(void)
         CASE(test_a_request_in_flight_has_no_deadline_of_ours),
         CASE(test_bad_http_is_refused_and_closed),
         CASE(test_stop_lets_running_requests_finish),
+        CASE(test_stop_answers_a_request_that_was_on_its_way),
+        CASE(test_stop_waits_for_no_slow_request),
         CASE(test_stop_ends_at_its_grace),
         CASE(test_every_answer_has_the_common_headers),
         CASE(test_checks_come_in_their_order),

@@ -194,6 +194,20 @@ static void test_stop_ends_it_at_its_grace(void **state)
     assert_int_equal(told, 1);
 }
 
+static void test_a_part_after_the_stop_is_given_up_before_the_grace(void **state)
+{
+    int told = 0;
+    (void)state;
+    get("/db/query?q=SELECT+1", "1.1");
+    api_stop(api, 10000, fixture_told, &told);
+    conn.pending = 1;
+    fake_part("R[");
+    fake_pass(5000);
+    assert_true(conn.closed);
+    fake_turn();
+    assert_int_equal(told, 1);
+}
+
 static void test_a_slow_client_may_take_the_last_part_slowly(void **state)
 {
     (void)state;
@@ -253,6 +267,7 @@ int main(void)
         CASE(test_a_client_that_leaves_is_forgotten),
         CASE(test_a_client_that_only_stopped_sending_gets_it_all),
         CASE(test_stop_ends_it_at_its_grace),
+        CASE(test_a_part_after_the_stop_is_given_up_before_the_grace),
         CASE(test_a_slow_client_may_take_the_last_part_slowly),
         CASE(test_short_memory_answers_or_closes),
     };

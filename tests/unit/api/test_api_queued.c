@@ -445,6 +445,7 @@ static void test_a_stop_sends_what_is_queued_and_answers_who_waits(void **state)
     assert_int_equal(told, 0);
     fake_reply(0, "R[]");
     assert_string_equal(body_of(answer(1)), sequence_body(2));
+    fake_pass(100); /* the first client asks for nothing more */
     fake_turn();
     assert_int_equal(told, 1);
 }
