@@ -3,7 +3,9 @@
  * Called by peer.c. A line that was open for a while and is lost is redialled at once: if that is
  * refused, the process behind it is probably gone, and the owner hears it before any timeout
  * would tell. Everything else waits: backoff_min, doubled per failure up to backoff_max, the second
- * half of it by chance, so that nodes restarted together do not knock together. */
+ * half of it by chance, so that nodes restarted together do not knock together. Who was there for longer than
+ * the wait before is waited for as at first: a network that resets connections all the time must not cost a
+ * leader its quorum. */
 #include "peer_int.h"
 #include <rq/util/assert.h>
 #include <rq/util/mem.h>
@@ -14,16 +16,20 @@ static void dest_dial_later(struct peer_dest *d, uint64_t after_ns)
     env_timer_arm(&d->timer, after_ns);
 }
 
-static uint64_t backoff_ns(struct peer_dest *d)
+/* At the most, before the next attempt. */
+static uint64_t backoff_most_ns(const struct peer_dest *d)
 {
     const struct peer_config *c = &d->set->config;
     uint64_t ms = c->backoff_min_ms;
 
     for (uint32_t i = 1; i < d->failures && ms < c->backoff_max_ms; i++)
         ms *= 2;
-    if (ms > c->backoff_max_ms)
-        ms = c->backoff_max_ms;
-    uint64_t half = ms * ENV_MS_NS / 2;
+    return (ms > c->backoff_max_ms ? c->backoff_max_ms : ms) * ENV_MS_NS;
+}
+
+static uint64_t backoff_ns(struct peer_dest *d)
+{
+    uint64_t half = backoff_most_ns(d) / 2;
     return half + env_random_u64(d->set->env) % (half + 1);
 }
 
@@ -78,6 +84,8 @@ static void dest_line_gone(struct peer_line *line)
         d->complained = false;
     if (lived_ns >= s->config.backoff_max_ms * ENV_MS_NS)
         d->failures = 0;
+    else if (lived_ns >= backoff_most_ns(d))
+        d->failures = 1; /* broken again and again, it must not be away for longer than it was there */
     else
         d->failures++; /* also what opens and dies at once, or we would knock without pause */
     dest_dial_later(d, d->fresh_loss && d->failures == 0 ? 0 : backoff_ns(d));

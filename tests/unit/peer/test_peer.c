@@ -242,6 +242,38 @@ static void test_reset_line_is_told_and_dialled_again(void **state)
     world_destroy(t.world);
 }
 
+/* Each line breaks a tenth of a second after it was opened, for half a minute. */
+static void test_who_breaks_again_and_again_is_away_for_no_longer_than_it_was_there(void **state)
+{
+    (void)state;
+    struct town t;
+    uint32_t breaks = 0;
+
+    town_make(&t, 2, 12);
+    town_start(&t);
+    town_run(&t, SEC(5));
+    struct app *a = &t.apps[0];
+    uint64_t changed_ns = world_now_ns(t.world), longest_ns = 0;
+    bool there = true;
+    for (uint64_t end_ns = changed_ns + SEC(30); world_now_ns(t.world) < end_ns;
+         town_run(&t, MS(1))) {
+        const uint64_t now_ns = world_now_ns(t.world);
+        const bool was = there;
+        there = peer_conn_of(a->set, 2) != 0;
+        if (there && now_ns - changed_ns > MS(100)) {
+            world_reset_all(t.world, a->host, t.apps[1].host);
+            breaks++;
+        }
+        if (!there && now_ns - changed_ns > longest_ns)
+            longest_ns = now_ns - changed_ns;
+        if (there != was)
+            changed_ns = now_ns;
+    }
+    assert_true(breaks > 100);
+    assert_true(longest_ns <= MS(200));
+    world_destroy(t.world);
+}
+
 static void test_crashed_member_is_suspected_at_once(void **state)
 {
     (void)state;
@@ -760,6 +792,7 @@ int main(void)
         cmocka_unit_test(test_refused_greeting_is_never_answered),
         cmocka_unit_test(test_accepted_lines_are_bounded),
         cmocka_unit_test(test_reset_line_is_told_and_dialled_again),
+        cmocka_unit_test(test_who_breaks_again_and_again_is_away_for_no_longer_than_it_was_there),
         cmocka_unit_test(test_crashed_member_is_suspected_at_once),
         cmocka_unit_test(test_stopped_member_says_goodbye_and_is_not_suspected),
         cmocka_unit_test(test_goodbye_arrives_while_the_other_end_is_talking),
