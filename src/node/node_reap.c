@@ -68,6 +68,18 @@ void node_reap_look(struct node *n)
 
 /* ---- removed --------------------------------------------------------------------------------------- */
 
+enum { SILENT_TIMEOUTS = 3 };
+
+/* A leader speaks to its members only. Who is spoken to and reads of its own removal has been added again since,
+ * and is behind (RedisLabs/redisraft#2). */
+static bool leader_is_silent(const struct node *n)
+{
+    const struct raft_view *v = &n->view;
+
+    return v->leader == 0 &&
+           node_now_ms(n) - v->leader_heard_ms >= SILENT_TIMEOUTS * n->config.heartbeat_timeout_ms;
+}
+
 /* It knows that it is no member any more: nothing of Raft's goes in or out from now on; what is in the
  * database can still be read. */
 void node_retire_look(struct node *n)
@@ -76,7 +88,7 @@ void node_retire_look(struct node *n)
 
     n->was_member = n->was_member || v->am_member;
     if (!n->config.remove_shutdown || n->retired || !n->was_member || v->am_member ||
-        !v->conf_committed)
+        !v->conf_committed || !leader_is_silent(n))
         return;
     n->retired = true;
     n->view.role = RAFT_FOLLOWER;
