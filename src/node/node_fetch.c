@@ -184,13 +184,14 @@ void node_fetch_answered(struct node *n, peer_conn c, const struct wire_frame *f
 
 /* ---- the connection ------------------------------------------------------------------------------------------- */
 
+/* By its own word first: a newcomer lacks the configuration, and who has moved is not where that says. */
 static const char *addr_of(struct node *n, raft_id id)
 {
     const struct wire_conf *conf = node_confs_latest(&n->confs);
     const struct wire_member *m = conf ? node_conf_find(conf, id) : NULL;
 
-    for (uint32_t i = 0; !m && i < n->conn_count; i++) /* a newcomer lacks the configuration */
-        if (n->conns[i].id == id)
+    for (uint32_t i = 0; i < n->conn_count; i++)
+        if (n->conns[i].id == id && n->conns[i].raft_addr[0] != '\0')
             return n->conns[i].raft_addr;
     return m ? m->addr : NULL;
 }

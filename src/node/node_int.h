@@ -24,7 +24,7 @@
  *   node_index.c                         which index a read must see, and waiting for it
  *   node_retry.c                         attempts to reach the leader, and the next one
  *   node_found.c                         several nodes found a cluster
- *   node_reap.c                          members that are gone
+ *   node_reap.c node_moved.c             members that are gone, or elsewhere
  *   node_ask.c  node_members.c           our questions to others; joins, removals, transfer
  *   node_reach.c                         does a newcomer's address mean anything here?
  *   node_cut_when.c                      is it time to cut?
@@ -782,6 +782,8 @@ void node_reach_cancel_all(struct node *n);
 /* node_reap.c */
 void node_reap_look(struct node *n);   /* now and then */
 void node_retire_look(struct node *n); /* after each step */
+/* node_moved.c */
+void node_moved_look(struct node *n); /* now and then */
 /* node_found.c */
 /* A NOTIFY of another node's. done() once, perhaps at once. */
 void node_found_asked(struct node *n, const struct wire_join *j, node_done_fn *done, void *ctx);

@@ -170,6 +170,7 @@ static void tick_fired(struct env_timer *t)
     watch_lanes(n);
     node_members_progress(n);
     node_reap_look(n);
+    node_moved_look(n);
 }
 
 void node_pump_start(struct node *n)
