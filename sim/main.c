@@ -2,12 +2,14 @@
  *
  *   rqsim run --seed N [--nodes K] [--profile P] [--trace FILE]
  *   rqsim seeds A..B [--nodes K] [--profile P] [--jobs J] [--twice] [--quiet] [--until-found]
+ *   rqsim scenario NAME|all [A..B] [--jobs J] [--twice] [--trace FILE]
  *   rqsim judge FILE…
  *
  * Many seeds run in worker processes, each a chunk of its own; --twice runs every seed in two processes
  * that differ in what must not matter and compares the trace hashes. */
 #include "sim_judge.h"
 #include "sim_report.h"
+#include "sim_scenario.h"
 #include <rq/db.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,7 @@ struct options {
     uint64_t first, last;
     uint32_t nodes, jobs;
     enum sim_profile profile;
+    const struct sim_scenario *scenario; /* in place of the profile's plan */
     const char *trace;
     bool twice, quiet, until_found;
 };
@@ -33,6 +36,8 @@ static const char usage_text[] =
     "      --twice        run each in two processes and compare the trace hashes\n"
     "      --quiet        print only violations and sums\n"
     "      --until-found  stop at the first violation (used when hunting planted bugs)\n"
+    "  rqsim scenario NAME|all|list [A..B] [--jobs J] [--twice] [--trace FILE]\n"
+    "      what once stopped a cluster, played on purpose; seeds 1..3 if none are named\n"
     "  rqsim judge FILE...\n"
     "      histories of real nodes, as jepsen/run keeps them\n"
     "\n"
@@ -46,10 +51,18 @@ static int usage(void)
     return 2;
 }
 
+static void draw(const struct options *o, uint64_t seed, struct sim_plan *p)
+{
+    if (o->scenario)
+        sim_scenario_draw(p, o->scenario, seed);
+    else
+        sim_plan_draw(p, seed, o->profile, o->nodes);
+}
+
 static void run_seed(const struct options *o, uint64_t seed, FILE *trace, struct sim_plan *p,
                      struct sim_result *r)
 {
-    sim_plan_draw(p, seed, o->profile, o->nodes);
+    draw(o, seed, p);
     p->world.trace = trace;
     sim_run(p, r);
 }
@@ -176,7 +189,7 @@ static bool take_seed(const struct options *o, uint64_t seed, struct job *a, str
         sums->violations++;
         return false;
     }
-    sim_plan_draw(&p, seed, o->profile, o->nodes);
+    draw(o, seed, &p);
     sim_sums_add(sums, &p, &first.result);
     if (!o->quiet || first.result.violated)
         sim_report_line(stdout, &p, &first.result);
@@ -191,6 +204,7 @@ static bool take_seed(const struct options *o, uint64_t seed, struct job *a, str
     return true;
 }
 
+/* 0: nothing found. */
 static int run_many(const struct options *o)
 {
     uint32_t count = 2 * o->jobs;
@@ -213,10 +227,35 @@ static int run_many(const struct options *o)
     free(jobs);
     (void)clock_gettime(CLOCK_MONOTONIC, &t1);
     double real = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
+    if (o->scenario)
+        return sim_scene_print(stdout, o->scenario, &sums) || o->until_found ? 0 : 1;
     bool enough = sim_sums_print(stdout, &sums, o->profile) || o->until_found;
     (void)printf("  real seconds %.1f; virtual per real %.0f : 1; events per second %.0f\n", real,
                  (double)sums.total.virtual_ns / 1e9 / real, (double)sums.total.events / real);
     return sums.violations || sums.mismatches || !enough ? 1 : 0;
+}
+
+/* ---- scenarios ---------------------------------------------------------------------------------------- */
+
+static int run_scenarios(struct options *o, const char *name)
+{
+    const struct sim_scenario *sc;
+    bool all = strcmp(name, "all") == 0, listed = strcmp(name, "list") == 0, any = false;
+    int rc = 0;
+
+    for (size_t i = 0; (sc = sim_scenario_at(i)); i++) {
+        if (!all && !listed && strcmp(sc->name, name) != 0)
+            continue;
+        any = true;
+        o->scenario = sc;
+        if (listed)
+            (void)printf("%-30s %s\n", sc->name, sc->text);
+        else if (o->trace)
+            rc |= run_one(o);
+        else
+            rc |= run_many(o);
+    }
+    return any ? rc : usage();
 }
 
 /* ---- histories of others ------------------------------------------------------------------------------ */
@@ -287,6 +326,19 @@ static bool parse_option(struct options *o, const char *name, const char *value,
     return o->nodes <= SIM_NODES_MAX && o->jobs >= 1 && o->jobs <= 64;
 }
 
+static int main_scenario(int argc, char **argv)
+{
+    struct options o = {.first = 1, .last = 3, .jobs = 1, .quiet = true, .profile = SIM_QUIET};
+    int i = 3;
+
+    if (i < argc && argv[i][0] != '-' && !parse_range(argv[i++], &o))
+        return usage();
+    for (; i < argc; i++)
+        if (!parse_option(&o, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &i))
+            return usage();
+    return run_scenarios(&o, argv[2]);
+}
+
 int main(int argc, char **argv)
 {
     struct options o = {.jobs = 1, .profile = SIM_SWARM};
@@ -294,6 +346,11 @@ int main(int argc, char **argv)
 
     if (argc > 2 && strcmp(argv[1], "judge") == 0)
         return judge_files(argv + 2, argc - 2);
+    (void)setenv("TZ", "UTC", 1); /* before SQLite looks */
+    if (db_library_init(true))
+        return 2;
+    if (argc > 2 && strcmp(argv[1], "scenario") == 0)
+        return main_scenario(argc, argv);
     if (argc < 2 || (!many && strcmp(argv[1], "run") != 0))
         return usage();
     if (many && !parse_range(argv[2], &o))
@@ -301,8 +358,5 @@ int main(int argc, char **argv)
     for (int i = many ? 3 : 2; i < argc; i++)
         if (!parse_option(&o, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &i))
             return usage();
-    (void)setenv("TZ", "UTC", 1); /* before SQLite looks */
-    if (db_library_init(true))
-        return 2;
     return many ? run_many(&o) : run_one(&o);
 }

@@ -3,6 +3,7 @@
  * boot() and everything it starts is production code in the host's memory pool; struct sim_server is the
  * simulator's own and only remembers where the living incarnation's objects are. */
 #include "sim_run.h"
+#include <leave.h>
 #include <rq/util/assert.h>
 #include <rq/util/mem.h>
 #include <stdio.h>
@@ -48,6 +49,8 @@ static void join_done(void *ctx, int rc, const char *why)
 
     (void)why;
     v->rejoins = v->rejoins && rc;
+    v->sim->result->families[SIM_FAMILY_MOVE] += rc == 0 && v->moving;
+    v->moving = v->moving && rc;
     if (rc && v->node)
         env_timer_arm(v->join_timer, JOIN_AGAIN_MS * ENV_MS_NS);
 }
@@ -128,6 +131,9 @@ static void fill_config(const struct sim_server *v, struct node_config *c)
     c->snapshot_trailing = p->snapshot_trailing;
     c->snapshot_wal_bytes = p->snapshot_wal_bytes;
     c->snapshot_interval_ms = p->snapshot_interval_ms;
+    c->reap_voter_ms = p->reap_voter_ms;
+    c->reap_replica_ms = p->reap_replica_ms;
+    c->remove_shutdown = p->remove_shutdown;
     c->vacuum_interval_ms = p->vacuum_interval_ms;
     c->optimize_interval_ms = p->optimize_interval_ms;
     c->image_chunk_bytes = 2048U << v->at % 4; /* small, so that transfers are interrupted */
@@ -182,10 +188,20 @@ static void transfer(struct env *e, void *ctx)
         return; /* it stopped leading meanwhile */
 }
 
+static void stop(struct env *e, void *ctx);
+
+/* Who has shut down its Raft part must be started anew. */
 static void rejoin(struct env *e, void *ctx)
 {
     struct sim_server *v = ctx;
-    (void)e;
+    struct node_status status = {.shutdown = false};
+
+    if (v->node && v->open)
+        node_status_get(v->node, &status);
+    if (status.shutdown) {
+        stop(e, v);
+        return;
+    }
     if (v->node && v->open && !v->stopping)
         env_timer_arm(v->join_timer, 0);
 }
@@ -216,13 +232,25 @@ static void node_stopped(void *ctx)
     host_exit(v->host);
 }
 
+static void left(void *ctx, int rc, const char *why)
+{
+    struct sim_server *v = ctx;
+
+    (void)why;
+    v->sim->result->families[SIM_FAMILY_LEAVE] += rc == 0;
+    node_stop(v->node, node_stopped, v);
+}
+
 static void api_stopped(void *ctx)
 {
     struct sim_server *v = ctx;
 
     v->open = false;
     env_timer_disarm(v->join_timer);
-    node_stop(v->node, node_stopped, v);
+    api_node_set(v->api, NULL);
+    v->rejoins = v->rejoins || v->plan->leaves; /* when it comes back, if ever */
+    if (!v->plan->leaves || leave_start(host_env(v->host), v->node, NULL, NULL, left, v))
+        node_stop(v->node, node_stopped, v);
 }
 
 static void stop(struct env *e, void *ctx)
@@ -292,6 +320,20 @@ static void on_halt(void *ctx, struct host *h, const char *reason)
         sim_violate(s, SIM_N4, "%s stopped although its machine was sound: %s", v->name, reason);
 }
 
+static void raft_addr_set(struct sim_server *v)
+{
+    (void)snprintf(v->raft_addr, sizeof(v->raft_addr), "n%u:%u", v->at + 1, 4002 + 10 * v->moves);
+}
+
+void sim_server_move(struct sim_server *v)
+{
+    ASSERT(!host_up(v->host));
+    v->moves++;
+    raft_addr_set(v);
+    v->moving = true;
+    v->rejoins = true;
+}
+
 void sim_cluster_create(struct sim *s)
 {
     world_on_end(s->world, on_end, s);
@@ -305,7 +347,7 @@ void sim_cluster_create(struct sim *s)
         v->plan = &s->plan.nodes[i];
         v->bootstrap = i == 0;
         (void)snprintf(v->name, sizeof(v->name), "n%u", i + 1);
-        (void)snprintf(v->raft_addr, sizeof(v->raft_addr), "n%u:4002", i + 1);
+        raft_addr_set(v);
         (void)snprintf(v->api_addr, sizeof(v->api_addr), "n%u:4001", i + 1);
         (void)snprintf(v->api_url, sizeof(v->api_url), "http://n%u:4001", i + 1);
         host_config_default(&c);

@@ -152,7 +152,12 @@ void sim_conf_forced(struct sim *s)
 
 bool sim_conf_votes(const struct sim *s, const struct sim_server *v)
 {
-    return votes(&s->confs->committed.conf, wire_member_id(slice_str(v->name)));
+    const struct raft_conf *c = &s->confs->committed.conf;
+
+    for (uint32_t i = 0; i < c->count; i++)
+        if (sim_server_is(v, c->members[i].id) && c->members[i].voter)
+            return true;
+    return false;
 }
 
 bool sim_conf_has(const struct sim *s, const struct sim_server *v)

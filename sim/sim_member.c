@@ -41,7 +41,7 @@ static void removal_run(struct env *e, void *ctx)
         return; /* it does not know who leads */
 }
 
-static void remove_by(struct sim *s, struct sim_server *by, struct sim_server *who)
+void sim_member_remove(struct sim *s, struct sim_server *by, struct sim_server *who)
 {
     struct removal *r = &s->members->removals[by->at];
 
@@ -78,10 +78,12 @@ static bool remove_one(struct sim *s, struct sim_server *who)
 
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         voters += !m->away[i] && sim_conf_votes(s, &s->servers[i]);
+    if (sim_wipe_pending(s))
+        return false;
     if (!who || (voters <= 1 && sim_conf_votes(s, who)))
         return false;
     m->away[who->at] = true;
-    remove_by(s, by, who);
+    sim_member_remove(s, by, who);
     m->back[who->at] = (struct member_back){s, who};
     world_after(s->world, prng_range(&m->rng, 1, 40) * patience_ns / 4, back, &m->back[who->at]);
     return true;
@@ -116,6 +118,14 @@ static bool all_back(struct sim *s)
                      view.conf->members[k].voter == !s->servers[i].plan->replica;
     }
     return there == living && view.conf_committed;
+}
+
+bool sim_members_settled(struct sim *s)
+{
+    for (uint32_t i = 0; i < s->plan.node_count; i++)
+        if (s->members->away[i] || s->servers[i].rejoins || s->servers[i].stopping)
+            return false;
+    return !s->plan.family[SIM_FAMILY_MEMBER] || all_back(s);
 }
 
 void sim_members_heal(struct sim *s)

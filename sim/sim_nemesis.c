@@ -365,7 +365,7 @@ static bool inject_stop(struct sim *s)
 {
     struct sim_server *v = draw_server(s, true);
 
-    if (!v || !v->open || v->stopping)
+    if (!v || !v->open || v->stopping || (v->plan->leaves && sim_wipe_pending(s)))
         return false;
     sim_server_stop(v);
     return true;
@@ -426,6 +426,13 @@ static bool inject(struct sim *s, enum sim_family f)
         return false; /* likewise */
     case SIM_FAMILY_WIPE:
         return sim_wipe_begin(s);
+    case SIM_FAMILY_REPLACE:
+        return sim_wipe_replace(s);
+    case SIM_FAMILY_MOVE:
+    case SIM_FAMILY_REAP:
+    case SIM_FAMILY_LEAVE:
+        sim_depart(s, f);
+        return false; /* counted when it came to that */
     case SIM_FAMILY_COUNT:
         break;
     }
@@ -472,6 +479,7 @@ void sim_nemesis_begin(struct sim *s)
 void sim_nemesis_heal(struct sim *s)
 {
     s->nemesis->off = true;
+    sim_departs_heal(s);
     world_links_heal(s->world);
     world_net(s->world)->loss_ppm = 0;
     for (uint32_t i = 0; i < s->plan.node_count; i++) {

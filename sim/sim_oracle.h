@@ -39,7 +39,8 @@
     X(N5, "who has a full disk reads on, refuses writes, and lets others lead")                    \
     X(L1, "after healing the cluster serves again in bounded time")                                \
     X(L2, "a leader that no quorum answers steps down")                                            \
-    X(L3, "an image arrives, however often its connection breaks")
+    X(L3, "an image arrives, however often its connection breaks")                                 \
+    X(L4, "in a scenario the term changes no more often than it must")
 enum sim_oracle {
 #define SIM_ORACLE_ENUM_(name, text) SIM_##name,
     SIM_ORACLE_TABLE(SIM_ORACLE_ENUM_)

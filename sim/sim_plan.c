@@ -6,9 +6,10 @@
 static const char *const profile_names[SIM_PROFILE_COUNT] = {
     "crash_only", "net_only", "disk_only", "swarm", "membership", "quiet"};
 static const char *const family_names[SIM_FAMILY_COUNT] = {
-    "crash",    "power",     "crash_call", "pause",  "partition", "reset",     "loss", "black_hole",
-    "sync_eio", "write_eio", "nospc",      "stall",  "rot",       "wall_jump", "stop", "transfer",
-    "member",   "duel",      "overtake",   "depose", "heir",      "wipe"};
+    "crash",      "power",    "crash_call", "pause", "partition", "reset",  "loss",
+    "black_hole", "sync_eio", "write_eio",  "nospc", "stall",     "rot",    "wall_jump",
+    "stop",       "transfer", "member",     "duel",  "overtake",  "depose", "heir",
+    "wipe",       "replace",  "move",       "reap",  "leave"};
 
 const char *sim_profile_name(enum sim_profile p)
 {
@@ -181,6 +182,31 @@ static void draw_more(struct sim_plan *p)
                                  prng_chance_ppm(&r, 250000);
 }
 
+/* Likewise: who comes back as somebody else, or finds itself given up. */
+static void draw_departs(struct sim_plan *p)
+{
+    struct prng r;
+    bool shuts = false;
+
+    if (p->profile != SIM_MEMBERSHIP)
+        return;
+    prng_init(&r, prng_mix(p->seed, 0x64657061U));
+    p->family[SIM_FAMILY_MOVE] = prng_chance_ppm(&r, 400000);
+    p->family[SIM_FAMILY_REAP] = prng_chance_ppm(&r, 400000);
+    p->family[SIM_FAMILY_LEAVE] = prng_chance_ppm(&r, 300000);
+    p->family[SIM_FAMILY_WIPE] = p->voter_count >= 3 && prng_chance_ppm(&r, 200000);
+    p->family[SIM_FAMILY_REPLACE] = p->voter_count >= 3 && prng_chance_ppm(&r, 300000);
+    shuts = prng_chance_ppm(&r, 300000);
+    for (uint32_t i = 0; i < SIM_NODES_MAX; i++) {
+        p->nodes[i].remove_shutdown = shuts;
+        p->nodes[i].leaves = p->family[SIM_FAMILY_LEAVE] && prng_chance_ppm(&r, 600000);
+        if (!p->family[SIM_FAMILY_REAP])
+            continue;
+        p->nodes[i].reap_voter_ms = p->heartbeat_timeout_ms * PICK(&r, 2, 4);
+        p->nodes[i].reap_replica_ms = p->heartbeat_timeout_ms * PICK(&r, 2, 3);
+    }
+}
+
 /* Likewise. */
 static void draw_loads(struct sim_plan *p)
 {
@@ -254,6 +280,7 @@ void sim_plan_draw(struct sim_plan *p, uint64_t seed, enum sim_profile profile, 
         draw_hunt(p, &r);
     p->world.tie = (enum world_tie)PICK(&r, 0, 0, 0, 1, 2);
     draw_more(p);
+    draw_departs(p);
     draw_loads(p);
     draw_scene(p);
 }

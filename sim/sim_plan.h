@@ -46,6 +46,11 @@ enum sim_family {
     SIM_FAMILY_DEPOSE,   /* a leader is cut off while another takes over, and is asked */
     SIM_FAMILY_HEIR,     /* a leader that knows of no commit of the one before it is asked */
     SIM_FAMILY_WIPE,     /* an empty disk under an old name */
+    /* Of profile membership. */
+    SIM_FAMILY_REPLACE, /* an empty disk under a new name, at an old address */
+    SIM_FAMILY_MOVE,    /* an old disk at a new address; counted when it is a member there */
+    SIM_FAMILY_REAP,    /* down until it is given up; counted if it was */
+    SIM_FAMILY_LEAVE,   /* leaves the cluster as it stops; counted if it could */
     SIM_FAMILY_COUNT
 };
 const char *sim_family_name(enum sim_family f);
@@ -60,6 +65,7 @@ enum sim_scene_kind {
     SIM_SCENE_COUNT
 };
 const char *sim_scene_name(enum sim_scene_kind k);
+struct sim_scenario;
 
 struct sim_node_plan {
     bool on_disk;
@@ -70,6 +76,9 @@ struct sim_node_plan {
     uint64_t entry_cache_bytes;
     uint64_t snapshot_entries, snapshot_trailing, snapshot_wal_bytes, snapshot_interval_ms;
     uint64_t vacuum_interval_ms, optimize_interval_ms;
+    uint64_t reap_voter_ms, reap_replica_ms;
+    bool leaves;          /* the cluster, when it is told to stop */
+    bool remove_shutdown; /* once removed, its Raft part shuts down */
     int64_t wall_offset_ns;
     int32_t drift_ppm;
     uint32_t cpu_percent;
@@ -95,6 +104,7 @@ struct sim_plan {
     enum sim_disk_profile disk_profile;
     uint64_t sync_ns; /* what a sync takes, about; 0: as the disk has it */
     enum sim_disk_sync_eio sync_eio_mode;
+    const struct sim_scenario *scenario; /* played in place of the nemesis; NULL: none */
     struct sim_node_plan nodes[SIM_NODES_MAX];
     struct world_config world;
 };

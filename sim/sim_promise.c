@@ -231,8 +231,8 @@ static bool votes_in(const struct sim *s, const struct raft_conf *conf, const st
     if (!conf)
         return sim_conf_votes(s, v);
     for (uint32_t i = 0; i < conf->count; i++)
-        if (conf->members[i].id == wire_member_id(slice_str(v->name)))
-            return conf->members[i].voter;
+        if (sim_server_is(v, conf->members[i].id) && conf->members[i].voter)
+            return true;
     return false;
 }
 

@@ -300,7 +300,7 @@ static void check_commit_rule(struct sim *s, struct sim_server *v, const struct 
         voters++;
         for (uint32_t j = 0; j < s->plan.node_count; j++) {
             struct sim_server *o = &s->servers[j];
-            if (wire_member_id(slice_str(o->name)) != view->conf->members[i].id)
+            if (!sim_server_is(o, view->conf->members[i].id))
                 continue;
             if (sim_excused(o)) {
                 have++;

@@ -1,5 +1,6 @@
 /* sim_report.c — see sim_report.h. */
 #include "sim_report.h"
+#include "sim_scenario.h"
 #include <string.h>
 
 static const char *const level_names[SIM_LEVEL_COUNT] = {"none", "weak", "linearizable", "strong"};
@@ -65,6 +66,37 @@ void sim_report_line(FILE *out, const struct sim_plan *p, const struct sim_resul
         (void)fputs(" verdict=ok\n", out);
 }
 
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static void scene_add(struct sim_scene_result *t, const struct sim_scene_result *r)
+{
+    t->met += r->met > 0;
+    t->writes += r->writes;
+    t->wait_ns = larger(t->wait_ns, r->wait_ns);
+    t->wait_allowed_ns = larger(t->wait_allowed_ns, r->wait_allowed_ns);
+    t->terms = larger(t->terms, r->terms);
+    t->terms_allowed = larger(t->terms_allowed, r->terms_allowed);
+}
+
+bool sim_scene_print(FILE *out, const struct sim_scenario *sc, const struct sim_sums *sums)
+{
+    const struct sim_scene_result *t = &sums->total.scene;
+    bool enough = 2 * t->met > sums->seeds;
+
+    (void)fprintf(out,
+                  "%-30s %4llu seeds, %llu violations, came about in %llu%s; %llu writes, longest "
+                  "wait %.2f s of %.2f, changes of term %llu of %llu\n",
+                  sc->name, (unsigned long long)sums->seeds, (unsigned long long)sums->violations,
+                  (unsigned long long)t->met, enough ? "" : " TOO FEW",
+                  (unsigned long long)t->writes, (double)t->wait_ns / 1e9,
+                  (double)t->wait_allowed_ns / 1e9, (unsigned long long)t->terms,
+                  (unsigned long long)t->terms_allowed);
+    return enough && sums->violations == 0 && sums->mismatches == 0;
+}
+
 void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct sim_result *r)
 {
     struct sim_result *t = &sums->total;
@@ -87,6 +119,7 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->loads_refused += r->loads_refused;
     t->conf_changes += r->conf_changes;
     t->refused_for_space += r->refused_for_space;
+    scene_add(&t->scene, &r->scene);
     t->faults[WORLD_FAULT_NOSPC] += r->faults[WORLD_FAULT_NOSPC];
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];
@@ -152,6 +185,8 @@ static bool oracle_applies(enum sim_oracle o, enum sim_profile profile)
     bool stops = profile == SIM_CRASH_ONLY || profile == SIM_SWARM;
     bool contested = profile != SIM_QUIET; /* a founder has no rival, and nothing is cut */
     bool of_contest = o == SIM_P1 || o == SIM_R7 || o == SIM_R9 || o == SIM_C7;
+    if (o == SIM_L4) /* of scenarios */
+        return false;
     if ((o == SIM_C7 && !sim_deed_happens(SIM_DEED_KEYED)) ||
         (o == SIM_C9 && !sim_deed_happens(SIM_DEED_CONDITION)) ||
         (o == SIM_C10 && !sim_deed_happens(SIM_DEED_CAUGHT_UP)))
@@ -197,8 +232,10 @@ static uint64_t least_evaluations(enum sim_oracle o, enum sim_profile profile)
     }
 }
 
-static uint64_t least_family(enum sim_family f)
+static uint64_t least_family(enum sim_family f, enum sim_profile profile)
 {
+    if (f == SIM_FAMILY_WIPE && profile == SIM_MEMBERSHIP) /* nobody else may be away */
+        return LEAST_AMBUSH_PER_10_SEEDS;
     switch ((int)f) {
     case SIM_FAMILY_ROT:
         return LEAST_ROT_PER_10_SEEDS;
@@ -206,6 +243,8 @@ static uint64_t least_family(enum sim_family f)
         return LEAST_MEMBER_PER_10_SEEDS;
     case SIM_FAMILY_DUEL:
         return LEAST_DUEL_PER_10_SEEDS;
+    case SIM_FAMILY_REPLACE:
+    case SIM_FAMILY_REAP:
     case SIM_FAMILY_OVERTAKE:
     case SIM_FAMILY_DEPOSE:
     case SIM_FAMILY_HEIR:
@@ -263,7 +302,7 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
     }
     for (int i = 0; i < SIM_FAMILY_COUNT; i++) {
         (void)snprintf(what, sizeof(what), "fault %s", sim_family_name((enum sim_family)i));
-        uint64_t least = least_family((enum sim_family)i);
+        uint64_t least = least_family((enum sim_family)i, profile);
         if (sums->family_on[i])
             enough &= print_limit(out, what, t->families[i], sums->family_on[i] * least / 10);
     }

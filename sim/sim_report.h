@@ -20,4 +20,8 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
  * nothing about it. */
 bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile profile);
 
+/* One line. false: a violation, a mismatch, or most seeds never came to what the scenario is about. */
+struct sim_scenario;
+bool sim_scene_print(FILE *out, const struct sim_scenario *sc, const struct sim_sums *sums);
+
 #endif

@@ -1,5 +1,5 @@
 /* sim_run.c — one seed: form a cluster ─► clients and faults ─► heal ─► clients stop ─► judgement. */
-#include "sim_run.h"
+#include "sim_scenario.h"
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +47,10 @@ static void phase_faults(struct sim *s)
     sim_clients_create(s);
     sim_loader_create(s);
     sim_saver_create(s);
+    if (s->plan.scenario) {
+        s->plan.scenario->play(s);
+        return;
+    }
     sim_nemesis_begin(s);
     (void)sim_go(s, s->plan.fault_ns, NULL);
 }
@@ -85,6 +89,7 @@ static void finish(struct sim *s)
     sim_saver_destroy(s);
     sim_asker_destroy(s);
     sim_members_destroy(s);
+    sim_departs_destroy(s);
     sim_ambush_destroy(s);
     sim_duel_destroy(s);
     sim_wipe_destroy(s);
@@ -131,6 +136,7 @@ void sim_run(const struct sim_plan *plan, struct sim_result *out)
     sim_wipe_create(s);
     sim_scene_create(s);
     sim_members_create(s);
+    sim_departs_create(s);
     hooks_set(s);
     sim_cluster_create(s);
     sim_asker_create(s);

@@ -4,12 +4,14 @@
  * Files call downwards only:
  *
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
+ *      sim_scenario.c sim_scene_*.c  in place of faults: a script (sim_scenario.h)
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
  *      sim_spoil.c                 one thing to break: an image, damaged or made different while its node is down
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
  *      sim_wipe.c                  an empty disk under an old name
  *      sim_scene.c                 after the faults: moments of storage, arranged
  *      sim_forced.c                one of them: recovery by raft/peers.json
+ *      sim_depart.c                nodes that move, are given up, leave as they stop
  *      sim_member.c                members come and go
  *      sim_client.c                HTTP clients: operations, histories; below it sim_client_int.h
  *      sim_load.c                  a client that loads databases
@@ -56,6 +58,12 @@ struct sim_result {
     uint64_t unordered; /* nobody can say in which order loads happened: not judged */
     uint64_t elections, commits, compactions, installs, conf_changes;
     uint64_t refused_for_space; /* writes, with 503 */
+    struct sim_scene_result {
+        uint64_t met;    /* how often what the scenario is about came about */
+        uint64_t writes; /* of its script, acknowledged */
+        uint64_t wait_ns, wait_allowed_ns; /* longest time without one */
+        uint64_t terms, terms_allowed;     /* changes of term, most in one stretch */
+    } scene;
     struct world_hash hash;
 };
 
@@ -74,6 +82,10 @@ struct sim_server {
     const struct sim_node_plan *plan;
     char name[16], raft_addr[32], api_addr[32], api_url[48];
     bool bootstrap;
+    uint32_t moves; /* how often its address has changed */
+    bool moving;    /* and no member knows yet */
+    uint32_t replaced; /* how often another one took its place, with an empty disk */
+    raft_id old_id;    /* of the one before; 0: none */
     bool rejoins; /* asks to be a member until somebody says that it is */
     bool
         dead_for_good; /* damaged beyond what it can repair by itself: stays down, within the budget */
@@ -102,6 +114,7 @@ struct sim_ambush;     /* sim_ambush.c */
 struct sim_wipe;       /* sim_wipe.c */
 struct sim_scene;      /* sim_scene.c */
 struct sim_members;    /* sim_member.c */
+struct sim_departs;    /* sim_depart.c */
 struct sim_conf_watch; /* sim_conf.c */
 struct clients_shared; /* sim_client.c */
 struct sim_loader;     /* sim_load.c */
@@ -130,6 +143,7 @@ struct sim {
     struct sim_wipe *wipe;
     struct sim_scene *scene;
     struct sim_members *members;
+    struct sim_departs *departs;
     struct sim_conf_watch *confs;
     struct clients_shared *shared;
     struct sim_loader *loader; /* NULL: none */
@@ -145,6 +159,7 @@ struct sim {
     void (*led)(struct sim *s, struct sim_server *v, uint64_t term);    /* it begins to */
     void (*committed)(struct sim *s, struct sim_server *leader, uint64_t term);
     void (*agent_done)(struct sim *s, const struct sim_deed *d);
+    struct sim_server *watched; /* by the script of a scenario */
     bool faults_over;
     bool stop_clients;
 };
@@ -168,6 +183,7 @@ void sim_cluster_create(struct sim *s);
 void sim_server_start(struct sim_server *v);
 void sim_server_stop(struct sim_server *v);     /* as SIGTERM does it */
 void sim_server_transfer(struct sim_server *v); /* hand over, if it leads */
+void sim_server_move(struct sim_server *v);     /* it is down: it will come back under another address */
 void sim_server_rejoin(struct sim_server *v);   /* ask the others to add it, now or when it is up */
 struct sim_server *sim_server_of(struct sim *s, const struct host *h); /* NULL: a client's host */
 struct sim_server *
@@ -234,7 +250,17 @@ void sim_duel_voted(struct sim *s, struct sim_server *voter, uint64_t candidate,
 void sim_members_create(struct sim *s);
 void sim_members_destroy(struct sim *s);
 void sim_member_change(struct sim *s);
+void sim_member_remove(struct sim *s, struct sim_server *by, struct sim_server *who);
 void sim_members_heal(struct sim *s); /* all are members again, or L1 */
+
+/* Everybody is a member as planned, and nobody is about to go: one may lose its disk. */
+bool sim_members_settled(struct sim *s);
+
+/* sim_depart.c */
+void sim_departs_create(struct sim *s);
+void sim_departs_destroy(struct sim *s);
+void sim_depart(struct sim *s, enum sim_family f); /* counted when it came to that */
+void sim_departs_heal(struct sim *s);
 
 /* sim_ambush.c */
 void sim_ambush_create(struct sim *s);
@@ -249,6 +275,8 @@ void sim_ambush_agent_done(struct sim *s, const struct sim_deed *d);
 void sim_wipe_create(struct sim *s);
 void sim_wipe_destroy(struct sim *s);
 bool sim_wipe_begin(struct sim *s);   /* false: not now */
+bool sim_wipe_replace(struct sim *s); /* another one in its place, under another name; likewise */
+void sim_wipe_server(struct sim *s, struct sim_server *v);
 bool sim_wipe_pending(struct sim *s); /* somebody is not back yet */
 /* Not its promises count, within the fault budget: the others hold what it held. */
 static inline bool sim_excused(const struct sim_server *v)
@@ -263,6 +291,11 @@ void sim_scene_busy(struct sim *s);  /* while clients work */
 void sim_scene_quiet(struct sim *s); /* when they have stopped */
 /* sim_forced.c */
 void sim_forced_play(struct sim *s); /* one of the scenes */
+/* The member with this number; the one whose place it took, too, until it is a member itself. */
+static inline bool sim_server_is(const struct sim_server *v, raft_id id)
+{
+    return id == wire_member_id(slice_str(v->name)) || (v->wiped && v->old_id && id == v->old_id);
+}
 
 /* sim_shadow.c */
 void sim_shadows_create(struct sim *s);

@@ -6,6 +6,7 @@
  * at the worst moment: one is cut off and misses entries; whoever held them with the leader is wiped and the leader
  * dies, while the one who missed them comes back. It must not be elected by a node that forgot them. */
 #include "sim_run.h"
+#include <stdio.h>
 #include <stdlib.h>
 
 struct sim_wipe {
@@ -38,7 +39,7 @@ bool sim_wipe_pending(struct sim *s)
 
 static bool allowed(struct sim *s)
 {
-    if (s->plan.voter_count < 3 || s->faults_over || sim_wipe_pending(s))
+    if (s->plan.voter_count < 3 || s->faults_over || sim_wipe_pending(s) || !sim_members_settled(s))
         return false;
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         if (s->servers[i].damaged || s->servers[i].dead_for_good)
@@ -46,7 +47,7 @@ static bool allowed(struct sim *s)
     return true;
 }
 
-static void wipe(struct sim *s, struct sim_server *v)
+void sim_wipe_server(struct sim *s, struct sim_server *v)
 {
     world_trace(s->world, "wipe: %s loses its disk", v->name);
     if (host_up(v->host))
@@ -81,7 +82,7 @@ static void strike(void *ctx)
     if (!allowed(s) || sim_leader(s) != leader || !host_up(victim->host))
         return;
     uint64_t patience = s->plan.heartbeat_timeout_ms * ENV_MS_NS;
-    wipe(s, victim);
+    sim_wipe_server(s, victim);
     leader->dead_for_good = true;
     w->held = leader;
     world_after(s->world, prng_range(&w->rng, 3 * patience, 8 * patience), leader_restart, s);
@@ -115,7 +116,20 @@ bool sim_wipe_begin(struct sim *s)
         return false;
     if (s->plan.node_count == 3 && leader && prng_chance_ppm(&w->rng, 600000))
         return hunt(s, leader);
-    wipe(s, &s->servers[prng_below(&w->rng, s->plan.voter_count)]);
+    sim_wipe_server(s, &s->servers[prng_below(&w->rng, s->plan.voter_count)]);
+    return true;
+}
+
+bool sim_wipe_replace(struct sim *s)
+{
+    struct sim_wipe *w = s->wipe;
+
+    if (!allowed(s) || w->leader || w->held)
+        return false;
+    struct sim_server *v = &s->servers[prng_below(&w->rng, s->plan.voter_count)];
+    sim_wipe_server(s, v);
+    v->old_id = wire_member_id(slice_str(v->name));
+    (void)snprintf(v->name, sizeof(v->name), "n%ur%u", v->at + 1, ++v->replaced);
     return true;
 }
 

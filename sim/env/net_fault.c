@@ -38,6 +38,17 @@ void world_swap_segment(struct world *w, uint64_t nth)
     w->swap_segment = nth;
 }
 
+uint64_t world_connection_between(const struct world *w, const struct host *a, const struct host *b)
+{
+    uint64_t newest = 0;
+
+    for (struct conn *c = w->net->conns; c; c = c->next)
+        if (between(c, a, b) && c->established && end_alive(&c->end[0]) && end_alive(&c->end[1]) &&
+            c->id > newest)
+            newest = c->id;
+    return newest;
+}
+
 size_t world_connection_count(const struct world *w, const struct host *h)
 {
     size_t count = 0;

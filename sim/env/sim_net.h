@@ -89,6 +89,8 @@ void world_black_hole(struct world *w, struct host *a,
 /* For proving that the trace sees content: the n-th segment to arrive (1: the next) of >= 2 bytes
  * swaps its halves. */
 void world_swap_segment(struct world *w, uint64_t nth);
+/* The newest one between the two that both still hold; 0: none. */
+uint64_t world_connection_between(const struct world *w, const struct host *a, const struct host *b);
 size_t world_connection_count(const struct world *w,
                               const struct host *h); /* streams the host holds now */
 
