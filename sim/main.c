@@ -228,7 +228,7 @@ static int run_many(const struct options *o)
     (void)clock_gettime(CLOCK_MONOTONIC, &t1);
     double real = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
     if (o->scenario)
-        return sim_scene_print(stdout, o->scenario, &sums) || o->until_found ? 0 : 1;
+        return sim_scenario_print(stdout, o->scenario, &sums) || o->until_found ? 0 : 1;
     bool enough = sim_sums_print(stdout, &sums, o->profile) || o->until_found;
     (void)printf("  real seconds %.1f; virtual per real %.0f : 1; events per second %.0f\n", real,
                  (double)sums.total.virtual_ns / 1e9 / real, (double)sums.total.events / real);

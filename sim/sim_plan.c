@@ -218,13 +218,14 @@ static void draw_loads(struct sim_plan *p)
         p->nodes[i].load_piece_bytes = (uint32_t)PICK(&r, 700, 4096, 10000, 0);
 }
 
-/* Likewise. Not with a byte at a time: it would take for ever. */
+/* Likewise. Not with a byte at a time: it would take for ever. Nor where who cannot write for a while is given up. */
 static void draw_scene(struct sim_plan *p)
 {
     struct prng r;
 
     prng_init(&r, prng_mix(p->seed, 0x7363656eU));
-    if (p->profile != SIM_QUIET && p->world.net.cut != SIM_CUT_BYTE && prng_chance_ppm(&r, 500000))
+    if (p->profile != SIM_QUIET && p->world.net.cut != SIM_CUT_BYTE &&
+        !p->family[SIM_FAMILY_REAP] && prng_chance_ppm(&r, 500000))
         p->scene = (enum sim_scene_kind)prng_range(&r, 1, SIM_SCENE_COUNT - 1);
 }
 

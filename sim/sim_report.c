@@ -71,7 +71,7 @@ static uint64_t larger(uint64_t a, uint64_t b)
     return a > b ? a : b;
 }
 
-static void scene_add(struct sim_scene_result *t, const struct sim_scene_result *r)
+static void script_add(struct sim_script_result *t, const struct sim_script_result *r)
 {
     t->met += r->met > 0;
     t->writes += r->writes;
@@ -81,9 +81,9 @@ static void scene_add(struct sim_scene_result *t, const struct sim_scene_result 
     t->terms_allowed = larger(t->terms_allowed, r->terms_allowed);
 }
 
-bool sim_scene_print(FILE *out, const struct sim_scenario *sc, const struct sim_sums *sums)
+bool sim_scenario_print(FILE *out, const struct sim_scenario *sc, const struct sim_sums *sums)
 {
-    const struct sim_scene_result *t = &sums->total.scene;
+    const struct sim_script_result *t = &sums->total.script;
     bool enough = 2 * t->met > sums->seeds;
 
     (void)fprintf(out,
@@ -119,7 +119,7 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->loads_refused += r->loads_refused;
     t->conf_changes += r->conf_changes;
     t->refused_for_space += r->refused_for_space;
-    scene_add(&t->scene, &r->scene);
+    script_add(&t->script, &r->script);
     t->faults[WORLD_FAULT_NOSPC] += r->faults[WORLD_FAULT_NOSPC];
     for (int i = 0; i < SIM_LEVEL_COUNT; i++)
         t->reads_ok[i] += r->reads_ok[i];

@@ -22,6 +22,6 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
 
 /* One line. false: a violation, a mismatch, or most seeds never came to what the scenario is about. */
 struct sim_scenario;
-bool sim_scene_print(FILE *out, const struct sim_scenario *sc, const struct sim_sums *sums);
+bool sim_scenario_print(FILE *out, const struct sim_scenario *sc, const struct sim_sums *sums);
 
 #endif

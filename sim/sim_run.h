@@ -4,7 +4,7 @@
  * Files call downwards only:
  *
  *      sim_run.c                   form ─► faults ─► heal ─► quiet ─► final judgement
- *      sim_scenario.c sim_scene_*.c  in place of faults: a script (sim_scenario.h)
+ *      sim_scenario.c sim_script_*.c  in place of faults: a script (sim_scenario.h)
  *      sim_state.c   sim_nemesis.c oracles S1, S4, C1–C11, liveness; what to break, within the budget
  *      sim_spoil.c                 one thing to break: an image, damaged or made different while its node is down
  *      sim_duel.c sim_ambush.c     what lies in wait for moments of Raft
@@ -58,12 +58,12 @@ struct sim_result {
     uint64_t unordered; /* nobody can say in which order loads happened: not judged */
     uint64_t elections, commits, compactions, installs, conf_changes;
     uint64_t refused_for_space; /* writes, with 503 */
-    struct sim_scene_result {
+    struct sim_script_result {
         uint64_t met;    /* how often what the scenario is about came about */
         uint64_t writes; /* of its script, acknowledged */
         uint64_t wait_ns, wait_allowed_ns; /* longest time without one */
         uint64_t terms, terms_allowed;     /* changes of term, most in one stretch */
-    } scene;
+    } script;
     struct world_hash hash;
 };
 

@@ -6,8 +6,8 @@ enum { HEARTBEAT_MAX_MS = 500 }; /* a script lasts many of them */
 
 const struct sim_scenario *sim_scenario_at(size_t i)
 {
-    const struct sim_scenario *const *lists[] = {sim_scenes_of_links, sim_scenes_of_time,
-                                                 sim_scenes_of_members};
+    const struct sim_scenario *const *lists[] = {sim_scripts_of_links, sim_scripts_of_time,
+                                                 sim_scripts_of_members};
 
     for (size_t k = 0; k < sizeof(lists) / sizeof(lists[0]); k++)
         for (const struct sim_scenario *const *at = lists[k]; *at; at++)
@@ -34,6 +34,7 @@ void sim_scenario_draw(struct sim_plan *p, const struct sim_scenario *sc, uint64
     p->client_count = 2;
     p->think_ns = 400 * ENV_MS_NS;
     p->loads = false;
+    p->scene = SIM_SCENE_NONE;
     if (p->heartbeat_timeout_ms > HEARTBEAT_MAX_MS)
         p->heartbeat_timeout_ms = HEARTBEAT_MAX_MS;
     if (p->world.net.cut == SIM_CUT_BYTE)

@@ -3,7 +3,7 @@
  * often the term changes. Seeds vary what the script leaves open.
  *
  *      sim_scenario.c                   the list; one seed of one of them
- *      sim_scene_link.c  _time.c  _member.c   the scripts
+ *      sim_script_link.c  _time.c  _member.c   the scripts
  *      sim_stage.c                      what scripts are made of */
 #ifndef SIM_SCENARIO_H
 #define SIM_SCENARIO_H
@@ -17,9 +17,9 @@ struct sim_scenario {
     void (*play)(struct sim *s);
 };
 
-extern const struct sim_scenario *const sim_scenes_of_links[]; /* NULL-terminated, as those below */
-extern const struct sim_scenario *const sim_scenes_of_time[];
-extern const struct sim_scenario *const sim_scenes_of_members[];
+extern const struct sim_scenario *const sim_scripts_of_links[]; /* NULL-terminated, as those below */
+extern const struct sim_scenario *const sim_scripts_of_time[];
+extern const struct sim_scenario *const sim_scripts_of_members[];
 
 /* ---- sim_scenario.c ------------------------------------------------------------------------------------- */
 

@@ -38,7 +38,7 @@ uint64_t sim_stage_term(struct sim *s)
 
 static void judge_terms(struct sim_stage *g)
 {
-    struct sim_scene_result *r = &g->sim->result->scene;
+    struct sim_script_result *r = &g->sim->result->script;
     uint64_t now = sim_stage_term(g->sim);
     uint64_t changes = now > g->term_then ? now - g->term_then : 0;
 
@@ -69,7 +69,7 @@ static bool writes(struct sim_stage *g, struct sim_server *v)
 
 static void judge_wait(struct sim_stage *g, uint64_t since_ns)
 {
-    struct sim_scene_result *r = &g->sim->result->scene;
+    struct sim_script_result *r = &g->sim->result->script;
     uint64_t waited = world_now_ns(g->sim->world) - since_ns;
 
     sim_evaluated(g->sim, SIM_L1);
@@ -102,7 +102,7 @@ static bool stage_write(struct sim_stage *g, uint64_t until_ns, bool (*met)(stru
             judge_wait(g, last_ns);
             last_ns = world_now_ns(s->world);
             v = next(g, &turn);
-            s->result->scene.writes++;
+            s->result->script.writes++;
         } else if (v) {
             judge_wait(g, last_ns);
             v = next(g, &turn);
@@ -115,7 +115,7 @@ static bool stage_write(struct sim_stage *g, uint64_t until_ns, bool (*met)(stru
 
 void sim_stage_watch(struct sim_stage *g, uint32_t through, uint32_t wait_max, uint64_t terms_max)
 {
-    struct sim_scene_result *r = &g->sim->result->scene;
+    struct sim_script_result *r = &g->sim->result->script;
 
     g->through = through;
     g->wait_max = wait_max;
@@ -145,7 +145,7 @@ void sim_stage_idle(struct sim_stage *g, uint32_t units)
 
 void sim_stage_met(struct sim_stage *g)
 {
-    g->sim->result->scene.met++;
+    g->sim->result->script.met++;
 }
 
 /* ---- who ------------------------------------------------------------------------------------------------- */

@@ -1,4 +1,4 @@
-/* sim_scene_time.c — scenarios in which links come and go, or nodes miss what happened meanwhile. */
+/* sim_script_time.c — scenarios in which links come and go, or nodes miss what happened meanwhile. */
 #include "sim_scenario.h"
 
 enum { LONG = 60, QUICK = 3, ELECTION = 10, SECONDS = 60 };
@@ -218,5 +218,5 @@ static const struct sim_scenario constrained = {
     .play = play_constrained,
 };
 
-const struct sim_scenario *const sim_scenes_of_time[] = {&flapping, &resets, &left_behind,
-                                                         &constrained, NULL};
+const struct sim_scenario *const sim_scripts_of_time[] = {&flapping, &resets, &left_behind,
+                                                          &constrained, NULL};

@@ -1,4 +1,4 @@
-/* sim_scene_member.c — scenarios in which members come and go at the worst moment. */
+/* sim_script_member.c — scenarios in which members come and go at the worst moment. */
 #include "sim_scenario.h"
 
 enum { LONG = 60, QUICK = 4, ELECTION = 10, CHANGE = 40 };
@@ -371,5 +371,5 @@ static const struct sim_scenario leaving = {
     .play = play_leaving,
 };
 
-const struct sim_scenario *const sim_scenes_of_members[] = {
+const struct sim_scenario *const sim_scripts_of_members[] = {
     &promoted, &reaped, &readded, &removed_leader, &moved, &leaving, NULL};

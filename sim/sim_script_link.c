@@ -1,4 +1,4 @@
-/* sim_scene_link.c — scenarios in which some hear some: links cut for good, in one direction or both.
+/* sim_script_link.c — scenarios in which some hear some: links cut for good, in one direction or both.
  *
  * Pre-vote, stickiness and check-quorum together must keep a leader that reaches a quorum, replace one that does
  * not, and let the term rest. Each of the three alone has stopped a cluster somewhere. */
@@ -325,7 +325,7 @@ static const struct sim_scenario deposed = {
     .play = play_deposed,
 };
 
-const struct sim_scenario *const sim_scenes_of_links[] = {
+const struct sim_scenario *const sim_scripts_of_links[] = {
     &november,    &leader_dies,        &two_outside,        &all_but_one,   &star,    &deaf_leader,
     &mute_leader, &leader_to_follower, &follower_to_leader, &deaf_follower, &deposed, NULL,
 };
