@@ -33,6 +33,9 @@ enum {
      * its moment of the database: as above, but all parts within this. */
     LIMIT_BACKUPS = 4,
     LIMIT_BACKUP_TOTAL_MS = 60 * 60 * 1000,
+    /* And SQLite's WAL must not grow by more meanwhile than this, or the size of the database if that is more: the oldest
+     * ones end then. (A vacuumed backup holds its moment only while it is made, not while it is sent.) */
+    LIMIT_BACKUP_WAL_BYTES = 256 * 1024 * 1024,
     /* A header must be complete after this long, a body must not pause longer, and a connection not be
      * without a request, nor its client take nothing of its answers, longer: then it is closed. */
     LIMIT_HTTP_HEADER_MS = 10 * 1000,

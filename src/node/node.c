@@ -149,6 +149,7 @@ static void repaired(struct node *n)
 /* A lane's job is done: who waits for quiet lanes? */
 static void lane_idle(struct node *n)
 {
+    node_backup_look(n);
     node_cut_look(n);
     node_install_progress(n);
     node_stop_progress(n);

@@ -6,7 +6,7 @@
  *
  * The moment is held until the end: the WAL grows behind it. So a node makes LIMIT_BACKUPS at the same time, one of
  * them vacuumed, and the client must take each part within LIMIT_PARTS_STALL_MS, all of them within
- * LIMIT_BACKUP_TOTAL_MS. */
+ * LIMIT_BACKUP_TOTAL_MS; and who is slower than the database changes loses it: LIMIT_BACKUP_WAL_BYTES. */
 #include "node_int.h"
 #include <rq/util/gzip.h>
 
@@ -19,6 +19,7 @@ struct node_backup {      /* of one wait */
     struct slice *tables;
     uint32_t table_count;
     enum db_backup_format format;
+    uint64_t wal_bytes;          /* used when it began */
     char path[DB_PATH_MAX + 64]; /* of a vacuumed copy */
 };
 
@@ -66,6 +67,7 @@ static int backup_new(struct node_wait *w, const struct wire_backup *want)
         return ERR_NOMEM;
     w->backup = b;
     b->format = format_of(want->format);
+    b->wal_bytes = n->apply.state.wal_used_bytes;
     n->backup_count++;
     n->vacuum_count += b->format == DB_BACKUP_VACUUM;
     buf_init(&b->raw, LIMIT_RESULT_BYTES);
@@ -81,6 +83,34 @@ static int backup_new(struct node_wait *w, const struct wire_backup *want)
            wire_backup_next(&rest, &b->tables[b->table_count]))
         b->table_count++;
     return 0;
+}
+
+/* ---- too slow -------------------------------------------------------------------------------------------- */
+
+static bool is_too_slow(const struct node *n, const struct node_backup *b)
+{
+    const struct db_state *s = &n->apply.state;
+    /* Begun anew since: then everything in it came since. */
+    uint64_t grown =
+        s->wal_used_bytes >= b->wal_bytes ? s->wal_used_bytes - b->wal_bytes : s->wal_used_bytes;
+
+    if (b->format == DB_BACKUP_VACUUM)
+        return false;
+    return grown > LIMIT_BACKUP_WAL_BYTES && grown > s->main_bytes;
+}
+
+void node_backup_look(struct node *n)
+{
+    for (uint32_t i = 0; n->backup_count > 0 && i < n->waits.cap; i++) {
+        struct node_wait *w = n->waits.slots[i];
+        if (!w || w->state == WAIT_FREE || !w->backup || w->forgotten || w->replying ||
+            !is_too_slow(n, w->backup))
+            continue;
+        env_log(n->env, "backup",
+                "ended one: more was written meanwhile than the database has, and SQLite's log "
+                "cannot be begun anew before it ends");
+        node_wait_fail(w, ERR_CANCELED, "the backup was too slow: too much was written meanwhile");
+    }
 }
 
 /* ---- in the lanes --------------------------------------------------------------------------------------- */

@@ -25,6 +25,8 @@ enum {
     AGAIN_MS = 20,
     EMPTY_BYTES_MAX = 1024 * 1024,
     PRESSED_BYTES = 64 * 1024 * 1024, /* in the WAL since the cut began */
+    CHASE_BYTES = 16 * 1024 * 1024,   /* of a cut that follows at once */
+    CHASES_RESTED = 2,
 };
 
 static struct node_cut *cut_of(struct node_image_task *t)
@@ -72,25 +74,27 @@ static void cut_over(struct node_cut *c)
 
     c->active = c->full = false;
     empty_over(c);
-    if (c->asked && c->asked_begun)
+    bool answered = c->asked && c->asked_begun;
+    if (answered)
         asked_answer(c,
                      c->applied ? 0
                      : c->idle  ? ERR_EXISTS
                                 : ERR_IO,
                      c->applied || c->idle ? "" : "the snapshot failed, see the log");
-    else if ((c->asked || (c->applied && !c->emptied && wal_is_long(n))) && n->phase == NODE_OPEN &&
-             !node_is_held(n))
+    bool chase = !answered && c->applied && !c->emptied && wal_is_long(n);
+    c->chases = chase ? c->chases + 1 : 0;
+    if (!answered && (c->asked || chase) && n->phase == NODE_OPEN && !node_is_held(n))
         begin(c);
     n->up.lane_idle(n); /* it may be time for the next one */
 }
 
-/* It must come to its end soon. */
+/* It must come to its end soon. One that follows another at once chases what was written meanwhile: it must be faster
+ * than the writers, or the WAL is never empty. */
 static bool is_pressed(const struct node_cut *c)
 {
-    const struct node *n = c->task.node;
-
-    return c->emptying || c->last || n->apply.state.uncut_bytes > PRESSED_BYTES ||
-           (n->live && n->apply.state.wal_used_bytes / 2 > n->config.db.wal_limit_bytes);
+    if (c->emptying || c->last || c->task.node->apply.state.uncut_bytes > PRESSED_BYTES)
+        return true;
+    return c->chases > CHASES_RESTED || (c->chases > 0 && c->fresh_bytes <= CHASE_BYTES);
 }
 
 /* A piece was handed to the system: to the disk with it, unless everybody waits for this cut. */
@@ -427,7 +431,8 @@ static void begun(struct node_image_task *t)
     c->index = m->index;
     c->term = m->term;
     c->idle = c->index == n->image.index && !c->full && !n->cut_when.wanted;
-    if (db_cut_fresh_bytes(c->cut) > EMPTY_BYTES_MAX) {
+    c->fresh_bytes = db_cut_fresh_bytes(c->cut);
+    if (c->fresh_bytes > EMPTY_BYTES_MAX) {
         empty_over(c); /* it would take too long; the next one has less to do */
         c->emptied = false;
     }

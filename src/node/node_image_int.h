@@ -50,6 +50,8 @@ struct node_cut {
     bool brought;                  /* all pages are in the files */
     bool last;                     /* the node stops when it is over */
     uint64_t piece_bytes;          /* of the piece under way; the job's until it is done */
+    uint64_t fresh_bytes;          /* of SQLite's WAL that this one brings */
+    uint32_t chases;               /* cuts before this one, each begun when the last was over */
     bool idle;                     /* there was nothing that the image does not hold */
     bool full;                     /* all pages, whatever the image has: some of it is damaged */
     struct db_cut *cut;            /* the moment held; NULL: none */

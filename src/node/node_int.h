@@ -694,6 +694,7 @@ void node_upload_sweep(struct node *n); /* run(): what a crash left */
 void node_read_replaced(struct node *n, bool running);
 /* node_backup.c */
 void node_backup_start(struct node_wait *w);
+void node_backup_look(struct node *n); /* entries may have been applied: is one too slow? */
 void node_backup_pulled(struct node_wait *w); /* PARKED: make the next part */
 void node_backup_end(struct node_wait *w);    /* give it up, then free */
 void node_backup_sweep(struct node *n);       /* remove what a crash left; run() */

@@ -411,6 +411,43 @@ static void test_nonsense_is_refused(void **state)
     assert_int_equal(t.askers[1].rc, ERR_PROTOCOL);
 }
 
+static void look_now(struct env *e, void *ctx)
+{
+    (void)e;
+    (void)ctx;
+    node_backup_look(&t.node);
+}
+
+/* SQLite's log cannot be begun anew while a moment is held. */
+static void test_who_is_slower_than_the_database_changes_loses_it(void **state)
+{
+    struct db_state *s = &t.node.apply.state;
+    struct asker *slow = &t.askers[0], *late = &t.askers[1], *vacuumed = &t.askers[2];
+
+    (void)state;
+    s->wal_used_bytes = 1000000;
+    ask(slow, WIRE_BACKUP_BINARY);
+    ask(vacuumed, WIRE_BACKUP_VACUUM);
+    s->wal_used_bytes += LIMIT_BACKUP_WAL_BYTES;
+    assert_true(host_call(t.host, look_now, NULL));
+    assert_int_equal(slow->ends, 0);
+    ask(late, WIRE_BACKUP_SQL);
+    s->wal_used_bytes++;
+    s->main_bytes = LIMIT_BACKUP_WAL_BYTES + 2; /* as much as it has may be written */
+    assert_true(host_call(t.host, look_now, NULL));
+    assert_int_equal(slow->ends, 0);
+    s->wal_used_bytes += 2;
+    assert_true(host_call(t.host, look_now, NULL));
+    assert_int_equal(slow->ends, 1);
+    assert_int_equal(slow->rc, ERR_CANCELED);
+    assert_int_equal(late->ends + vacuumed->ends, 0);
+    pull(late);
+    assert_int_equal(late->parts, 2);
+    forget(late);
+    forget(vacuumed);
+    run_ms(1000);
+}
+
 static void test_a_new_database_ends_it(void **state)
 {
     struct asker *k = &t.askers[0];
@@ -458,6 +495,7 @@ int main(void)
         T(test_one_is_vacuumed_at_a_time),
         T(test_forgotten_at_any_time_it_is_given_up),
         T(test_nonsense_is_refused),
+        T(test_who_is_slower_than_the_database_changes_loses_it),
         T(test_a_new_database_ends_it),
         T(test_a_stop_ends_it),
         T(test_what_a_crash_left_is_removed),
