@@ -42,6 +42,7 @@ class Nemeses:
         self.all = {name: Nemesis(name, getattr(self, name))
                     for name in ("kill", "pause", "isolate", "oneway", "partial", "halves", "transfer", "churn")}
         self.touched = set()  # nodes that a nemesis under way has to itself
+        self.hit = set()  # nodes that could not do their part, in this round
 
     def say(self, words, **fields):
         self.history(type="nemesis", words=words, **fields)
@@ -59,6 +60,7 @@ class Nemeses:
     def run(self, names):
         """Each begins a moment after the one before, and ends by itself. Afterwards all is as it should be."""
         begin = time.monotonic()
+        self.hit.clear()
         under_way = [UnderWay(self.all[name], begin + i * self.chance.uniform(0, 1.5)) for i, name in enumerate(names)]
         try:
             while under_way:
@@ -98,6 +100,10 @@ class Nemeses:
                     self.cluster.strange.append(f"{node.name} ended by itself with {node.process.returncode}")
                 node.start()
 
+    def left_quorum(self):
+        """Was a majority of nodes well all through this round?"""
+        return 2 * len(self.hit) < len(self.cluster.nodes)
+
     def whole(self):
         """Nodes that run and are nobody's."""
         return [n for n in self.cluster.nodes if n.running() and not n.paused() and n not in self.touched]
@@ -121,6 +127,7 @@ class Nemeses:
             return False
         targets = [first] + self.chance.sample([n for n in nodes if n is not first], some - 1)
         self.touched.update(targets)
+        self.hit.update(targets)
         self.say("kill", targets=[n.name for n in targets])
         for node in targets:
             node.kill()
@@ -142,6 +149,7 @@ class Nemeses:
         if not node:
             return False
         self.touched.add(node)
+        self.hit.add(node)
         self.say("pause", targets=[node.name])
         node.signal(signal.SIGSTOP)
         try:
@@ -172,12 +180,14 @@ class Nemeses:
         node = self.target()
         if not node:
             return False
+        self.hit.add(node)
         return (yield from self.cut([p for other in self.others(node) for p in ((node, other), (other, node))], [node]))
 
     def oneway(self):
         node = self.target()
         if not node:
             return False
+        self.hit.add(node)
         if self.chance.random() < 0.5:
             return (yield from self.cut([(node, other) for other in self.others(node)]))
         return (yield from self.cut([(other, node) for other in self.others(node)]))
@@ -189,6 +199,7 @@ class Nemeses:
     def halves(self):
         nodes = self.chance.sample(self.cluster.nodes, len(self.cluster.nodes))
         few, most = nodes[:len(nodes) // 2], nodes[len(nodes) // 2:]
+        self.hit.update(few)
         return (yield from self.cut([p for a in few for b in most for p in ((a, b), (b, a))], few))
 
     # ---- the cluster itself
@@ -233,6 +244,7 @@ class Nemeses:
         if not node:
             return False
         self.touched.add(node)
+        self.hit.add(node)
         first_removed = self.chance.random() < 0.6
         self.say("churn", targets=[node.name], removed=first_removed)
         gone = (yield from self.removed(node)) if first_removed else True

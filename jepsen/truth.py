@@ -24,7 +24,7 @@ class Truth:
     def __init__(self, cluster, history, chance):
         self.cluster, self.history, self.chance = cluster, history, chance
         self.held = {"unreachable": 0, "leaderless": 0, "mended": 0}
-        self.mended_s = []
+        self.slowest = (0.0, "")  # until all was well again, and what was last to become true
 
     @staticmethod
     def answer(node, path):
@@ -34,16 +34,17 @@ class Truth:
         return None
 
     def wait(self, name, what, limit_s):
-        """what() → None: true; False: nothing to say; words: not true yet."""
-        end = time.monotonic() + limit_s
+        """what() → None: true; False: nothing to say; words: not true yet. Returns the last words."""
+        begin, last = time.monotonic(), ""
         while True:
             words = what()
             if words is None:
                 self.held[name] += 1
-                return
+                return last
             if words is False:
-                return
-            if time.monotonic() > end:
+                return last
+            last = words
+            if time.monotonic() > begin + limit_s:
                 self.history(type="nemesis", words="untrue", said=words)
                 raise Untrue(f"{words}, after {limit_s:g} s")
             time.sleep(0.1)
@@ -107,9 +108,11 @@ class Truth:
         return None if len(leaders) == 1 else f"leaders are {sorted(leaders)}"
 
     def mended(self):
-        """Until everything is well again; seconds it took."""
+        """Until everything is well again."""
         begin = time.monotonic()
-        self.wait("mended", self.one_word, MENDED_LIMIT_S)
+        last = self.wait("mended", self.one_word, MENDED_LIMIT_S)
         for node in self.cluster.nodes:
             node.join = None
-        self.mended_s.append(time.monotonic() - begin)
+        took_s = time.monotonic() - begin
+        self.history(type="nemesis", words="mended", after_s=round(took_s, 2), last=last[:400])
+        self.slowest = max(self.slowest, (took_s, last))
