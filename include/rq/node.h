@@ -31,7 +31,18 @@ struct node_codec {
     uint32_t phases_option;          /* bit of encode_options that asks for node_answer's phases */
 };
 
+/* -raft-log-level: what Raft does is logged up to this; 0 in struct node_config: WARN. */
+enum node_raft_log {
+    NODE_RAFT_LOG_OFF = 1,
+    NODE_RAFT_LOG_ERROR,
+    NODE_RAFT_LOG_WARN,
+    NODE_RAFT_LOG_INFO,
+    NODE_RAFT_LOG_DEBUG,
+    NODE_RAFT_LOG_TRACE,
+};
+
 struct node_config {
+    enum node_raft_log raft_log;
     const char *name;      /* -node-id; all strings are copied */
     const char *dir;       /* data directory */
     const char *raft_bind, *raft_addr; /* bind, advertised */

@@ -17,6 +17,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum {
     STOP_GRACE_MS = 10 * 1000,
@@ -285,6 +286,21 @@ static uint32_t reader_count(int64_t flag)
     return flag <= 0 || flag > LIMIT_NODE_READERS ? LIMIT_NODE_READERS : (uint32_t)flag;
 }
 
+/* daemon.md §1.3: any case; what is none of them is INFO. */
+static enum node_raft_log raft_log_of(const char *text)
+{
+    static const struct {
+        const char *name;
+        enum node_raft_log level;
+    } levels[] = {{"OFF", NODE_RAFT_LOG_OFF},     {"ERROR", NODE_RAFT_LOG_ERROR},
+                  {"WARN", NODE_RAFT_LOG_WARN},   {"INFO", NODE_RAFT_LOG_INFO},
+                  {"DEBUG", NODE_RAFT_LOG_DEBUG}, {"TRACE", NODE_RAFT_LOG_TRACE}};
+    for (size_t i = 0; i < sizeof levels / sizeof levels[0]; i++)
+        if (strcasecmp(text, levels[i].name) == 0)
+            return levels[i].level;
+    return NODE_RAFT_LOG_INFO;
+}
+
 static void daemon_open_node(struct daemon *d)
 {
     const struct flags *f = d->flags;
@@ -300,6 +316,7 @@ static void daemon_open_node(struct daemon *d)
         return;
     }
     const struct node_config config = {
+        .raft_log = raft_log_of(f->raft_log_level),
         .name = f->node_id,
         .dir = d->dir,
         .raft_bind = f->raft_addr,

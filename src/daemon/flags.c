@@ -294,7 +294,6 @@ void flags_without_effect(const struct flags *f, void (*line)(void *ctx, const c
         bool changed;
     } rows[] = {
         {"raft-commit-timeout", f->raft_commit_timeout != d->raft_commit_timeout},
-        {"raft-log-level", strcmp(f->raft_log_level, d->raft_log_level) != 0},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++)
         if (rows[i].changed)

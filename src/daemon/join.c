@@ -70,7 +70,7 @@ static void join_failed(struct join *j, int rc, const char *why)
     if (j->config.errand == JOIN_MEMBER)
         env_log(j->env, "cluster-join", "failed to join via node at %s: %s%s", addr, why,
                 j->config.anonymous ? " (did you forget to set -join-as?)" : "");
-    else if (j->first_rc == 0)
+    else
         env_log(j->env, "cluster-bootstrap", "failed to notify all targets: %s: %s", addr, why);
     j->first_rc = j->first_rc ? j->first_rc : rc;
     join_next(j, addr);

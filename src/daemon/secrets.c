@@ -164,6 +164,12 @@ int secrets_load(struct env *e, const struct flags *f, struct secrets *out, stru
         rc = https_load(e, f, &out->tls, why);
     if (rc == 0 && (given(f->node_cert) || given(f->node_ca_cert)))
         rc = node_tls_load(e, f, &out->node_tls, why);
+    if (rc == 0 && given(f->auth) && !(out->node_tls && f->node_verify_client))
+        env_log(e, "rqlited",
+                "-auth does not guard what nodes say to one another: keep %s on a private network, "
+                "or use "
+                "-node-verify-client",
+                f->raft_addr);
     if (rc != 0)
         secrets_destroy(out);
     return rc;

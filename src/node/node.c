@@ -59,6 +59,7 @@ static int copy_config(struct node *n, const struct node_config *config, struct 
     DEFAULT_TO(c->entry_cache_bytes, LIMIT_ENTRY_CACHE_BYTES);
     DEFAULT_TO(c->lease_timeout_ms, DEFAULT_LEASE_MS);
     DEFAULT_TO(c->connect_timeout_ms, DEFAULT_CONNECT_MS);
+    DEFAULT_TO(c->raft_log, NODE_RAFT_LOG_WARN);
     DEFAULT_TO(c->reader_count, 1);
     DEFAULT_TO(c->reader_jobs, c->reader_count);
     if (c->reader_count <= c->reader_jobs)

@@ -196,8 +196,8 @@ void node_found_asked(struct node *n, const struct wire_join *j, node_done_fn *d
 
 /* ---- telling ---------------------------------------------------------------------------------------- */
 
-/* Whoever is on its own list tells itself. */
-static void self_note(struct node *n)
+/* Whoever is on its own list tells itself. 0: done() will run, or did. */
+static int self_arrive(struct node *n, node_done_fn *done, void *ctx)
 {
     const struct wire_join j = {
         .name = slice_str(n->name), .addr = slice_str(n->raft_addr), .store_id = n->store_id};
@@ -205,8 +205,12 @@ static void self_note(struct node *n)
 
     n->counters.served_notifies++;
     pledge_release(n, n->store_id, 2); /* later than any pledge to ourselves */
+    if (may_found(n) && !set_has(n, &m))
+        return arrival_begin(n, &m, done, ctx);
     if (may_found(n))
         set_note(n, &m);
+    done(ctx, 0, "");
+    return 0;
 }
 
 struct notice { /* one NOTIFY of ours, until it is answered */
@@ -221,9 +225,10 @@ static void notice_answered(void *ctx, int rc, const char *why)
 
     mem_free(ctx);
     if (rc == ERR_EXISTS) { /* the address is our own */
-        self_note(told.node);
-        rc = 0;
-        why = "";
+        rc = self_arrive(told.node, told.done, told.ctx);
+        if (rc == 0)
+            return;
+        why = err_text_of(rc);
     }
     told.done(told.ctx, rc, why);
 }

@@ -92,6 +92,7 @@ static int on_greeted(void *ctx, peer_conn c, bool dialled, const struct wire_he
     node_ask_greeted(n, c);
     node_fetch_greeted(n, c);
     node_digest_greeted(n, c);
+    node_words_peer(n, node_conn_find(n, c), false);
     if (dialled)
         node_retry_soon(n);
     return 0;
@@ -105,8 +106,10 @@ static void on_lost(void *ctx, peer_conn c, bool said_bye)
     node_forward_lost(n, c);
     node_index_lost(n, c);
     struct node_conn *k = node_conn_find(n, c);
-    if (k)
+    if (k) {
+        node_words_peer(n, k, true);
         *k = n->conns[--n->conn_count];
+    }
     node_relay_lost(n, c);
     node_fetch_lost(n, c);
     node_lend_lost(n, c);
@@ -117,8 +120,13 @@ static void on_refused(void *ctx, raft_id member)
 {
     struct node *n = ctx;
     struct raft_in in = {.kind = RAFT_IN_SUSPECT, .u.suspect = member};
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), member);
 
     n->counters.members_suspected++;
+    node_raft_say(
+        n, NODE_RAFT_LOG_WARN,
+        "the process of a member is gone: member=%s reason=\"connection lost, port refuses\"",
+        m ? m->name : "?");
     if (n->raft && n->phase == NODE_OPEN)
         (void)n->up.step(n, &in);
 }
@@ -220,6 +228,10 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
     int rc = wire_raft_get(body, &m, incoming_visit, n);
     bool frozen =
         n->install.frozen && m.kind == RAFT_MSG_APPEND_REQ; /* the log is being replaced */
+    if (rc == 0)
+        node_raft_say(n, NODE_RAFT_LOG_TRACE, "message: kind=%s from=%s term=%llu index=%llu",
+                      raft_msg_name(m.kind), from->raft_addr, (unsigned long long)m.term,
+                      (unsigned long long)m.log_index);
     if (rc == 0 && !frozen && m.from == from->id && m.to == n->id) {
         n->incoming_first = m.log_index + 1;
         m.entries = n->incoming_meta;
@@ -228,7 +240,8 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
         node_fresh_heard(n, &m);
     }
     if (rc)
-        env_log(n->env, "raft", "ignoring a malformed message: %s", err_text_of(rc));
+        node_raft_say(n, NODE_RAFT_LOG_ERROR, "ignoring a malformed message: error=\"%s\"",
+                      err_text_of(rc));
     incoming_drop(n);
 }
 

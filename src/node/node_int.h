@@ -35,6 +35,7 @@
  *   node_send.c                          raft's messages out; promises held until stored
  *   node_load.c                          entries read back                        (lane LOG)
  *   node_recover.c node_peers_file.c     a membership forced by an operator       (lane LOG)
+ *   node_words.c                         what Raft does, in lines of the log
  *   node_wait.c node_cache.c node_confs.c node_times.c  plain data
  *
  * Results come back through callbacks of jobs and peers, as new inputs of the pump. All on the
@@ -767,6 +768,17 @@ void node_members_lost(struct node *n);     /* no longer leader */
 void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
 void node_transfer_progress(struct node *n);
 void node_transfer_cancel(struct node *n);
+/* node_words.c */
+struct node_was { /* before a step */
+    enum raft_role role;
+    raft_id leader;
+    uint64_t term, conf_index;
+};
+void node_raft_say(const struct node *n, enum node_raft_log level, const char *fmt, ...)
+    PRINTF_LIKE(3, 4);
+void node_words_step(const struct node *n, const struct node_was *was);
+void node_words_peer(const struct node *n, const struct node_conn *c, bool lost);
+
 /* A member is dialled again and again: what does not answer by then is better dialled anew. */
 enum { NODE_MEMBER_DIAL_MS = 2000 };
 static inline uint64_t node_member_dial_ms(const struct node *n)

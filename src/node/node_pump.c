@@ -98,6 +98,7 @@ static void obey(struct node *n, const struct raft_out *out)
 {
     bool was_leader = n->view.role == RAFT_LEADER;
     raft_id leader = n->view.leader;
+    const struct node_was was = {n->view.role, leader, n->view.hard.term, n->view.conf_index};
 
     raft_look(n->raft, &n->view);
     n->counters.leader_changes += n->view.leader != leader;
@@ -111,6 +112,7 @@ static void obey(struct node *n, const struct raft_out *out)
         n->apply.target = out->apply.first + out->apply.count - 1;
         node_clock_committed(n, n->apply.target);
     }
+    node_words_step(n, &was);
     obey_roles(n, was_leader, out);
     if (n->view.conf_committed)
         node_ask_conf_committed(n);

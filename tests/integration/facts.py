@@ -60,6 +60,25 @@ def test_what_a_first_start_creates(field):
     want(os.stat(node.folder).st_mode & 0o777 == 0o755, "the folder's mode")
 
 
+def test_raft_log_level(field):
+    """§1.3: which lines of Raft's are logged; any case, and what is no level is INFO"""
+    marks = ("[ERROR]", "[WARN]", "[INFO]", "[DEBUG]", "[TRACE]")
+    for level, wanted in [("OFF", ()), ("error", ()), ("WARN", marks[1:2]), (None, marks[1:2]), ("Info", marks[1:3]), ("nonsense", marks[1:3]),
+                          ("DEBUG", marks[1:4]), ("trace", marks[1:])]:
+        flags = ["-raft-log-level", level] if level else []
+        one = started(field, f"{level}1", *flags)
+        two = started(field, f"{level}2", "-join", f"localhost:{one.raft}")
+        one.execute("CREATE TABLE t(n)")
+        two.kill()
+        until(lambda: status(one, "store.raft.state") != "Leader", "it leads no more")
+        said = [line for line in one.words().splitlines() if line.startswith("[raft] ")]
+        seen = tuple(m for m in marks if any(f" {m} " in line or f" {m}  " in line for line in said))
+        want(seen == tuple(wanted), f"{level}: {seen}, not {wanted}:\n" + "\n".join(said[:20]))
+        want(("entering leader state: leader=\"Node at localhost" in one.words()) == ("[INFO]" in wanted), f"{level}")
+        want("[DEBUG]" not in wanted or any("connection made: " in line and "protocol=1" in line for line in said), f"{level}: {said}")
+        one.kill()
+
+
 # ---- timeouts, seen from outside -----------------------------------------------------------------------------
 
 def write(node, limit_s=1.0):

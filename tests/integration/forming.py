@@ -18,6 +18,7 @@ import time
 from nodes import Failed, Field, free_ports, wait_equal, wait_leader, want
 
 LIMIT_S = 30
+PROBE_S = 2  # does the address answer HTTP? (§3.2)
 
 
 # ---- what tests ask -----------------------------------------------------------------------------------
@@ -239,6 +240,51 @@ def test_join_gives_up(field):
     said = node.words()
     want(said.count(f"[cluster-join]") == 2 and f"failed to join via node at localhost:{dead}: " in said
          and "(did you forget to set -join-as?)" in said, f"each failure is logged:\n{said}")
+
+
+def test_address_must_resolve(field):
+    """§3.4: a name that the leader cannot resolve does not become a member"""
+    one = field.node("1").start()
+    one.wait_ready()
+    port = free_ports(1)[0]
+    node = field.node("2", flags=["-join", f"localhost:{one.raft}", "-raft-adv-addr", f"nowhere.invalid:{port}", "-join-attempts", "1"])
+    node.start()
+    ends_with(node, 1, f"failed to resolve nowhere.invalid:{port}: no such host", 20)
+    want(list(members(one)) == ["1"], f"{members(one)}")
+
+
+def test_founders_addresses_must_resolve(field):
+    """§3.5: who cannot be called is not counted"""
+    port = free_ports(1)[0]
+    nodes = expecting(field, 3)
+    lost = field.node("lost", (nodes[2].http, nodes[2].raft), nodes[2].flags + ["-raft-adv-addr", f"nowhere.invalid:{port}"])
+    for n in (nodes[0], nodes[1], lost):
+        n.start()
+    until(lambda: f"failed to resolve nowhere.invalid:{port}" in lost.words(), lambda: lost.tail())
+    time.sleep(2)
+    want(not any("is now Leader" in n.words() for n in nodes[:2]), "two of three founded with one that nobody can call")
+    lost.kill()
+    nodes[2].start()
+    for n in nodes:
+        n.wait_ready()
+    wait_members(nodes, 3)
+
+
+def test_connect_timeout(field):
+    """-cluster-connect-timeout: a target whose host takes no connection is given up after so long"""
+    with socket.socket() as full, contextlib.ExitStack() as held:
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):  # its queue is full from here on: the kernel answers nobody
+            s = held.enter_context(socket.socket())
+            s.setblocking(False)
+            s.connect_ex(full.getsockname())
+        for seconds in (1, 4):
+            node = field.node(f"t{seconds}", flags=["-join", f"127.0.0.1:{full.getsockname()[1]}", "-join-attempts", "1",
+                                                    "-cluster-connect-timeout", f"{seconds}s"]).start()
+            until(lambda: "service listening on" in node.words(), "it starts")
+            took = ends_with(node, 1, "failed to join cluster", 20)
+            want(seconds - 0.5 < took - PROBE_S < seconds + 3, f"{took:.1f} s for {seconds} s and the probe before it")
 
 
 def test_signal_ends_a_failing_join(field):
