@@ -101,7 +101,9 @@ static bool is_too_slow(const struct node *n, const struct node_backup *b)
 
 void node_backup_look(struct node *n)
 {
-    for (uint32_t i = 0; n->backup_count > 0 && i < n->waits.cap; i++) {
+    if (n->backup_count == 0 || n->apply.state.wal_used_bytes <= LIMIT_BACKUP_WAL_BYTES)
+        return; /* looked at after every job */
+    for (uint32_t i = 0; i < n->waits.cap; i++) {
         struct node_wait *w = n->waits.slots[i];
         if (!w || w->state == WAIT_FREE || !w->backup || w->forgotten || w->replying ||
             !is_too_slow(n, w->backup))
