@@ -31,7 +31,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CRASH_PENDING_MAX = 400, CRASH_SECONDS_MAX = 4 };
+enum { CRASH_PENDING_MAX = 2000, CRASH_SECONDS_MAX = 4 };
 
 /* Outcomes tried per power cut. With n items pending: all 3^n of kept, dropped and torn if they are at most `ternary`; else
  * all 2^n of kept and dropped if at most `binary` (4,096: up to 12 items), and ternary / 4 drawn ones with
