@@ -296,7 +296,8 @@ static void deed_draw(struct sim_client *c, struct sim_deed *d)
     d->value = writes ? ++g->next_value : 0;
     d->number = writes ? ++g->next_number : UINT64_C(1000000000) + ++g->next_mark;
     d->wait_index = g->last_index;
-    c->large_rows = prng_chance_ppm(&c->rng, 100000) ? LARGE_ROWS_MAX : LARGE_ROWS_MAX / 20;
+    uint64_t dice = prng_below(&c->rng, 10);
+    c->large_rows = dice == 0 ? LARGE_ROWS_MAX : dice < 6 ? LARGE_ROWS_MAX / 20 : 0;
 }
 
 static void history_begin(struct sim_client *c)

@@ -213,7 +213,8 @@ static void draw_loads(struct sim_plan *p)
     struct prng r;
 
     prng_init(&r, prng_mix(p->seed, 0x6c6f6164U));
-    p->loads = p->world.net.cut != SIM_CUT_BYTE && prng_chance_ppm(&r, 200000);
+    p->loads = p->world.net.cut != SIM_CUT_BYTE &&
+               prng_chance_ppm(&r, p->node_count == 1 ? 600000 : 200000);
     for (uint32_t i = 0; i < SIM_NODES_MAX; i++)
         p->nodes[i].load_piece_bytes = (uint32_t)PICK(&r, 700, 4096, 10000, 0);
 }

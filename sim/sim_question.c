@@ -90,7 +90,9 @@ static void write_put(struct sim_question *q, const struct sim_deed *d, const st
 
 static void sql_put(struct words *w, const struct sim_deed *d, uint32_t large_rows)
 {
-    if (d->kind == SIM_DEED_LARGE)
+    if (d->kind == SIM_DEED_LARGE && large_rows == 0)
+        words_add(w, "SELECT %llu,n," ROWS ",op FROM ledger ORDER BY n", (ULL)d->number);
+    else if (d->kind == SIM_DEED_LARGE)
         words_add(w,
                   "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x+1 FROM c WHERE x<%u) "
                   "SELECT %llu,x," ROWS ",hex(zeroblob(12)) FROM c",

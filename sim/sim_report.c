@@ -117,6 +117,8 @@ void sim_sums_add(struct sim_sums *sums, const struct sim_plan *p, const struct 
     t->installs += r->installs;
     t->loads_ok += r->loads_ok;
     t->loads_refused += r->loads_refused;
+    t->boots_ok += r->boots_ok;
+    t->unordered += r->unordered;
     t->conf_changes += r->conf_changes;
     t->refused_for_space += r->refused_for_space;
     script_add(&t->script, &r->script);
@@ -156,6 +158,7 @@ enum {
     LEAST_INSTALLS = 10,
     LEAST_LOADS = 100,
     LEAST_LOADS_REFUSED = 30,
+    LEAST_BOOTS = 20, /* a node in sixteen is alone */
     LEAST_CONF = 1000,
     LEAST_CONF_MEMBERSHIP = 8000,
     LEAST_FAMILY_PER_10_SEEDS = 5,
@@ -289,6 +292,10 @@ bool sim_sums_print(FILE *out, const struct sim_sums *sums, enum sim_profile pro
     enough &= print_limit(out, "databases loaded", t->loads_ok, scaled(sums, LEAST_LOADS));
     enough &=
         print_limit(out, "databases refused", t->loads_refused, scaled(sums, LEAST_LOADS_REFUSED));
+    if (profile != SIM_MEMBERSHIP)
+        enough &= print_limit(out, "databases booted", t->boots_ok, scaled(sums, LEAST_BOOTS));
+    (void)fprintf(out, "  %-28s %12llu\n", "orders of loads not known",
+                  (unsigned long long)t->unordered);
     enough &= print_limit(out, "log let go", t->compactions, scaled(sums, LEAST_COMPACTIONS));
     if (profile != SIM_QUIET)
         enough &= print_limit(out, "image installed", t->installs, scaled(sums, LEAST_INSTALLS));

@@ -54,7 +54,7 @@ struct sim_result {
     uint64_t faults[WORLD_FAULT_COUNT];
     uint64_t families[SIM_FAMILY_COUNT]; /* injections of each */
     uint64_t scenes[SIM_SCENE_COUNT];    /* played to their end */
-    uint64_t loads_ok, loads_refused;
+    uint64_t loads_ok, loads_refused, boots_ok;
     uint64_t unordered; /* nobody can say in which order loads happened: not judged */
     uint64_t elections, commits, compactions, installs, conf_changes;
     uint64_t refused_for_space; /* writes, with 503 */
