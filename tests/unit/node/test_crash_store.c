@@ -1,5 +1,5 @@
 /* test_crash_store.c — log, image and database of one node, as the node joins them: entries applied, loads in pieces,
- * cuts, the log let go; crashed at every disk operation, with every outcome of what was pending. Whoever starts then has
+ * cuts, the log let go, an image received in the place of all; crashed at every disk operation, with every outcome of what was pending. Whoever starts then has
  * every entry that was acknowledged, and the database is exactly that of its last one; in memory and on disk.
  *
  * What each room promises alone has tests of its own (rlog/test_crash, image/test_crash*). Here it is what they
@@ -67,6 +67,71 @@ static int apply_upto(struct db *d, uint64_t from, uint64_t to)
     return rc;
 }
 
+/* ---- images that another node sends ---------------------------------------------------------------------------- */
+
+enum { IMAGE_A = 9, IMAGE_B = 13, CHUNKS_MAX = 32 };
+static struct sent { /* made before they are needed: a crash must find nothing else alive */
+    uint64_t index;
+    struct payload chunk[CHUNKS_MAX];
+    uint32_t count;
+} sent[] = {{.index = IMAGE_A}, {.index = IMAGE_B}};
+enum { SENT_COUNT = sizeof(sent) / sizeof(sent[0]) };
+
+static int page_give(void *ctx, unsigned set, uint32_t number, const void *bytes)
+{
+    return image_cut_page(ctx, (enum image_set)set, number, bytes);
+}
+
+/* The database as it is now, into the image. *out: to be ended. */
+static int cut_write(struct image *im, struct db *d, struct db_cut **out)
+{
+    const struct image_moment *now = image_now(im);
+    const uint32_t known[DB_SET_COUNT] = {now->set[0].page_count, now->set[1].page_count};
+    struct err_text why;
+
+    int rc = db_cut_begin(d, out, &why);
+    if (rc)
+        return rc;
+    const struct db_moment *m = db_cut_moment(*out);
+    struct image_moment next = {.index = m->index, .term = m->term, .state = m->state};
+    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        next.set[i].page_bytes = m->page_bytes[i];
+        next.set[i].page_count = m->page_count[i];
+    }
+    rc = image_cut_begin(im, &next);
+    rc = rc ? rc : db_cut_pages(*out, known, page_give, im);
+    return rc ? rc : image_cut_seal(im);
+}
+
+static void image_make(struct node_db *n, struct sent *to)
+{
+    struct image *im;
+    struct image_send *s;
+    struct db_cut *c;
+    struct err_text why;
+    struct buf chunk;
+    bool done = false, last = false;
+
+    assert_int_equal(image_open(n->env, "sent", &im, &why), 0);
+    assert_int_equal(cut_write(im, n->db, &c), 0);
+    db_cut_end(c, true);
+    while (!done)
+        assert_int_equal(image_cut_apply(im, UINT64_MAX, &done), 0);
+    assert_int_equal(image_send_begin(im, &s), 0);
+    buf_init(&chunk, 1 << 20);
+    while (!last) {
+        assert_int_equal(image_send_next(s, 4096, &chunk, &last, &why), 0);
+        assert_true(to->count < CHUNKS_MAX);
+        struct payload *p = &to->chunk[to->count++];
+        p->len = buf_len(&chunk);
+        p->bytes = malloc(p->len);
+        memcpy(p->bytes, buf_slice(&chunk).data, p->len);
+    }
+    buf_fini(&chunk);
+    image_send_end(s);
+    image_close(im);
+}
+
 static void model_make(void)
 {
     struct db_config c = config_of(false);
@@ -95,6 +160,9 @@ static void model_make(void)
         db_state(n.db, &s);
         entry[i].digest = s.digest;
         assert_int_equal(db_content_hash(n.db, &entry[i].content), 0);
+        for (unsigned k = 0; k < SENT_COUNT; k++)
+            if (sent[k].index == i)
+                image_make(&n, &sent[k]);
     }
     node_db_fini(&n);
     free(f.bytes);
@@ -103,11 +171,11 @@ static void model_make(void)
 
 /* ---- one life ------------------------------------------------------------------------------------------------- */
 
-enum op_kind { OP_END, OP_APPEND, OP_CUT };
+enum op_kind { OP_END, OP_APPEND, OP_CUT, OP_INSTALL };
 struct op {
     enum op_kind kind;
     uint64_t
-        count; /* APPEND: the next so many, at once; CUT: entries that the log keeps before the image */
+        count; /* APPEND: the next so many, at once; CUT: entries that the log keeps before the image; INSTALL: which image */
 };
 #define OPS(...) ((const struct op[]){__VA_ARGS__, {.kind = OP_END}})
 
@@ -115,7 +183,7 @@ struct belief {
     uint64_t sure, maybe; /* last entry */
 };
 
-static bool live_mode;
+static bool live_mode, receiving;
 static struct node {
     struct env *env;
     struct rlog *log;
@@ -192,9 +260,13 @@ static int node_begin(struct node *n, struct err_text *why)
     uint64_t image = image_now(n->image)->index;
     n->last = found.last_index;
     n->compacted = found.compacted_index;
-    if (found.compacted_index > image || found.last_index < image)
+    if (found.compacted_index > image)
         n->objection = "log and image do not meet";
-    else
+    if (found.last_index < image) { /* as node_open.c: it was received just before a crash */
+        rc = rlog_reset(n->log, image, 1);
+        n->last = n->compacted = image;
+    }
+    if (rc == 0 && !n->objection)
         rc = apply_upto(n->db, image + 1, n->last);
     return rc;
 }
@@ -237,41 +309,80 @@ static int append(struct node *n, uint64_t count, struct belief *b)
     return apply_upto(n->db, n->last - count + 1, n->last);
 }
 
-static int page_give(void *ctx, unsigned set, uint32_t number, const void *bytes)
-{
-    return image_cut_page(ctx, (enum image_set)set, number, bytes);
-}
-
 /* As node_cut.c. */
 static int cut(struct node *n, uint64_t trailing)
 {
-    const struct image_moment *now = image_now(n->image);
-    const uint32_t known[DB_SET_COUNT] = {now->set[0].page_count, now->set[1].page_count};
     struct db_cut *c = NULL;
-    struct err_text why;
     bool done = false;
 
-    if (n->last == now->index)
+    if (n->last == image_now(n->image)->index)
         return 0;
-    int rc = db_cut_begin(n->db, &c, &why);
-    if (rc)
-        return rc;
-    const struct db_moment *m = db_cut_moment(c);
-    struct image_moment next = {.index = m->index, .term = m->term, .state = m->state};
-    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
-        next.set[i].page_bytes = m->page_bytes[i];
-        next.set[i].page_count = m->page_count[i];
-    }
-    rc = image_cut_begin(n->image, &next);
-    rc = rc ? rc : db_cut_pages(c, known, page_give, n->image);
-    rc = rc ? rc : image_cut_seal(n->image);
+    int rc = cut_write(n->image, n->db, &c);
     if (rc == 0 && live_mode)
         rc = db_cut_copy(c);
-    db_cut_end(c, rc == 0);
+    if (c)
+        db_cut_end(c, rc == 0);
     while (rc == 0 && !done)
         rc = image_cut_apply(n->image, 4096, &done);
     uint64_t upto = n->last > trailing ? n->last - trailing : 0;
     return rc || upto <= n->compacted ? rc : rlog_compact(n->log, n->compacted = upto, 1);
+}
+
+static int receive(struct node *n, const struct sent *from)
+{
+    struct image_receive *r = NULL;
+    struct err_text why;
+    bool complete = false;
+
+    int rc = image_receive_begin(n->image, &r);
+    for (uint32_t i = 0; rc == 0 && i < from->count; i++)
+        rc = image_receive_chunk(r, slice_of(from->chunk[i].bytes, from->chunk[i].len), &complete,
+                                 &why);
+    receiving = true;
+    if (rc == 0)
+        rc = image_receive_settle(r);
+    receiving = false;
+    return rc ? rc : image_receive_install(r);
+}
+
+/* As node_install.c: the log stays where it agrees with the image and goes on behind it. */
+static int install(struct node *n, const struct sent *from, struct belief *b)
+{
+    struct err_text why;
+
+    if (from->index <= image_now(n->image)->index)
+        return 0;
+    if (from->index > n->last)
+        b->maybe = from->index;
+    int rc = receive(n, from);
+    if (rc)
+        return rc;
+    b->sure = b->maybe;
+    image_live_end(n->image);
+    db_close(n->db);
+    if (live_mode)
+        rc = image_place_settle(n->image, &why);
+    rc = rc ? rc : database_open(n, &why);
+    if (rc == 0 && from->index > n->last) {
+        rc = rlog_reset(n->log, from->index, 1);
+        n->last = n->compacted = from->index;
+    }
+    return rc ? rc : apply_upto(n->db, from->index + 1, n->last);
+}
+
+static int op_run(struct node *n, const struct op *op, struct belief *b)
+{
+    switch (op->kind) {
+    case OP_APPEND:
+        return append(n, op->count, b);
+    case OP_CUT:
+        return cut(n, op->count);
+    case OP_INSTALL:
+        return install(n, &sent[op->count], b);
+    case OP_END:
+        break;
+    }
+    return ERR_INVALID;
 }
 
 static void node_end(struct node *n)
@@ -288,6 +399,7 @@ static void life(struct crash_life *l)
     struct err_text why = {""};
 
     node = (struct node){.env = l->env};
+    receiving = false;
     int rc = node_begin(&node, &why);
     if (rc) {
         crash_violation(l, "cannot be opened: %s: %.200s", err_name_of(rc), why.text);
@@ -302,7 +414,7 @@ static void life(struct crash_life *l)
     }
     b->sure = b->maybe = node.last; /* told once, true for ever */
     for (const struct op *op = l->ops; op && op->kind != OP_END; op++) {
-        rc = op->kind == OP_APPEND ? append(&node, op->count, b) : cut(&node, op->count);
+        rc = op_run(&node, op, b);
         differs = rc ? err_name_of(rc) : database_differs(&node);
         if (differs) {
             crash_violation(l, "operation failed: %s", differs);
@@ -320,6 +432,9 @@ static const struct crash_second scripts[] = {
                                          {OP_APPEND, 1}, {OP_APPEND, 1}, {OP_CUT, 1})},
     {"a boot: a load, and a cut that lets all go",
      OPS({OP_APPEND, 8}, {OP_CUT, 1}, {OP_APPEND, 2})},
+    {"an image that lies ahead", OPS({OP_APPEND, 2}, {OP_CUT, 1}, {OP_APPEND, 1}, {OP_INSTALL, 0},
+                                     {OP_APPEND, 1}, {OP_CUT, 1}, {OP_INSTALL, 1}, {OP_APPEND, 1})},
+    {"an image within the log", OPS({OP_APPEND, 10}, {OP_INSTALL, 0}, {OP_APPEND, 1})},
     {"two loads", OPS({OP_APPEND, 10}, {OP_CUT, 1}, {OP_APPEND, 3}, {OP_CUT, 1}, {OP_APPEND, 1})},
 };
 enum { SCRIPT_COUNT = sizeof(scripts) / sizeof(scripts[0]) };
@@ -333,7 +448,8 @@ static const struct crash_second second = {"more",
     X(JOURNAL, "the image's journal")                                                              \
     X(MAIN, "pages of the database")                                                               \
     X(KEYS, "pages of the keys")                                                                   \
-    X(RECORD, "the first record")
+    X(RECORD, "the first record")                                                                  \
+    X(RECEIVED_NAMES, "names of a received image's files")
 enum site {
 #define SITE_ENUM(name, text) SITE_##name,
     SITE_TABLE(SITE_ENUM)
@@ -368,7 +484,7 @@ static int site_of_file(struct env_file *f, const char *name)
 
 static int site_of_dir(const char *path)
 {
-    return ends_in(path, "/raft") ? SITE_LOG_NAMES : SITE_NONE;
+    return ends_in(path, "/raft") ? SITE_LOG_NAMES : receiving ? SITE_RECEIVED_NAMES : SITE_NONE;
 }
 
 static struct crash_syncs syncs = {.site_of_file = site_of_file, .site_of_dir = site_of_dir};
@@ -380,11 +496,11 @@ static void script_search(struct crash_search *s, size_t i, uint64_t first)
     struct crash_plan plan = {.name = scripts[i].name,
                               .ops = scripts[i].ops,
                               .first = first,
-                              .cut = {27, 4096},
-                              .cut_rest = {9, 64},
+                              .cut = {27, live_mode ? 256 : 4096},
+                              .cut_rest = {live_mode ? 3 : 9, live_mode ? 16 : 64},
                               .cut_every = 12,
                               .seconds = {second},
-                              .second_every = 25,
+                              .second_every = live_mode ? 60 : 25,
                               .second_cut = {3, 8}};
     crash_script_search(s, &plan);
 }
@@ -404,13 +520,13 @@ static void search_all(bool live, uint64_t points, uint64_t cuts, uint64_t exhau
 static void test_in_memory_every_crash_leaves_what_was_acknowledged(void **state)
 {
     (void)state;
-    search_all(false, 800, 6000, 400);
+    search_all(false, 1200, 10000, 500);
 }
 
 static void test_on_disk_every_crash_leaves_what_was_acknowledged(void **state)
 {
     (void)state;
-    search_all(true, 2500, 15000, 15);
+    search_all(true, 2000, 6000, 15);
 }
 
 static bool site_exempt(int site)
@@ -449,6 +565,9 @@ static int tear_down(void **state)
     (void)state;
     for (uint64_t i = 1; i <= ENTRIES; i++)
         free(entry[i].payload.bytes);
+    for (unsigned k = 0; k < SENT_COUNT; k++)
+        for (uint32_t i = 0; i < sent[k].count; i++)
+            free(sent[k].chunk[i].bytes);
     return 0;
 }
 
