@@ -184,7 +184,7 @@ static void transfer(struct env *e, void *ctx)
 {
     struct sim_server *v = ctx;
     (void)e;
-    if (v->node && v->open && node_transfer(v->node, slice_of(NULL, 0), transfer_done, NULL))
+    if (v->node && v->open && node_transfer(v->node, slice_str(v->heir ? v->heir : ""), transfer_done, NULL))
         return; /* it stopped leading meanwhile */
 }
 

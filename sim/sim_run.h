@@ -82,6 +82,7 @@ struct sim_server {
     const struct sim_node_plan *plan;
     char name[16], raft_addr[32], api_addr[32], api_url[48];
     bool bootstrap;
+    const char *heir; /* whom it is to hand over to; NULL: anybody */
     uint32_t moves; /* how often its address has changed */
     bool moving;    /* and no member knows yet */
     uint32_t replaced; /* how often another one took its place, with an empty disk */

@@ -118,7 +118,7 @@ static void play_promoted(struct sim *s)
     if (!removed(&g, learner))
         return;
     sim_server_rejoin(learner);
-    bool promoting = sim_stage_until(&g, CHANGE, is_being_promoted);
+    bool promoting = sim_go(s, CHANGE * g.unit_ns, is_being_promoted);
     if (!promoting || sim_leader(s) != leader)
         return;
     sim_stage_mute(&g, leader, learner);

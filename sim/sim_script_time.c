@@ -218,5 +218,76 @@ static const struct sim_scenario constrained = {
     .play = play_constrained,
 };
 
-const struct sim_scenario *const sim_scripts_of_time[] = {&flapping, &resets, &left_behind,
-                                                          &constrained, NULL};
+/* ---- a leader that cannot, or may not --------------------------------------------------------------------------- */
+
+static bool is_transferring(struct sim *s)
+{
+    struct sim_server *v = sim_leader(s);
+    struct raft_view view;
+
+    if (!v)
+        return false;
+    raft_look(node_raft(v->node), &view);
+    return view.transferring;
+}
+
+/* Ordered to hand over to one that is cut off, it must go on by itself (hashicorp/raft#570). */
+static void play_transfer_in_vain(struct sim *s)
+{
+    struct sim_stage g;
+
+    sim_stage_set(&g, s);
+    struct sim_server *leader = sim_stage_leader(&g);
+    if (!leader)
+        return;
+    struct sim_server *heir = sim_stage_other(&g, leader, 0);
+    sim_stage_isolate(&g, heir);
+    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(heir), QUICK, 0);
+    leader->heir = heir->name;
+    for (uint32_t i = 0; i < 3 && !s->result->violated; i++) {
+        sim_stage_pass(&g, 2);
+        sim_server_transfer(leader);
+        if (sim_go(s, g.unit_ns, is_transferring))
+            sim_stage_met(&g);
+        sim_stage_pass(&g, ELECTION);
+    }
+}
+
+static const struct sim_scenario transfer_in_vain = {
+    .name = "handed_over_to_the_absent",
+    .text = "the leader is ordered to hand over to a node that is cut off",
+    .nodes = 3,
+    .play = play_transfer_in_vain,
+};
+
+enum { STALL_S = 30 };
+
+/* Its disk hangs, its heartbeats go on (etcd-io/etcd#12528, #15247): it hands over, and later finds itself deposed. */
+static void play_stalled(struct sim *s)
+{
+    struct sim_stage g;
+
+    sim_stage_set(&g, s);
+    struct sim_server *leader = sim_stage_leader(&g);
+    if (!leader)
+        return;
+    struct sim_disk_config *c = sim_disk_config(host_disk(leader->host));
+    c->faults.stall_min_ns = c->faults.stall_max_ns = STALL_S * ENV_S_NS;
+    sim_disk_fail_once(host_disk(leader->host), SIM_ONCE_STALL, prng_below(&g.rng, 4));
+    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(&g, (uint32_t)(STALL_S * ENV_S_NS / g.unit_ns) + 1);
+    if (sim_leader(s) != leader)
+        sim_stage_met(&g);
+    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(&g, ELECTION);
+}
+
+static const struct sim_scenario stalled = {
+    .name = "leader_with_a_hanging_disk",
+    .text = "one sync of the leader takes half a minute, its heartbeats go on",
+    .nodes = 3,
+    .play = play_stalled,
+};
+
+const struct sim_scenario *const sim_scripts_of_time[] = {
+    &flapping, &resets, &left_behind, &constrained, &transfer_in_vain, &stalled, NULL};
