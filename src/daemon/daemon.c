@@ -270,7 +270,8 @@ static void node_opened(void *ctx, int rc, const char *why)
         daemon_fail(d, "failed to open store: ", why && why[0] != '\0' ? why : err_text_of(rc));
     } else {
         env_log(d->env, "cluster", "service listening on %s", d->flags->raft_adv_addr);
-        env_log(d->env, "mux", "mux serving on %s, advertising %s", node_bound_addr(d->node),
+        env_log(d->env, "mux", "%smux serving on %s, advertising %s",
+                d->secrets.node_tls ? "TLS " : "", node_bound_addr(d->node),
                 d->flags->raft_adv_addr);
         daemon_cluster(d);
     }

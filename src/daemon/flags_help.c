@@ -44,7 +44,7 @@ static const struct help help_table[] = {
     {"node-verify-server-name", "name that other nodes' certificates must have"},
     {"node-verify-common-name", "common name that certificates of calling nodes must have"},
     {"cluster-connect-timeout", "limit on connecting to another node"},
-    {"compress-snap-transport", "compress snapshots that are sent to other nodes (no effect)"},
+    {"compress-snap-transport", "compress snapshots that are sent to other nodes"},
 
     {NULL, "Forming a cluster"},
     {"join", "become a member through these nodes: http://host:4001 (API) or host:4002 (Raft), "

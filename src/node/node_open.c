@@ -321,6 +321,7 @@ static void open_log_done(struct env_job *job)
         open_ended(n, n->open_rc ? n->open_rc : ERR_CANCELED);
         return;
     }
+    env_log(n->env, "store", "%d preexisting snapshots present", n->image.index ? 1 : 0);
     if (n->found.torn_tail_cut)
         env_log(n->env, "store", "cut an unfinished write at the end of the log");
     if (n->found.hard_repaired)

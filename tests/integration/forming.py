@@ -148,7 +148,7 @@ def test_life_of_one(field):
                   f"[http] service listening on 127.0.0.1:{ports[0]}", f"[cluster] service listening on localhost:{ports[1]}",
                   f"[mux] mux serving on 127.0.0.1:{ports[1]}, advertising localhost:{ports[1]}",
                   f"[store] opening store with node ID localhost:{ports[1]}, listening on localhost:{ports[1]}",
-                  "bootstrapping single new node", "is now Leader",
+                  "0 preexisting snapshots present", "bootstrapping single new node", "is now Leader",
                   f"node HTTP API available at http://localhost:{ports[0]}",
                   f"connect using the command-line tool via 'rqlite -H localhost -p {ports[0]}'",
                   f"visit the rqlite console for this node at http://localhost:{ports[0]}/console/",

@@ -59,6 +59,7 @@ def check_cluster(field, certs, prefix, flags_for):
     want(nodes[0].ask("GET", "/status?key=mux.tls").json() == "enabled", "mux.tls")
     words = nodes[0].words()
     want("enabling node-to-node encryption with cert: " in words, words)
+    want(f"TLS mux serving on 127.0.0.1:{nodes[0].raft}, advertising localhost:{nodes[0].raft}" in words, words)
     first = wait_leader(nodes)
     first.kill()
     others = [n for n in nodes if n is not first]
