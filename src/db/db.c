@@ -197,6 +197,15 @@ void db_close(struct db *d)
     mem_free(d);
 }
 
+/* What files hold may change on the READ lane, too: a cut brings frames into the main file. */
+static void state_of_files(struct db_files *f, struct db_state *out)
+{
+    sqlite3_mutex_enter(f->mutex);
+    out->main_bytes = f->stores[DB_SLOT_MAIN].size;
+    out->wal_bytes = f->stores[DB_SLOT_WAL].size;
+    sqlite3_mutex_leave(f->mutex);
+}
+
 void db_state(struct db *d, struct db_state *out)
 {
     int enforced = 0;
@@ -209,8 +218,7 @@ void db_state(struct db *d, struct db_state *out)
     out->upkeep = d->upkeep;
     out->sticky_last_insert_id = sqlite3_last_insert_rowid(d->writer);
     out->sticky_rows_affected = sqlite3_changes64(d->writer);
-    out->main_bytes = d->files.stores[DB_SLOT_MAIN].size;
-    out->wal_bytes = d->files.stores[DB_SLOT_WAL].size;
+    state_of_files(&d->files, out);
     out->uncut_bytes = d->files.dirty.bytes + d->keys.files.dirty.bytes;
     out->wal_used_bytes = (uint64_t)d->wal_frames * DB_PAGE_BYTES;
     out->statements_prepared = d->stmts.prepared;

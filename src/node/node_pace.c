@@ -41,13 +41,15 @@ static void rested(struct env_timer *timer)
 void node_pace_submit(struct node_pace *p, bool hurry, void (*run)(struct node_image_task *t),
                       void (*done)(struct node_image_task *t))
 {
+    uint64_t rest_ns = hurry ? 0 : p->rest_ns;
+
     p->run = run;
     p->done = done;
-    if (hurry || p->rest_ns == 0)
+    p->rest_ns = 0; /* once it is submitted, the task's lane may be writing it */
+    if (rest_ns == 0)
         node_image_submit(p->task->node, p->task, ENV_LANE_READ, run, done);
     else
-        env_timer_arm(&p->timer, p->rest_ns);
-    p->rest_ns = 0;
+        env_timer_arm(&p->timer, rest_ns);
 }
 
 void node_pace_stop(struct node_pace *p)
