@@ -37,12 +37,9 @@ static void adopt_start(struct node *n, uint64_t cluster_id)
 /* ---- greetings
  * ------------------------------------------------------------------------------------------ */
 
-/* May this node talk to us? Its name stands in our configuration with another data directory: no.
- */
+/* May this node talk to us? */
 static int greet_check(struct node *n, const struct wire_hello *h)
 {
-    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), h->id);
-
     if (h->id != wire_member_id(h->name) || h->store_id == 0)
         return ERR_IDENTITY;
     if (h->id == n->id && h->store_id != n->store_id)
@@ -53,9 +50,6 @@ static int greet_check(struct node *n, const struct wire_hello *h)
         return ERR_VERSION;
     }
     if (n->cluster_id && h->cluster_id && n->cluster_id != h->cluster_id)
-        return ERR_IDENTITY;
-    /* A wiped member has cluster id 0: it may talk to us, to ask for being added anew. */
-    if (m && m->store_id && m->store_id != h->store_id && h->cluster_id != 0)
         return ERR_IDENTITY;
     return 0;
 }
@@ -219,6 +213,23 @@ static void incoming_drop(struct node *n)
     n->incoming_conf_count = 0;
 }
 
+/* Its name stands in our configuration with another data directory: it was wiped, and has forgotten what it
+ * promised; or we lack the entry by which it was added anew. */
+static bool is_another(const struct node *n, const struct node_conn *from)
+{
+    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), from->id);
+
+    return m && m->store_id && m->store_id != from->store_id;
+}
+
+/* A leader's words count also then: a quorum that knows it has elected it (thesis §4.1), and else nobody could tell us
+ * of its place in the configuration. Votes and acknowledgements do not, nor do those who ask for a vote: they
+ * may lack what they had acknowledged. */
+static bool is_leaders(enum raft_msg_kind kind)
+{
+    return kind == RAFT_MSG_APPEND_REQ || kind == RAFT_MSG_SNAPSHOT_REQ;
+}
+
 static void raft_frame(struct node *n, const struct node_conn *from, struct slice body)
 {
     struct raft_msg m;
@@ -232,7 +243,8 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
         node_raft_say(n, NODE_RAFT_LOG_TRACE, "message: kind=%s from=%s term=%llu index=%llu",
                       raft_msg_name(m.kind), from->raft_addr, (unsigned long long)m.term,
                       (unsigned long long)m.log_index);
-    if (rc == 0 && !frozen && m.from == from->id && m.to == n->id) {
+    bool counts = is_leaders(m.kind) || !is_another(n, from);
+    if (rc == 0 && counts && !frozen && m.from == from->id && m.to == n->id) {
         n->incoming_first = m.log_index + 1;
         m.entries = n->incoming_meta;
         struct raft_in in = {.kind = RAFT_IN_MSG, .u.msg = &m};
@@ -245,18 +257,14 @@ static void raft_frame(struct node *n, const struct node_conn *from, struct slic
     incoming_drop(n);
 }
 
-/* Raft messages only count from a data directory that our configuration does not contradict. */
+/* Raft messages only count once we are of a cluster. */
 static bool may_speak_raft(struct node *n, const struct node_conn *from)
 {
-    const struct wire_member *m = node_conf_find(node_confs_latest(&n->confs), from->id);
-
     if (n->cluster_id == 0) {
         if (n->joining && from->cluster_id)
             adopt_start(n, from->cluster_id);
         return false;
     }
-    if (m && m->store_id && m->store_id != from->store_id)
-        return false;
     return true;
 }
 
@@ -298,7 +306,7 @@ static void on_frame(void *ctx, peer_conn c, const struct wire_frame *f)
         node_fetch_answered(n, c, f);
         return;
     case WIRE_DIGEST:
-        if (may_speak_raft(n, from))
+        if (may_speak_raft(n, from) && !is_another(n, from))
             node_digest_told(n, c, from->id, f);
         return;
     case WIRE_FORWARD_REQ:
