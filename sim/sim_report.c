@@ -158,7 +158,7 @@ enum {
     LEAST_INSTALLS = 10,
     LEAST_LOADS = 100,
     LEAST_LOADS_REFUSED = 30,
-    LEAST_BOOTS = 20, /* a node in sixteen is alone */
+    LEAST_BOOTS = 7, /* a node in sixteen is alone */
     LEAST_CONF = 1000,
     LEAST_CONF_MEMBERSHIP = 8000,
     LEAST_FAMILY_PER_10_SEEDS = 5,
@@ -166,7 +166,7 @@ enum {
     LEAST_DUEL_PER_10_SEEDS = 1, /* struck, not begun */
     LEAST_AMBUSH_PER_10_SEEDS = 2,
     LEAST_MEMBER_PER_10_SEEDS = 3, /* removed: the leader must be known, and alone it must not be */
-    LEAST_SCENE_PER_10_SEEDS = 2,  /* played to its end */
+    LEAST_SCENE_PER_10_SEEDS = 1,  /* played to its end */
 };
 
 static bool print_limit(FILE *out, const char *what, uint64_t count, uint64_t least)
