@@ -279,7 +279,7 @@ void node_lend_asked(struct node *n, peer_conn c, const struct wire_frame *frame
         l->sent = q.next;
     }
     env_timer_arm(&l->patience, LEND_PATIENCE_MS * ENV_MS_NS);
-    if (l->last && l->acked == l->made)
+    if (!l->task.queued && l->last && l->acked == l->made) /* queued: `last` is the lane's */
         lend_end(l);
     else
         lend_go(l);
