@@ -12,7 +12,10 @@
 
 struct db;
 struct db_reader;
-enum { DB_MORE = 1 }; /* what comes in parts is not over */
+enum {
+    DB_MORE = 1, /* what comes in parts is not over */
+    DB_PREPARE   /* db_apply: the next entry needs what enum db_prepared says */
+};
 
 enum { DB_PATH_MAX = 1024 };
 
@@ -27,6 +30,7 @@ struct db_config {
     uint32_t batch_max;         /* entries in one SQLite transaction, >= 1 */
     uint32_t cache_pages;       /* SQLite page cache of each connection, >= 10 */
     uint64_t wal_limit_bytes;   /* checkpoint when the WAL is longer */
+    const struct db_replacer *replacer; /* lent until close; NULL: no loads */
     bool row_digest;            /* also fold row values into the digest (simulator, or a flag) */
 };
 
@@ -82,8 +86,8 @@ struct db_sink_ops {
 
 /* ---- opening ------------------------------------------------------------------------------------- */
 
-/* The database and what is replicated beside it (keys), as pages of two SQLite files. */
-enum { DB_SET_MAIN, DB_SET_KEYS, DB_SET_COUNT };
+/* The database and what is replicated beside it (keys), as pages of two SQLite files; and of one that is coming. */
+enum { DB_SET_MAIN, DB_SET_KEYS, DB_SET_LOAD, DB_SET_COUNT }; /* LOAD: the file that is being loaded */
 struct db_moment {
     uint64_t index, term; /* last entry applied */
     uint32_t page_bytes[DB_SET_COUNT], page_count[DB_SET_COUNT];
@@ -119,6 +123,25 @@ struct db_facts {
 /* Between calls of db_apply. run() of APPLY. */
 void db_facts(struct db *d, struct db_facts *out);
 
+/* ---- another main file ------------------------------------------------------------------------------------ */
+
+/* A load, and VACUUM on disk, end in a file that is there already: whoever keeps the image puts it in the main file's
+ * place, so that nothing is copied and nobody sees a mixture. Called inside db_apply. */
+enum db_replacement {
+    DB_BY_LOAD, /* by the pages of DB_SET_LOAD */
+    DB_BY_FILE, /* by the file at vacuum_path, of DB_PAGE_BYTES pages */
+};
+struct db_replacer {
+    void *ctx;
+    const char *vacuum_path; /* where there is room for one; NULL: VACUUM rewrites the database in place */
+    /* A page of the load, of which the image holds all. 0; ERR_CORRUPT and others: db_apply gives it back. */
+    int (*load_page)(void *ctx, uint32_t number, void *dst, struct err_text *why);
+    /* Make the image that of m (index, term and state count), with the other file as its main set, durably; fill
+     * source as for db_open, lent until db_apply returns. The database has no file open meanwhile. */
+    int (*replace)(void *ctx, enum db_replacement by, const struct db_moment *m, struct db_source *source,
+                   struct err_text *why);
+};
+
 /* ---- apply ---------------------------------------------------------------------------------------- */
 
 struct db_entry {
@@ -128,6 +151,11 @@ struct db_entry {
     struct db_sink *sink;      /* NULL: nobody here waits. Called in this lane */
     uint32_t sink_flags;       /* DB_QUALIFY_COLUMNS */
     uint64_t deadline_ns;      /* strong reads only: 0 or env_now_ns at which to interrupt */
+    enum db_prepared {
+        DB_UNPREPARED,
+        DB_PREPARED, /* no reader is open, no moment held; the image is of the index before this entry's */
+        DB_IN_PLACE, /* VACUUM: that could not be had. The outcome is the same */
+    } prepared;
 };
 enum { DB_QUALIFY_COLUMNS = 1 };
 #define DB_KEY_AGE_NS (INT64_C(24) * 3600 * 1000000000)
@@ -142,6 +170,8 @@ enum { DB_QUALIFY_COLUMNS = 1 };
  * SQLite transaction. The outcome of each is what it would be alone (architecture §3). On return 0
  * everything is committed and visible to readers; replies may go out.
  *   returns 0
+ *           DB_PREPARE  applied_index says how far it came; the next entry puts another main file in the old
+ *               one's place: call again with it, and `prepared` set
  *           ERR_IO, ERR_NOSPC, ERR_NOMEM  the machine failed: the node stops; nothing of the failing
  *               batch is committed, applied_index says how far it came
  *           ERR_CORRUPT  a payload is not a sealed command, or SQLite found damage
@@ -180,7 +210,8 @@ struct db_state { /* in the lane that may touch the writer: APPLY */
     struct db_upkeep upkeep;
     int64_t sticky_last_insert_id, sticky_rows_affected; /* what the API repeats (http-api.md §6.8) */
     uint64_t main_bytes, wal_bytes;
-    uint64_t uncut_bytes; /* written to the WALs since the last cut that was kept */
+    uint64_t uncut_bytes; /* written to the WALs, and of a load, since the last cut that was kept */
+    uint64_t uncut_load_bytes; /* of them, of a load */
     uint64_t wal_used_bytes; /* of the WAL's file: frames written since it was begun anew */
     uint64_t statements_prepared, statements_cached; /* counters since open */
     uint64_t batches, batches_redone;
@@ -197,15 +228,17 @@ int db_integrity_check(struct db *d, struct err_text *why) MUST_USE;
 
 /* ---- loads: a database file in place of the database ---------------------------------------------------- */
 
-/* Entries of kind LOAD_PIECE bring the file, in order; one of kind LOAD_INSTALL puts it in the database's place, for
- * readers all at once. Their sinks are told a write, or a request error: then nothing has changed. Pieces are no
+/* Entries of kind LOAD_PIECE bring the file, in order; one of kind LOAD_INSTALL puts it in the database's place
+ * (struct db_replacer). Between cuts what came is kept beside the database, then in DB_SET_LOAD alone. Their sinks are told a write, or a request error: then nothing has changed. Pieces are no
  * part of what users see; they are dropped when another load begins, and when nobody adds to them
  * for LIMIT_LOAD_IDLE_ENTRIES entries. Counters that SQL can see and settings of the connection stay as they were.
  *
  * Is the file at path a database that may be loaded? Checks all of it; *bytes: its size; a WAL-mode file's header
  * is changed to say otherwise. *rewrite: its pages have another size than ours: db_import_rewrite first.
+ * Loaded, its header must say WAL mode again: db_import_prepare on its first bytes.
  * run() of READ. 0; ERR_INVALID: why tells the client; ERR_IO, ERR_NOMEM. */
 int db_import_check(struct env *e, const char *path, uint64_t *bytes, bool *rewrite, struct err_text *why) MUST_USE;
+void db_import_prepare(void *first, size_t len); /* len: at least 100 */
 /* Write it anew, as `into`, with pages of our size. run() of APPLY (SQLite draws from its generator, which is one per
  * process). 0; ERR_INVALID, ERR_NOSPC, ERR_IO, ERR_NOMEM. */
 int db_import_rewrite(struct env *e, const char *path, const char *into, uint64_t *bytes,

@@ -9,7 +9,8 @@
  *                                 └── from here on the cut happens, crash or not
  *
  * So a cut costs what changed, twice, and nothing of SQLite's own files is needed to recover from a crash
- * at any point. Or as a whole: a received image is written beside the old one, and the record switches.
+ * at any point. Or as a whole: a received image is written beside the old one, and the record switches; and the
+ * main set alone gives way to another file that is there already (image_replace).
  *
  * Where the pages of IMAGE_MAIN are. In a file of the image's own; or, "live", in the very file that a database
  * works in: between two cuts nobody writes to it, and those who cut bring it up to date through whoever has it open.
@@ -22,7 +23,8 @@
 #include <rq/env.h>
 #include <rq/util/buf.h>
 
-enum image_set { IMAGE_MAIN, IMAGE_KEYS, IMAGE_SET_COUNT };
+/* LOAD: a database file that is coming, whose pages the main set may become as a whole. */
+enum image_set { IMAGE_MAIN, IMAGE_KEYS, IMAGE_LOAD, IMAGE_SET_COUNT };
 enum {
     IMAGE_PAGE_MIN = 512, /* page sizes are powers of two, https://sqlite.org/fileformat2.html §1.3.2 */
     IMAGE_PAGE_MAX = 65536,
@@ -100,6 +102,16 @@ int image_cut_flush(struct image *im) MUST_USE;
  * 0; ERR_NOSPC: call again when there is room; ERR_IO, ERR_CORRUPT. */
 int image_cut_apply(struct image *im, uint64_t bytes_max, bool *done) MUST_USE;
 void image_cut_drop(struct image *im); /* an unsealed one: as if never begun */
+
+/* ---- another main file ---------------------------------------------------------------------------------- */
+
+/* The main set gives way, atomically and durably: to the pages of IMAGE_LOAD, which then has none; or to the file at
+ * `from`, on the same file system, which loses that name; all its bytes count. The other sets stay. No cut is under
+ * way. Costs no copy of any page; open sends end. Live: nobody may have main_path open.
+ *   m        index, term and state count (copied); index above image_now's
+ *   page_bytes  of the file at `from`
+ *   returns  0; ERR_IO: poisoned; ERR_NOSPC: nothing changed */
+int image_replace(struct image *im, const struct image_moment *m, const char *from, uint32_t page_bytes) MUST_USE;
 
 /* ---- sending and receiving ----------------------------------------------------------------------------- */
 

@@ -61,6 +61,9 @@ enum {
     /* Log. One entry's payload; a larger request is refused with 413. What waits at node beyond its
      * bounds: 503 + Retry-After. */
     LIMIT_ENTRY_BYTES = 64 * 1024 * 1024,
+    /* Of the entries that a snapshot holds so many stay, if they are not more than -raft-snap says, for followers a
+     * little behind; who lacks older ones is sent the snapshot. */
+    LIMIT_LOG_TRAILING_BYTES = 64 * 1024 * 1024,
     LIMIT_NODE_PENDING_COUNT = 16 * 1024,         /* requests that node has not answered */
     LIMIT_NODE_PENDING_BYTES = 256 * 1024 * 1024, /* their payloads */
     /* Read connections (-db-max-ro-conns sets fewer or more, up to this). Those that are not at work hold a large
@@ -80,9 +83,10 @@ enum {
     LIMIT_LOAD_PIECE_BYTES = 256 * 1024,
     LIMIT_LOAD_WINDOW = 4,
     LIMIT_LOAD_IDLE_ENTRIES = 64 * 1024,
-    /* Free space that a load leaves; and it must find this many times its own size. */
-    LIMIT_LOAD_RESERVE_BYTES = 64 * 1024 * 1024,
-    LIMIT_LOAD_SPACE_FACTOR = 4,
+    LIMIT_LOAD_UNCUT_BYTES = 16 * 1024 * 1024, /* pieces that no snapshot has: then there is one */
+    /* Free space that a load leaves; and it must find this many times its own size: as it comes, and in pieces. */
+    LIMIT_LOAD_RESERVE_BYTES = 128 * 1024 * 1024,
+    LIMIT_LOAD_SPACE_FACTOR = 2,
 
     /* Peers. */
     LIMIT_PEER_FRAME_BYTES = LIMIT_ENTRY_BYTES + 64 * 1024,

@@ -1,4 +1,5 @@
-/* db.c — open, close, facts.
+/* db.c — open, close, facts; and all but the handle, where another main file takes the place of the one there was
+ * (db_replace.c).
  *
  * Beside the database stands a second one, for what is replicated but not the user's (db_keys.c).
  *
@@ -100,7 +101,7 @@ static int files_init(struct db_files *f, const struct db *d, const char *suffix
                : err_set(why, ERR_INVALID, "the database's path is too long");
 }
 
-static void files_fini(struct db_files *f)
+static void files_close(struct db_files *f)
 {
     if (f->shared.on)
         db_shared_close(f);
@@ -109,6 +110,14 @@ static void files_fini(struct db_files *f)
     db_shm_free(f);
     db_live_fini(&f->live);
     mem_free(f->dirty.page);
+    f->dirty = (struct db_dirty){.all = true};
+    f->shared.on = false;
+    f->page_count = f->freelist_count = 0;
+}
+
+static void files_fini(struct db_files *f)
+{
+    files_close(f);
     sqlite3_mutex_free(f->mutex);
 }
 
@@ -132,13 +141,39 @@ static int db_init(struct db *d, struct env *e, const struct db_config *config,
     int rc = files_init(&d->files, d, "", why);
     if (rc == 0)
         rc = files_init(&d->keys.files, d, "-keys", why);
-    d->keys.files.shrinks = true;
     if (rc == 0)
         rc = files_init(&d->staged, d, "-load", why);
-    d->files.live.on = d->config.live;
-    d->files.shared.on = d->config.shared;
+    d->staged.on_disk = false; /* it is somebody else's bytes, and what SQLite makes beside them */
     d->config.path = d->files.path;
     return rc;
+}
+
+int db_connect(struct db *d, const struct db_source *source, struct err_text *why)
+{
+    bool in_place = source && source->main_sums;
+
+    list_init(&d->stmts.lru);
+    d->total_shift = 0;
+    d->wal_frames = 0;
+    d->wal_wait_bytes = 0;
+    d->schema_known = false;
+    d->guard = (struct db_guard){.mode = DB_GUARD_OFF};
+    d->files.live.on = d->config.live;
+    d->files.shared.on = d->config.shared;
+    int rc = remove_old(&d->files, in_place, why);
+    if (rc == 0)
+        rc = remove_old(&d->keys.files, false, why);
+    if (rc == 0 && d->config.shared)
+        rc = db_shared_open(&d->files, !in_place, why);
+    if (rc == 0 && source)
+        rc = db_source_fill(d, source);
+    if (rc == 0)
+        rc = open_writer(d, why);
+    if (rc == 0)
+        rc = db_keys_open(&d->keys, &d->config, why);
+    if (rc == 0 && source)
+        rc = db_source_settle(d, source);
+    return rc ? rc : db_stage_open(d, source);
 }
 
 int db_open(struct env *e, const struct db_config *config, const struct db_source *source,
@@ -152,23 +187,8 @@ int db_open(struct env *e, const struct db_config *config, const struct db_sourc
     list_init(&d->stmts.lru);
     db_now_entry(0, 0, 0);
     int rc = db_init(d, e, config, why);
-    bool in_place = source && source->main_sums;
     if (rc == 0)
-        rc = remove_old(&d->files, in_place, why);
-    if (rc == 0)
-        rc = remove_old(&d->keys.files, false, why);
-    if (rc == 0 && config->shared)
-        rc = db_shared_open(&d->files, !in_place, why);
-    if (rc == 0 && source)
-        rc = db_source_fill(d, source);
-    if (rc == 0)
-        rc = open_writer(d, why);
-    if (rc == 0)
-        rc = db_keys_open(&d->keys, &d->config, why);
-    if (rc == 0)
-        rc = db_stage_open(&d->keys);
-    if (rc == 0 && source)
-        rc = db_source_settle(d, source);
+        rc = db_connect(d, source, why);
     db_now_idle();
     if (rc) {
         db_close(d);
@@ -180,14 +200,27 @@ int db_open(struct env *e, const struct db_config *config, const struct db_sourc
     return 0;
 }
 
-void db_close(struct db *d)
+void db_disconnect(struct db *d)
 {
+    db_made_drop(d);
     db_stmts_fini(&d->stmts);
-    for (size_t i = 0; i < DB_CONTROL_COUNT; i++)
+    for (size_t i = 0; i < DB_CONTROL_COUNT; i++) {
         (void)sqlite3_finalize(d->control[i]);
+        d->control[i] = NULL;
+    }
     int rc = sqlite3_close(d->writer);
     ASSERT(rc == SQLITE_OK); /* else a statement was left behind */
+    d->writer = NULL;
     db_keys_close(&d->keys);
+    db_stage_close(d);
+    files_close(&d->files);
+    files_close(&d->keys.files);
+    files_close(&d->staged);
+}
+
+void db_close(struct db *d)
+{
+    db_disconnect(d);
     files_fini(&d->files);
     files_fini(&d->keys.files);
     files_fini(&d->staged);
@@ -211,6 +244,8 @@ void db_state(struct db *d, struct db_state *out)
     int enforced = 0;
 
     memset(out, 0, sizeof(*out));
+    if (!d->writer)
+        return; /* the machine failed while another main file was put in place */
     out->applied_index = d->applied_index;
     out->applied_term = d->applied_term;
     out->digest = d->digest;
@@ -219,7 +254,8 @@ void db_state(struct db *d, struct db_state *out)
     out->sticky_last_insert_id = sqlite3_last_insert_rowid(d->writer);
     out->sticky_rows_affected = sqlite3_changes64(d->writer);
     state_of_files(&d->files, out);
-    out->uncut_bytes = d->files.dirty.bytes + d->keys.files.dirty.bytes;
+    out->uncut_bytes = d->files.dirty.bytes + d->keys.files.dirty.bytes + db_stage_uncut(d);
+    out->uncut_load_bytes = db_stage_uncut(d);
     out->wal_used_bytes = (uint64_t)d->wal_frames * DB_PAGE_BYTES;
     out->statements_prepared = d->stmts.prepared;
     out->statements_cached = d->stmts.hits;

@@ -44,7 +44,8 @@ static void steady_check(const struct db *d)
     ASSERT(sqlite3_get_autocommit(d->keys.conn));
     ASSERT(d->changed_index <= d->applied_index);
     ASSERT(d->keys.now.count > 0 || d->keys.now.bytes == 0);
-    ASSERT(d->keys.stage.id != 0 || d->keys.stage.bytes == 0);
+    ASSERT(d->stage.now.id != 0 || d->stage.now.bytes == 0);
+    ASSERT(!d->next.set && !d->made);
     ASSERT(d->stmts.count <= d->stmts.max);
     ASSERT(d->batches_redone <= d->batches);
 }
@@ -57,6 +58,8 @@ static int batch_open(struct db *d, const struct db_entry *entries, uint32_t cou
     int rc = schema_look(d);
     while (rc == 0 && *n < count && *n < d->config.batch_max) {
         rc = db_work_open(d, &entries[*n], &d->work[*n]);
+        if (rc == 0 && d->work[*n].replaces && entries[*n].prepared == DB_UNPREPARED)
+            rc = DB_PREPARE;
         if (rc && *n > 0)
             return 0; /* first those in front of it */
         if (rc || (d->work[*n].alone && *n > 0))
@@ -85,7 +88,8 @@ static void advance(struct db *d, const struct db_entry *last)
 
 /* In autocommit. A PRAGMA defer_foreign_keys, which SQLite would keep until the next transaction ends, ends
  * with its request. */
-static int apply_alone(struct db *d, const struct db_entry *e, const struct db_work *w)
+static int apply_alone(struct db *d, const struct db_entry *e, const struct db_work *w,
+                       struct err_text *why)
 {
     struct db_sticky s;
     bool redo;
@@ -106,16 +110,23 @@ static int apply_alone(struct db *d, const struct db_entry *e, const struct db_w
         return rc;
     }
     ASSERT(sqlite3_get_autocommit(d->writer));
+    if (d->next.set) {
+        rc = db_replace(d, e, why);
+        if (d->applied_index != e->index)
+            d->digest = s.digest;
+        return rc;
+    }
     advance(d, e);
     return 0;
 }
 
-static int apply_singly(struct db *d, const struct db_entry *entries, uint32_t count)
+static int apply_singly(struct db *d, const struct db_entry *entries, uint32_t count,
+                        struct err_text *why)
 {
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < count; i++)
-        rc = apply_alone(d, &entries[i], &d->work[i]);
+        rc = apply_alone(d, &entries[i], &d->work[i], why);
     return rc;
 }
 
@@ -137,13 +148,15 @@ static int apply_together(struct db *d, const struct db_entry *entries, uint32_t
     return rc || refused ? rc : db_keys_commit(&d->keys);
 }
 
-static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t count)
+static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t count,
+                       struct err_text *why)
 {
     struct db_sticky s;
     bool redo;
 
     ASSERT(count > 1 && count <= d->config.batch_max);
     const struct db_counters counters = d->counters;
+    const struct db_stage_facts stage = d->stage.now;
     d->batches++;
     d->schema_touched = false;
     db_sticky_save(d, &s);
@@ -153,6 +166,7 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
         return 0;
     }
     int back = db_roll_back(d), keys_back = db_keys_roll_back(&d->keys);
+    db_stage_roll_back(d, &stage);
     rc = rc ? rc : back ? back : keys_back;
     if (rc) {
         d->digest = s.digest;
@@ -164,7 +178,7 @@ static int apply_batch(struct db *d, const struct db_entry *entries, uint32_t co
         db_stmts_clear(&d->stmts);
     sinks_reset(entries, count);
     rc = db_sticky_restore(d, &s);
-    return rc ? rc : apply_singly(d, entries, count);
+    return rc ? rc : apply_singly(d, entries, count, why);
 }
 
 enum { WAL_WAIT_MS = 20, BUSY_MS = 5000 };
@@ -217,12 +231,13 @@ int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struc
 
     ASSERT(count > 0 && entries[0].index == d->applied_index + 1);
     steady_check(d);
+    why->text[0] = '\0';
     db_now_entry(0, 0, d->applied_index);
     while (count && rc == 0) {
         uint32_t n;
         rc = batch_open(d, entries, count, &n);
         if (rc == 0)
-            rc = n > 1 ? apply_batch(d, entries, n) : apply_singly(d, entries, n);
+            rc = n > 1 ? apply_batch(d, entries, n, why) : apply_singly(d, entries, n, why);
         if (rc == 0)
             rc = limit_wal(d);
         if (rc == 0)
@@ -233,7 +248,7 @@ int db_apply(struct db *d, const struct db_entry *entries, uint32_t count, struc
     }
     if (rc == 0)
         steady_check(d);
-    if (rc)
+    if (rc && rc != DB_PREPARE && why->text[0] == '\0')
         (void)err_set(why, rc, "entry %llu: %s", (unsigned long long)d->applied_index + 1,
                       err_text_of(rc));
     db_now_idle();

@@ -49,7 +49,7 @@ static void set_limits(sqlite3 *conn)
 }
 
 static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *total_shift,
-                  bool fresh, bool shrinks, struct err_text *why)
+                  bool fresh, struct err_text *why)
 {
     char sql[512];
 
@@ -61,13 +61,12 @@ static int set_up(sqlite3 *conn, const struct db_config *config, const int64_t *
     (void)sqlite3_extended_result_codes(conn, 1);
     (void)snprintf(
         sql, sizeof(sql),
-        "%s%sPRAGMA synchronous=OFF;PRAGMA cache_spill=OFF;"
+        "%sPRAGMA synchronous=OFF;PRAGMA cache_spill=OFF;"
         "PRAGMA temp_store=MEMORY;PRAGMA recursive_triggers=OFF;PRAGMA cache_size=%u;"
         "PRAGMA foreign_keys=%s;PRAGMA busy_timeout=5000;%s",
         /* A reader never commits, so that SQLite's default of 1000 there is only a number,
                     * one that tools compare (http-api.md §19.5). */
-        fresh && shrinks ? "PRAGMA auto_vacuum=FULL;" : "",
-        /* A WAL that one large commit made (db_load.c) does not stay so large. */
+        /* A WAL that one large commit made does not stay so large. */
         total_shift ? "PRAGMA journal_mode=WAL;PRAGMA wal_autocheckpoint=0;"
                       "PRAGMA journal_size_limit=67108864;"
                     : "",
@@ -89,10 +88,10 @@ int db_conn_open(struct db_files *files, const struct db_config *config, const i
     db_vfs_opening(files);
     int rc =
         sqlite3_open_v2(files->path, out, flags, writer ? db_vfs_writer_name : db_vfs_reader_name);
-    rc = rc == SQLITE_OK ? set_up(*out, config, total_shift, fresh, files->shrinks, why)
+    rc = rc == SQLITE_OK ? set_up(*out, config, total_shift, fresh, why)
                          : err_set(why, db_machine_code(rc), "cannot open the database: %s",
                                    sqlite3_errstr(rc));
     db_vfs_opening(NULL);
     int machine = db_now()->machine_rc; /* noted by our files: nearer to the cause than SQLite's */
-    return rc && machine ? machine : rc;
+    return machine ? machine : rc;
 }

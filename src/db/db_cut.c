@@ -8,17 +8,21 @@
  * summed up to, and the PRAGMAs that live in the writer's connection (architecture §5):
  *
  *   0      4        12      20        28      36          44          52         60            64              72
- *   | 'RBD3' | digest | rowid | changes | total | key count | key bytes | key wall | PRAGMA bits | changed index |
+ *   | 'RBD4' | digest | rowid | changes | total | key count | key bytes | key wall | PRAGMA bits | changed index |
  *            80              88             96              104            112
  *   | first wall | VACUUM: wall | index | ANALYZE: wall | index |
+ *   112        120     128           136       144      148     152
+ *   | load: id | bytes | piece bytes | touched | digest | ended |
  *
- * 'RBD2' ends at 72: nothing is known of the rest. */
+ * 'RBD4'. 'RBD3' ends at 112, 'RBD2' at 72: nothing is known of the rest. */
 #include "db_int.h"
 #include <rq/util/endian.h>
 
 enum {
-    STATE_BYTES = 112,
-    STATE_MAGIC = 0x33444252,
+    STATE_BYTES = DB_STATE_BYTES,
+    STATE_MAGIC = 0x34444252,
+    STATE_BYTES_3 = 112,
+    STATE_MAGIC_3 = 0x33444252,
     STATE_BYTES_2 = 72,
     STATE_MAGIC_2 = 0x32444252
 };
@@ -30,7 +34,8 @@ enum { AUTO_VACUUM_SHIFT = 8 }; /* two bits: what waits for a VACUUM, plus one; 
 
 struct db_cut {
     struct db *db;
-    struct db_pin pin[DB_SET_COUNT];
+    struct db_pin pin[DB_SET_LOAD];
+    uint32_t load_given;
     struct db_moment moment;
     uint8_t state[STATE_BYTES];
 };
@@ -101,7 +106,17 @@ static int pragmas_set(struct db *d, uint32_t bits)
 
 /* ---- state ------------------------------------------------------------------------------------------------ */
 
-static int state_put(struct db *d, uint8_t out[STATE_BYTES])
+static void stage_put(const struct db_stage_facts *s, uint8_t *out)
+{
+    put_u64(out + 112, s->id);
+    put_u64(out + 120, s->bytes);
+    put_u64(out + 128, s->piece_bytes);
+    put_u64(out + 136, s->touched);
+    put_u32(out + 144, s->digest);
+    put_u32(out + 148, s->ended);
+}
+
+int db_state_put(struct db *d, uint8_t out[STATE_BYTES])
 {
     struct db_sticky s;
     uint32_t bits;
@@ -123,12 +138,14 @@ static int state_put(struct db *d, uint8_t out[STATE_BYTES])
     put_u64(out + 88, d->upkeep.vacuum.index);
     put_u64(out + 96, (uint64_t)d->upkeep.optimize.wall_ns);
     put_u64(out + 104, d->upkeep.optimize.index);
+    stage_put(&d->stage.now, out);
     return rc;
 }
 
 static bool state_is(struct slice s)
 {
     return (s.len == STATE_BYTES && get_u32(s.data) == STATE_MAGIC) ||
+           (s.len == STATE_BYTES_3 && get_u32(s.data) == STATE_MAGIC_3) ||
            (s.len == STATE_BYTES_2 && get_u32(s.data) == STATE_MAGIC_2);
 }
 
@@ -139,6 +156,18 @@ static void upkeep_get(struct db *d, const uint8_t *in)
     d->upkeep.vacuum.index = get_u64(in + 88);
     d->upkeep.optimize.wall_ns = (int64_t)get_u64(in + 96);
     d->upkeep.optimize.index = get_u64(in + 104);
+}
+
+static void stage_get(struct db_stage_facts *s, const uint8_t *in)
+{
+    *s = (struct db_stage_facts){
+        .id = get_u64(in + 112),
+        .bytes = get_u64(in + 120),
+        .piece_bytes = get_u64(in + 128),
+        .touched = get_u64(in + 136),
+        .digest = get_u32(in + 144),
+        .ended = get_u32(in + 148) != 0,
+    };
 }
 
 static int state_get(struct db *d, struct slice state)
@@ -155,8 +184,11 @@ static int state_get(struct db *d, struct slice state)
     d->keys.now.count = get_u64(in + 36);
     d->keys.now.bytes = get_u64(in + 44);
     d->keys.now.wall_ns = (int64_t)get_u64(in + 52);
-    if (state.len == STATE_BYTES)
+    if (state.len >= STATE_BYTES_3)
         upkeep_get(d, in);
+    d->stage.now = (struct db_stage_facts){.id = 0};
+    if (state.len >= STATE_BYTES)
+        stage_get(&d->stage.now, in);
     int rc = pragmas_set(d, get_u32(in + 60));
     return rc ? rc : db_sticky_restore(d, &s);
 }
@@ -165,7 +197,7 @@ static int state_get(struct db *d, struct slice state)
 
 int db_cut_begin(struct db *d, struct db_cut **out, struct err_text *why)
 {
-    struct db_files *files[DB_SET_COUNT] = {&d->files, &d->keys.files};
+    struct db_files *files[DB_SET_LOAD] = {&d->files, &d->keys.files};
     struct db_cut *c = mem_zalloc(sizeof(*c));
 
     if (!c)
@@ -173,8 +205,10 @@ int db_cut_begin(struct db *d, struct db_cut **out, struct err_text *why)
     ASSERT(sqlite3_get_autocommit(d->writer) && !d->keys.in_transaction);
     c->db = d;
     db_now_query(0, 0);
-    int rc = state_put(d, c->state);
-    for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++)
+    int rc = db_state_put(d, c->state);
+    if (rc == 0)
+        rc = db_stage_cut_begin(d);
+    for (unsigned i = 0; rc == 0 && i < DB_SET_LOAD; i++)
         rc = db_pin_take(&c->pin[i], files[i], &d->config, why);
     db_now_idle();
     if (rc) {
@@ -184,10 +218,12 @@ int db_cut_begin(struct db *d, struct db_cut **out, struct err_text *why)
     c->moment = (struct db_moment){.index = d->applied_index,
                                    .term = d->applied_term,
                                    .state = slice_of(c->state, sizeof(c->state))};
-    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+    for (unsigned i = 0; i < DB_SET_LOAD; i++) {
         c->moment.page_bytes[i] = c->pin[i].page_bytes;
         c->moment.page_count[i] = c->pin[i].page_count;
     }
+    c->moment.page_count[DB_SET_LOAD] = db_stage_pages(d);
+    c->moment.page_bytes[DB_SET_LOAD] = db_stage_pages(d) ? DB_PAGE_BYTES : 0;
     *out = c;
     return 0;
 }
@@ -215,11 +251,11 @@ int db_cut_pages(struct db_cut *c, const uint32_t known_count[DB_SET_COUNT],
 {
     int rc = 0;
 
-    for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++) {
+    for (unsigned i = 0; rc == 0 && i < DB_SET_LOAD; i++) {
         struct giving g = {i, page, ctx};
         rc = db_pin_pages(&c->pin[i], known_count[i], give_page, &g);
     }
-    return rc;
+    return rc ? rc : db_stage_cut_pages(c->db, &c->load_given, page, ctx);
 }
 
 int db_cut_clear(struct db_cut *c)
@@ -249,7 +285,8 @@ uint64_t db_cut_fresh_bytes(const struct db_cut *c)
 void db_cut_end(struct db_cut *c, bool kept)
 {
     db_now_query(0, 0);
-    for (unsigned i = 0; i < DB_SET_COUNT; i++)
+    db_stage_cut_end(c->db, kept);
+    for (unsigned i = 0; i < DB_SET_LOAD; i++)
         db_pin_release(&c->pin[i], kept);
     db_now_idle();
     mem_free(c);
@@ -260,7 +297,7 @@ int db_wal_restart(struct db *d)
     enum { WAIT_MS = 20, BUSY_MS = 5000 };
 
     uint64_t limit = d->config.wal_limit_bytes, size = d->files.stores[DB_SLOT_WAL].size;
-    int mode = size / 4 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
+    int mode = size / 2 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
 
     ASSERT(d->config.live);
     if (!db_pages_all_copied(&d->files))
@@ -291,11 +328,11 @@ static int take_page(void *ctx, uint32_t number, void *dst)
 
 int db_source_fill(struct db *d, const struct db_source *source)
 {
-    struct db_files *files[DB_SET_COUNT] = {&d->files, &d->keys.files};
+    struct db_files *files[DB_SET_LOAD] = {&d->files, &d->keys.files};
     const struct db_moment *m = &source->moment;
     int rc = state_is(m->state) ? 0 : ERR_CORRUPT;
 
-    for (unsigned i = 0; rc == 0 && i < DB_SET_COUNT; i++) {
+    for (unsigned i = 0; rc == 0 && i < DB_SET_LOAD; i++) {
         struct taking t = {source, i};
         if (m->page_count[i] == 0)
             continue;

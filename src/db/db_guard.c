@@ -192,7 +192,9 @@ static int authorize(void *ctx, int action, const char *a, const char *b, const 
     case SQLITE_PRAGMA:
         return check_pragma(g, a, b);
     case SQLITE_ATTACH:
-        return g->vacuum && a && a[0] == '\0' ? SQLITE_OK : refuse("ATTACH is not supported");
+        return g->vacuum && a && (a[0] == '\0' || (g->into && strcmp(a, g->into) == 0))
+                   ? SQLITE_OK
+                   : refuse("ATTACH is not supported");
     case SQLITE_DETACH:
         return g->vacuum ? SQLITE_OK : refuse("DETACH is not supported");
     case SQLITE_CREATE_TEMP_INDEX:

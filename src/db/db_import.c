@@ -7,7 +7,7 @@
  * A file in WAL mode is what its main file holds: its WAL was not sent. */
 #include "db_int.h"
 
-enum { WRITE_VERSION = 18 };
+enum { WRITE_VERSION = 18, READ_VERSION = 19 };
 
 static const struct db_config config = {.cache_pages = 1000, .path = "import"};
 
@@ -31,6 +31,14 @@ static int head_check(struct env_file *f, uint64_t *bytes, struct db_head *h, st
     if (h->write_version != 1 || h->read_version != 1)
         rc = env_file_write(f, no_wal, sizeof(no_wal), WRITE_VERSION);
     return rc ? err_set(why, rc, "the file cannot be written: %s", err_text_of(rc)) : 0;
+}
+
+void db_import_prepare(void *first, size_t len)
+{
+    uint8_t *head = first;
+
+    ASSERT(len >= DB_HEAD_BYTES);
+    head[WRITE_VERSION] = head[READ_VERSION] = 2;
 }
 
 /* ---- as SQLite sees it ------------------------------------------------------------------------------------- */

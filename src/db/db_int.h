@@ -16,13 +16,15 @@
  *   db_stage.c    a database file that comes in pieces
  *   db_once.c     an entry with a key      db_cond.c  an entry with a condition
  *   db_load.c     an entry that brings a piece, or installs them
+ *   db_made.c     VACUUM into a file that becomes the main file
  *   db_upkeep.c   an entry of the leader's own
  *   db_work.c     one entry
  *   db_backup.c  a backup: db_backup_pages.c pages, db_dump.c SQL text, db_vacuum.c a vacuumed copy
  *   db_cut.c, db_pages.c  the database as pages of one moment
  *   db_import.c   is a client's file a database
- *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *   db.c          open, close, state     db_facts.c  settings, once
+ *   db_replace.c  another main file
+ *   db_apply.c    entries in batches       db_query.c reads        db_hash.c  content
  *
  * Files call downwards in this list only. */
 #ifndef RQ_DB_INT_H
@@ -102,7 +104,6 @@ struct db_shared { /* what we are towards other processes */
 struct db_files {
     struct env *env;
     bool on_disk;
-    bool shrinks; /* pages that are free at the end of a commit are given back */
     struct db_shared shared;
     char path[DB_PATH_MAX];
     sqlite3_mutex *mutex; /* guards all below; a no-op in single-thread mode */
@@ -217,7 +218,8 @@ enum db_guard_mode {
 };
 struct db_guard {
     enum db_guard_mode mode;
-    bool vacuum; /* the statement being prepared or run is VACUUM */
+    bool vacuum;      /* the statement being prepared or run is VACUUM */
+    const char *into; /* … of ours, into this file; NULL: not */
     /* What PRAGMA auto_vacuum asked the next VACUUM for, plus one; 0: never asked. SQLite keeps it in the
      * connection and does not tell. */
     uint8_t auto_vacuum;
@@ -345,23 +347,9 @@ enum db_keys_sql {
     DB_KEYS_PUT,
     DB_KEYS_OLDEST,
     DB_KEYS_DROP,
-    DB_PIECE_PUT,
-    DB_PIECE_GET,
-    DB_PIECES_DROP,
-    DB_LOAD_GET,
-    DB_LOAD_PUT,
-    DB_LOAD_DROP,
     DB_KEYS_SQL_COUNT
 };
 
-/* A database file that comes in pieces (db_stage.c). Pieces but the last are of one size. */
-struct db_stage {
-    uint64_t id; /* of the load; 0: none */
-    uint64_t bytes, piece_bytes;
-    uint64_t touched; /* index of the entry that brought the last piece */
-    uint32_t digest;  /* crc32c of all bytes */
-    bool ended;       /* the last piece was shorter: it is the last */
-};
 struct db_keys {
     struct db_files files;
     sqlite3 *conn;
@@ -373,10 +361,7 @@ struct db_keys {
         uint64_t count, bytes; /* of keys; of their outcomes */
         int64_t wall_ns;       /* the newest clock of a recorded entry */
     } now, before;             /* the transaction */
-    struct db_stage stage, stage_before;
-    bool shrank; /* much of the file is free: the next checkpoint of all cuts it off */
-    uint64_t piece_at;     /* the piece that is being read, from 1; 0: none */
-    struct db_keys_limit { /* the same on all nodes; tests make them small */
+    struct db_keys_limit {     /* the same on all nodes; tests make them small */
         uint64_t count, bytes;
         int64_t age_ns;
     } limit;
@@ -405,18 +390,6 @@ int db_keys_limit_wal(struct db_keys *k, uint64_t limit_bytes);
 int db_keys_run(struct db_keys *k, enum db_keys_sql which);
 int db_keys_failed(int sqlite_rc);
 
-/* ---- pieces of a load (db_stage.c) --------------------------------------------------------------------- */
-
-int db_stage_open(struct db_keys *k); /* what the file holds */
-/* An entry brings a piece. *refused: NULL: it is kept; else why not, the same on all nodes. */
-int db_stage_put(struct db_keys *k, const struct wire_load *piece, uint64_t index,
-                 const char **refused);
-int db_stage_drop(struct db_keys *k);                /* all pieces; harmless without */
-int db_stage_age(struct db_keys *k, uint64_t index); /* drop what nobody adds to */
-/* Bytes of the staged file, by its pieces. ctx: the keys. */
-int db_stage_read(void *ctx, void *dst, size_t len, uint64_t offset);
-void db_stage_read_end(struct db_keys *k);
-
 /* ---- the room's objects ---------------------------------------------------------------------------------------------- */
 
 enum db_control {
@@ -435,7 +408,46 @@ enum db_control {
 struct db_work {
     struct wire_cmd cmd; /* of a NORMAL entry; before its first statement */
     bool alone;          /* runs by itself, in autocommit */
+    bool replaces;       /* … and puts another main file in place, if it can be prepared */
 };
+
+/* ---- pieces of a load (db_stage.c) --------------------------------------------------------------------- */
+
+/* Pieces but the last are of one size. */
+struct db_stage_facts {
+    uint64_t id; /* of the load; 0: none */
+    uint64_t bytes, piece_bytes;
+    uint64_t touched; /* index of the entry that brought the last piece */
+    uint32_t digest;  /* crc32c of all bytes */
+    bool ended;       /* the last piece was shorter: it is the last */
+};
+struct db_stage_part {
+    uint64_t from, to; /* bytes of the load that are here; equal: none */
+    struct db_store store;
+    unsigned slot; /* of its file's name */
+};
+struct db_stage {
+    struct db_stage_facts now;
+    struct db_stage_part older, newest;
+    bool cutting; /* older is given to a cut; … */
+    bool dropped; /* … its load is gone meanwhile */
+};
+/* now: what the state says. What else is there comes from the source. 0; ERR_*. */
+int db_stage_open(struct db *d, const struct db_source *source);
+void db_stage_close(struct db *d);
+/* An entry brings a piece. *refused: NULL: it is kept; else why not, the same on all nodes. */
+int db_stage_put(struct db *d, const struct wire_load *piece, uint64_t index, const char **refused);
+void db_stage_drop(struct db *d);                /* all pieces; harmless without */
+void db_stage_age(struct db *d, uint64_t index); /* drop what nobody adds to */
+void db_stage_roll_back(struct db *d, const struct db_stage_facts *before);
+uint32_t db_stage_pages(const struct db *d); /* of all pieces */
+uint64_t db_stage_uncut(const struct db *d); /* bytes that the image lacks */
+int db_stage_cut_begin(struct db *d);
+/* *given: how many of this cut's pages were; zero at first. */
+int db_stage_cut_pages(struct db *d, uint32_t *given,
+                       int (*page)(void *ctx, unsigned set, uint32_t number, const void *bytes),
+                       void *ctx);
+void db_stage_cut_end(struct db *d, bool kept);
 
 struct db {
     struct env *env;
@@ -447,7 +459,14 @@ struct db {
     sqlite3_stmt *control[DB_CONTROL_COUNT];
     struct db_params params;
     struct db_keys keys;
-    struct db_files staged;  /* a load's pieces, as a SQLite file: only while it is installed */
+    struct db_stage stage;
+    struct db_files staged; /* a load's pages as a database: only while it is looked at */
+    struct db_made *made;   /* VACUUM: the file; NULL: none */
+    struct db_next {        /* what db_replace() is to do when the entry at hand is done */
+        bool set;
+        enum db_replacement by;
+        uint32_t schema_cookie; /* of the file */
+    } next;
     struct db_record record; /* of the entry at hand, if it has a key */
     struct db_work *work;    /* config.batch_max of them */
     uint64_t applied_index, applied_term;
@@ -533,21 +552,35 @@ void db_cond_tell(const struct db_cond *c, struct db_sink *sink);
 
 /* ---- loads (db_load.c) ----------------------------------------------------------------------------------- */
 
-/* An entry of a load. *installed: the database is another one now. 0, or the machine's ERR_*. */
-int db_load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd,
-                  bool *installed);
+/* An entry of a load. d->next.set: the pieces are to become the database. 0, or the machine's ERR_*. */
+int db_load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd);
 /* The head of a SQLite file (https://sqlite.org/fileformat2.html §1.3). */
 enum { DB_HEAD_BYTES = 100 };
 struct db_head {
     uint32_t page_bytes, page_count;     /* page_count 0: not told, the file's size says it */
     uint8_t write_version, read_version; /* 1: rollback journal; 2: WAL */
-    uint32_t encoding;
+    uint32_t encoding, schema_cookie;
 };
 /* NULL, or why it cannot be loaded. */
 const char *db_head_read(const uint8_t head[DB_HEAD_BYTES], uint64_t file_bytes,
                          struct db_head *out);
 /* SQLite's own check, as db_integrity_check. */
 int db_check(sqlite3 *conn, struct err_text *why);
+
+/* ---- another main file (db_made.c, db_replace.c) ------------------------------------------------------------ */
+
+/* An entry that is a VACUUM and nothing else? */
+bool db_made_may(const struct db *d, const struct wire_cmd *cmd);
+/* Before its statement runs: *sql is another one then. After: ok: d->next is set. 0; ERR_*. */
+int db_made_begin(struct db *d, struct slice *sql);
+int db_made_end(struct db *d, bool ok);
+void db_made_drop(struct db *d); /* the file that a failure left; harmless without */
+
+/* The entry is done, all else is as after it: switch, if d->next says so. */
+int db_replace(struct db *d, const struct db_entry *e, struct err_text *why);
+/* db.c: connections, files and what is replicated; the rest of *d stays. Closing is harmless when it is closed. */
+int db_connect(struct db *d, const struct db_source *source, struct err_text *why);
+void db_disconnect(struct db *d);
 
 /* ---- an entry of the leader's own (db_upkeep.c) ------------------------------------------------------------ */
 
@@ -596,18 +629,21 @@ int db_pin_pages(struct db_pin *p, uint32_t known_count,
 int db_pin_clear(struct db_pin *p, const struct db_config *config);
 /* One checkpoint. 0: the main file has all that the pin sees, but for pages that changed again; ERR_BUSY. */
 int db_pin_copy(struct db_pin *p, const struct db_config *config);
-bool db_pages_all_copied(struct db_files *files); /* the WAL holds nothing that the main file lacks */
+bool db_pages_all_copied(
+    struct db_files *files); /* the WAL holds nothing that the main file lacks */
 void db_pin_release(struct db_pin *p, bool kept); /* one that failed, too */
 
 /* ---- backups ------------------------------------------------------------------------------------------------ */
 
 /* db_backup_pages.c: all pages under a pin, in order. Memory goes with the WAL, not with the database. */
 struct db_backup_pages {
-    struct db_pin *pin;                /* lent */
-    bool delete_mode;                  /* the header says so */
-    struct { uint32_t page, frame; } *frames; /* a hash table by page: its last frame. NULL: not read yet */
-    uint32_t frame_slots;              /* power of two */
-    uint32_t next;                     /* the page to give */
+    struct db_pin *pin; /* lent */
+    bool delete_mode;   /* the header says so */
+    struct {
+        uint32_t page, frame;
+    } * frames;           /* a hash table by page: its last frame. NULL: not read yet */
+    uint32_t frame_slots; /* power of two */
+    uint32_t next;        /* the page to give */
 };
 void db_backup_pages_init(struct db_backup_pages *p, struct db_pin *pin, bool delete_mode);
 void db_backup_pages_fini(struct db_backup_pages *p);
@@ -628,7 +664,10 @@ struct db_vacuum *db_vacuum_new(struct db *d, const char *path, const atomic_boo
 void db_vacuum_free(struct db_vacuum *v); /* may be NULL */
 int db_vacuum_step(struct db_vacuum *v, struct buf *out, size_t bytes, struct err_text *why);
 
-/* db_cut.c: before the connections are opened, and after. */
+/* db_cut.c: what else entries change, as it is beside the pages. */
+enum { DB_STATE_BYTES = 152 };
+int db_state_put(struct db *d, uint8_t out[DB_STATE_BYTES]);
+/* Before the connections are opened, and after. */
 int db_source_fill(struct db *d, const struct db_source *source);
 int db_source_settle(struct db *d, const struct db_source *source);
 

@@ -5,8 +5,6 @@
  *
  *   seen(at, wall, key, print, outcome)    at: index of the entry; wall: the newest clock of any entry so far
  *
- * The pieces of a database file that is being loaded stand beside them (db_stage.c).
- *
  * Clocks of entries may go back; `wall` does not, so that whatever has to go is in front, in the order of
  * `at`. A key is forgotten when a newer entry is recorded DB_KEY_AGE_NS later, or when there is no room;
  * nothing here follows from a clock of this node, nor from when it asks. */
@@ -14,16 +12,12 @@
 
 enum { AGED_MAX = 8 };
 
-/* Deleted outcomes and pieces are not written over with zeros, which would cost as much as writing them. */
+/* Deleted outcomes are not written over with zeros, which would cost as much as writing them. */
 static const char schema_sql[] =
     "PRAGMA secure_delete=OFF;"
     "CREATE TABLE IF NOT EXISTS seen(at INTEGER PRIMARY KEY, wall INTEGER NOT NULL,"
     " key BLOB NOT NULL UNIQUE, print INTEGER NOT NULL,"
-    " outcome BLOB NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS piece(n INTEGER PRIMARY KEY, bytes BLOB NOT NULL);"
-    "CREATE TABLE IF NOT EXISTS load(one INTEGER PRIMARY KEY, id INTEGER NOT NULL,"
-    " bytes INTEGER NOT NULL, piece_bytes INTEGER NOT NULL, touched INTEGER NOT NULL,"
-    " digest INTEGER NOT NULL, ended INTEGER NOT NULL)";
+    " outcome BLOB NOT NULL)";
 
 int db_keys_failed(int sqlite_rc)
 {
@@ -50,12 +44,6 @@ static int keys_prepare(struct db_keys *k)
         [DB_KEYS_PUT] = "INSERT INTO seen VALUES(?1,?2,?3,?4,?5)",
         [DB_KEYS_OLDEST] = "SELECT at,wall,length(outcome) FROM seen ORDER BY at LIMIT 1",
         [DB_KEYS_DROP] = "DELETE FROM seen WHERE at=?1",
-        [DB_PIECE_PUT] = "INSERT INTO piece VALUES(?1,?2)",
-        [DB_PIECE_GET] = "SELECT bytes FROM piece WHERE n=?1",
-        [DB_PIECES_DROP] = "DELETE FROM piece",
-        [DB_LOAD_GET] = "SELECT id,bytes,piece_bytes,touched,digest,ended FROM load WHERE one=1",
-        [DB_LOAD_PUT] = "INSERT OR REPLACE INTO load VALUES(1,?1,?2,?3,?4,?5,?6)",
-        [DB_LOAD_DROP] = "DELETE FROM load",
     };
 
     for (size_t i = 0; i < DB_KEYS_SQL_COUNT; i++)
@@ -78,7 +66,10 @@ int db_keys_open(struct db_keys *k, const struct db_config *config, struct err_t
 {
     k->limit = (struct db_keys_limit){
         .count = LIMIT_KEYS_COUNT, .bytes = LIMIT_KEYS_BYTES, .age_ns = DB_KEY_AGE_NS};
-    k->now.wall_ns = INT64_MIN;
+    k->now = (struct db_keys_sum){.wall_ns = INT64_MIN};
+    k->total_shift = 0;
+    k->wal_frames = 0;
+    k->in_transaction = false;
     int rc = db_conn_open(&k->files, config, &k->total_shift, &k->conn, why);
     if (rc == 0)
         rc = db_exec(k->conn, schema_sql, why);
@@ -91,10 +82,13 @@ int db_keys_open(struct db_keys *k, const struct db_config *config, struct err_t
 
 void db_keys_close(struct db_keys *k)
 {
-    for (size_t i = 0; i < DB_KEYS_SQL_COUNT; i++)
+    for (size_t i = 0; i < DB_KEYS_SQL_COUNT; i++) {
         (void)sqlite3_finalize(k->sql[i]);
+        k->sql[i] = NULL;
+    }
     int rc = sqlite3_close(k->conn);
     ASSERT(rc == SQLITE_OK);
+    k->conn = NULL;
 }
 
 /* ---- transactions ------------------------------------------------------------------------------------ */
@@ -106,7 +100,6 @@ int db_keys_begin(struct db_keys *k)
     ASSERT(sqlite3_get_autocommit(k->conn));
     int rc = db_keys_run(k, DB_KEYS_BEGIN);
     k->before = k->now;
-    k->stage_before = k->stage;
     k->in_transaction = rc == 0;
     return rc;
 }
@@ -129,7 +122,6 @@ int db_keys_roll_back(struct db_keys *k)
         return 0;
     k->in_transaction = false;
     k->now = k->before;
-    k->stage = k->stage_before;
     if (sqlite3_get_autocommit(k->conn))
         return 0; /* a failure of the machine has ended it */
     db_now_statement();
@@ -138,16 +130,11 @@ int db_keys_roll_back(struct db_keys *k)
 
 int db_keys_limit_wal(struct db_keys *k, uint64_t limit_bytes)
 {
-    int log_frames = 0, done_frames = -1;
-
-    if (k->in_transaction || (!k->shrank && (uint64_t)k->wal_frames * 4096 < limit_bytes))
+    if (k->in_transaction || (uint64_t)k->wal_frames * 4096 < limit_bytes)
         return 0;
     db_now_statement();
-    (void)sqlite3_wal_checkpoint_v2(k->conn, NULL, SQLITE_CHECKPOINT_PASSIVE, &log_frames,
-                                    &done_frames);
+    (void)sqlite3_wal_checkpoint_v2(k->conn, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
     k->wal_frames = 0; /* nobody else looks at this file, but a cut: mostly all of it was copied */
-    if (log_frames == done_frames)
-        k->shrank = false;
     return db_now()->machine_rc;
 }
 

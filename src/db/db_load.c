@@ -1,9 +1,8 @@
 /* db_load.c — an entry that brings a piece of a database file, or installs the file that the pieces make
- * (db_stage.c): then its pages take the place of all the database held, in one transaction of the writer's, so
- * that a reader sees the old database or the new one, and the WAL tells cuts which pages changed.
+ * (db_stage.c): it becomes the main file (db_replace.c), so that nobody sees a mixture and nothing is copied.
  *
- * The file's own change counters, WAL mode and so on do not matter; counters that SQL can see
- * (last_insert_rowid() …) and settings of connections stay as they were: a load is no statement.
+ * Counters that SQL can see (last_insert_rowid() …) and settings of connections stay as they were: a load is no
+ * statement.
  *
  * Whoever proposed the file has checked all of it (db_import.c). Here the pieces are counted and their checksum
  * compared, and what would make the database unreadable is refused; that says the same on every node. */
@@ -17,11 +16,20 @@ static uint32_t be32(const uint8_t *p)
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
 
+enum {
+    PAGE = 16,
+    WRITE = 18,
+    READ = 19,
+    CHANGED = 24,
+    COUNT = 28,
+    COOKIE = 40,
+    ENCODING = 56,
+    VALID = 92
+};
+
 const char *db_head_read(const uint8_t head[DB_HEAD_BYTES], uint64_t file_bytes,
                          struct db_head *out)
 {
-    enum { PAGE = 16, WRITE = 18, READ = 19, CHANGED = 24, COUNT = 28, ENCODING = 56, VALID = 92 };
-
     if (memcmp(head, "SQLite format 3", 16) != 0)
         return "invalid SQLite data";
     out->page_bytes = (uint32_t)head[PAGE] << 8 | head[PAGE + 1];
@@ -41,6 +49,7 @@ const char *db_head_read(const uint8_t head[DB_HEAD_BYTES], uint64_t file_bytes,
         return "invalid SQLite data: the file's size is not what its header says";
     out->page_count = (uint32_t)pages;
     out->encoding = be32(head + ENCODING);
+    out->schema_cookie = be32(head + COOKIE);
     if (out->encoding > 1)
         return "the text of the database is UTF-16, which is not supported: load it as SQL text";
     return NULL;
@@ -48,7 +57,7 @@ const char *db_head_read(const uint8_t head[DB_HEAD_BYTES], uint64_t file_bytes,
 
 /* ---- installing -------------------------------------------------------------------------------------------- */
 
-static const char *install_refused(const struct db_stage *s, const struct wire_load *l)
+static const char *install_refused(const struct db_stage_facts *s, const struct wire_load *l)
 {
     if (s->id != l->id)
         return "the load was given up: another one began, or its pieces were too far apart";
@@ -61,16 +70,25 @@ static const char *install_refused(const struct db_stage *s, const struct wire_l
     return NULL;
 }
 
-static int staged_refused(struct db_keys *k, const char **refused)
+/* The image has all of it: the entry was prepared. */
+static int page_read(struct db *d, uint32_t number, uint8_t page[DB_PAGE_BYTES])
 {
-    uint8_t head[DB_HEAD_BYTES];
-    struct db_head h;
+    const struct db_replacer *r = d->config.replacer;
+    int rc = r->load_page(r->ctx, number, page, NULL);
 
-    int rc = db_stage_read(k, head, sizeof(head), 0);
+    return rc ? db_now_failed(rc) : 0;
+}
+
+static int staged_refused(struct db *d, struct db_head *h, const char **refused)
+{
+    uint8_t page[DB_PAGE_BYTES];
+
+    int rc = page_read(d, 1, page);
     if (rc)
         return rc;
-    *refused = db_head_read(head, k->stage.bytes, &h);
-    if (!*refused && (h.page_bytes != DB_PAGE_BYTES || h.write_version != 1 || h.read_version != 1))
+    *refused = db_head_read(page, d->stage.now.bytes, h);
+    if (!*refused &&
+        (h->page_bytes != DB_PAGE_BYTES || h->write_version != 2 || h->read_version != 2))
         *refused = "the database file was not prepared for loading";
     return 0;
 }
@@ -91,36 +109,35 @@ static int schema_refused(sqlite3 *source, const char **refused)
     return 0;
 }
 
-/* The cache is let spill, so that memory does not grow with the database. */
-static int pages_copy(struct db *d, sqlite3 *source)
+/* SQLite would want a WAL beside what is only looked at. */
+static int staged_read(void *ctx, void *dst, size_t len, uint64_t offset)
 {
-    int rc = db_exec(d->writer, "PRAGMA cache_spill=ON", NULL);
+    struct db *d = ctx;
+    uint8_t page[DB_PAGE_BYTES], *to = dst;
 
-    if (rc)
-        return rc;
-    db_now_statement();
-    sqlite3_backup *b = sqlite3_backup_init(d->writer, "main", source, "main");
-    if (b) {
-        (void)sqlite3_backup_step(b, -1);
-        rc = sqlite3_backup_finish(b);
-    } else {
-        rc = sqlite3_errcode(d->writer);
+    while (len > 0) {
+        size_t from = (size_t)(offset % sizeof(page));
+        size_t part = sizeof(page) - from < len ? sizeof(page) - from : len;
+        int rc = page_read(d, (uint32_t)(offset / sizeof(page)) + 1, page);
+        if (rc)
+            return rc;
+        if (offset < sizeof(page))
+            page[WRITE] = page[READ] = 1;
+        memcpy(to, page + from, part);
+        to += part;
+        offset += part;
+        len -= part;
     }
-    if (db_now()->machine_rc)
-        return db_now()->machine_rc;
-    if (rc != SQLITE_OK)
-        return db_machine_code(rc);
-    d->wal_frames = (uint32_t)(d->files.stores[DB_SLOT_WAL].size / DB_PAGE_BYTES);
-    return db_exec(d->writer, "PRAGMA cache_spill=OFF", NULL);
+    return 0;
 }
 
-static int source_install(struct db *d, const char **refused)
+static int staged_open(struct db *d, const char **refused)
 {
     struct db_store *store = &d->staged.stores[DB_SLOT_MAIN];
     sqlite3 *source = NULL;
 
     *store = (struct db_store){
-        .exists = true, .size = d->keys.stage.bytes, .read = db_stage_read, .read_ctx = &d->keys};
+        .exists = true, .size = d->stage.now.bytes, .read = staged_read, .read_ctx = d};
     db_now_statement();
     int rc = db_conn_open(&d->staged, &d->config, NULL, &source, NULL);
     if (rc == ERR_CORRUPT && db_now()->machine_rc == 0) {
@@ -129,8 +146,6 @@ static int source_install(struct db *d, const char **refused)
     } else if (rc == 0) {
         rc = schema_refused(source, refused);
     }
-    if (rc == 0 && !*refused)
-        rc = pages_copy(d, source);
     int closed = sqlite3_close(source);
     ASSERT(closed == SQLITE_OK);
     *store = (struct db_store){0};
@@ -139,42 +154,38 @@ static int source_install(struct db *d, const char **refused)
 
 static int install(struct db *d, const struct wire_load *l, const char **refused)
 {
-    enum db_guard_mode mode = d->guard.mode;
-    int rc = 0;
+    struct db_head head;
 
-    *refused = install_refused(&d->keys.stage, l);
+    *refused = install_refused(&d->stage.now, l);
     if (*refused)
         return 0;
-    d->guard.mode = DB_GUARD_OFF;
-    rc = staged_refused(&d->keys, refused);
+    int rc = staged_refused(d, &head, refused);
     if (rc == 0 && !*refused)
-        rc = source_install(d, refused);
-    db_stage_read_end(&d->keys);
-    d->guard.mode = mode;
-    return rc ? rc : db_stage_drop(&d->keys);
+        rc = staged_open(d, refused);
+    db_stage_drop(d); /* the image has them */
+    if (rc == 0 && !*refused)
+        d->next =
+            (struct db_next){.set = true, .by = DB_BY_LOAD, .schema_cookie = head.schema_cookie};
+    return rc;
 }
 
 /* ---- the entry ---------------------------------------------------------------------------------------------- */
 
-static int drop(struct db *d, const struct wire_load *l)
-{
-    return d->keys.stage.id == l->id ? db_stage_drop(&d->keys) : 0;
-}
-
-int db_load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd,
-                  bool *installed)
+int db_load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd)
 {
     const char *refused = NULL;
-    int rc;
+    int rc = 0;
 
     db_now_entry(cmd->wall_ns, cmd->seed, e->index);
-    rc = cmd->kind == WIRE_CMD_LOAD_PIECE ? db_stage_put(&d->keys, &cmd->load, e->index, &refused)
-         : cmd->kind == WIRE_CMD_LOAD_INSTALL ? install(d, &cmd->load, &refused)
-                                              : drop(d, &cmd->load);
+    if (cmd->kind == WIRE_CMD_LOAD_PIECE)
+        rc = db_stage_put(d, &cmd->load, e->index, &refused);
+    else if (cmd->kind == WIRE_CMD_LOAD_INSTALL)
+        rc = install(d, &cmd->load, &refused);
+    else if (d->stage.now.id == cmd->load.id)
+        db_stage_drop(d);
     if (rc)
         return rc;
-    *installed = cmd->kind == WIRE_CMD_LOAD_INSTALL && !refused;
-    db_fold(&d->digest, prng_mix(refused != NULL, d->keys.stage.bytes));
+    db_fold(&d->digest, prng_mix(refused != NULL, d->stage.now.bytes));
     if (e->sink && refused)
         e->sink->ops->request_error(e->sink, slice_str(refused));
     else if (e->sink)

@@ -40,6 +40,7 @@ struct entry_run {
     const struct db_entry *e;
     struct wire_cmd cmd;
     struct db_run run;
+    bool made;    /* it is a VACUUM that makes another file */
     bool failed;  /* some statement did */
     bool changed; /* other things than rows, by some statement */
     bool keyed;   /* it has an idempotency key */
@@ -92,6 +93,18 @@ static struct db_query_counts *counts_of(struct db *d, const struct wire_cmd *c)
                                          : &d->counters.executions;
 }
 
+/* The VACUUM that is all of the entry, into another file. */
+static int run_made(struct entry_run *x, bool *ok)
+{
+    struct slice sql;
+    int rc = db_made_begin(x->d, &sql);
+
+    if (rc == 0)
+        rc = db_run_text(&x->run, sql, ok);
+    int ended = db_made_end(x->d, rc == 0 && *ok);
+    return rc ? rc : ended;
+}
+
 /* The statements, in order. Stops at the first failure when `stop_at_failure`. */
 static int entry_statements(struct entry_run *x, bool stop_at_failure)
 {
@@ -104,7 +117,7 @@ static int entry_statements(struct entry_run *x, bool stop_at_failure)
         int rc = db_params_read(&x->d->params, &x->cmd, count);
         x->run.params = x->d->params; /* it may have moved */
         if (rc == 0)
-            rc = db_run_text(&x->run, sql, &ok);
+            rc = x->made ? run_made(x, &ok) : db_run_text(&x->run, sql, &ok);
         if (rc)
             return rc;
         if (x->run.stopped)
@@ -179,6 +192,10 @@ static int digest_schema(struct db *d)
 {
     sqlite3_stmt *s = d->control[DB_COOKIE];
 
+    if (d->next.set) {
+        db_fold(&d->digest, d->next.schema_cookie);
+        return 0;
+    }
     int step = sqlite3_step(s);
     db_fold(&d->digest, (uint64_t)sqlite3_column_int64(s, 0));
     (void)sqlite3_reset(s);
@@ -281,17 +298,13 @@ static int entry_apply(struct entry_run *x, const struct wire_cmd *cmd, struct d
     return rc;
 }
 
-/* An entry of a load. Prepared statements were made for the database there was. */
 static int load_apply(struct db *d, const struct db_entry *e, const struct wire_cmd *cmd)
 {
-    bool installed = false;
-    int rc = db_load_apply(d, e, cmd, &installed);
+    int rc = db_load_apply(d, e, cmd);
 
     d->entry_wall_ns = cmd->wall_ns;
-    if (rc || !installed)
+    if (rc || !d->next.set)
         return rc;
-    db_stmts_clear(&d->stmts);
-    d->schema_known = false;
     d->changed_index = e->index;
     d->counters.loads++;
     return digest_schema(d);
@@ -311,9 +324,7 @@ int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *
     if (e->kind != RAFT_ENTRY_NORMAL)
         return 0;
     digest_entry(d, e);
-    rc = db_stage_age(&d->keys, e->index);
-    if (rc)
-        return rc;
+    db_stage_age(d, e->index);
     if (wire_cmd_loads(&w->cmd))
         return load_apply(d, e, &w->cmd);
     if (is_query(&w->cmd) && !e->sink)
@@ -321,6 +332,7 @@ int db_work_apply(struct db *d, const struct db_entry *e, const struct db_work *
     x.cmd = w->cmd;
     x.keyed = w->cmd.idempotency_key.len > 0;
     x.once = (struct db_once){.e = e, .cmd = &w->cmd};
+    x.made = w->replaces && e->prepared == DB_PREPARED;
     if (x.keyed)
         rc = db_once_begin(d, &x.once, &sink, &answered);
     if (rc || answered)
@@ -361,12 +373,14 @@ int db_work_open(const struct db *d, const struct db_entry *e, struct db_work *w
 
     ASSERT(d->schema_known);
     w->alone = d->schema_alone;
+    w->replaces = false;
     if (e->kind != RAFT_ENTRY_NORMAL)
         return 0;
     if (wire_cmd_open(e->payload, true, &w->cmd))
         return ERR_CORRUPT;
-    if (w->cmd.kind == WIRE_CMD_LOAD_INSTALL)
-        w->alone = true;
+    w->replaces = w->cmd.kind == WIRE_CMD_LOAD_INSTALL || db_made_may(d, &w->cmd);
+    if (w->replaces || (wire_cmd_loads(&w->cmd) && w->cmd.load.at == 0))
+        w->alone = true; /* so do the first piece, and what drops them: nothing brings them back */
     struct wire_cmd c = w->cmd;
     while (!w->alone && wire_cmd_next(&c, &sql, &params) == 0)
         w->alone = text_runs_alone(d, sql);

@@ -85,6 +85,8 @@ static int recovered_sync(struct image *im)
     if (rc == 0 && im->now.number == 0 && im->cut.phase == IMAGE_IDLE)
         return 0;
     uint64_t generation = im->now.number ? im->now.generation : 1;
+    for (unsigned i = 0; rc == 0 && im->main_path && im->now.number && i < 2; i++)
+        rc = env_file_sync(im->record[i]); /* moving takes away what the record before it needs */
     if (rc == 0)
         rc = image_place_move(im, generation);
     if (rc == 0)

@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 static const char *const record_name[2] = {"record.a", "record.b"};
-static const char *const set_name[IMAGE_SET_COUNT] = {"main", "keys"};
+static const char *const set_name[IMAGE_SET_COUNT] = {"main", "keys", "load"};
 
 char *image_path_of(const struct image *im, const char *name)
 {
@@ -48,6 +48,26 @@ static int generation_file(struct image *im, uint64_t generation, enum image_set
     return rc;
 }
 
+/* An image from before there were loads has no such files: it has no such pages. */
+static int load_files_make(struct image *im, uint64_t generation, struct image_pages *load)
+{
+    env_file_close(load->pages);
+    load->pages = NULL;
+    int rc = generation_file(im, generation, IMAGE_LOAD, false, true, &load->pages);
+    if (rc == 0)
+        rc = generation_file(im, generation, IMAGE_LOAD, true, true, &load->table);
+    return rc ? rc : env_dir_sync(im->env, im->dir);
+}
+
+int image_set_open(struct image *im, uint64_t generation, enum image_set set, bool empty,
+                   struct image_pages *out)
+{
+    int rc = generation_file(im, generation, set, false, empty, &out->pages);
+    if (rc == 0)
+        rc = generation_file(im, generation, set, true, empty, &out->table);
+    return rc;
+}
+
 static int generation_open(struct image *im, uint64_t generation, bool empty, bool but_main,
                            struct image_pages set[IMAGE_SET_COUNT])
 {
@@ -55,10 +75,12 @@ static int generation_open(struct image *im, uint64_t generation, bool empty, bo
 
     ASSERT(generation != 0);
     for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
-        if (i != IMAGE_MAIN || !but_main)
-            rc = generation_file(im, generation, (enum image_set)i, false, empty, &set[i].pages);
-        if (rc == 0)
-            rc = generation_file(im, generation, (enum image_set)i, true, empty, &set[i].table);
+        if (i == IMAGE_MAIN && but_main)
+            rc = generation_file(im, generation, IMAGE_MAIN, true, empty, &set[i].table);
+        else
+            rc = image_set_open(im, generation, (enum image_set)i, empty, &set[i]);
+        if (rc == ERR_NOT_FOUND && i == IMAGE_LOAD && im->now.moment.set[i].page_count == 0)
+            rc = load_files_make(im, generation, &set[i]);
     }
     return rc;
 }
@@ -115,16 +137,18 @@ void image_generation_remove(struct image *im, uint64_t generation)
     }
 }
 
+int image_set_sync(struct image_pages *set)
+{
+    int rc = set->pages ? env_file_sync(set->pages) : 0;
+    return rc ? rc : env_file_sync(set->table);
+}
+
 int image_generation_sync(struct image_pages set[IMAGE_SET_COUNT])
 {
     int rc = 0;
 
-    for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++) {
-        if (set[i].pages)
-            rc = env_file_sync(set[i].pages);
-        if (rc == 0)
-            rc = env_file_sync(set[i].table);
-    }
+    for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++)
+        rc = image_set_sync(&set[i]);
     return rc;
 }
 
@@ -150,6 +174,20 @@ int image_sums_load(struct image *im, enum image_set set, struct err_text *why)
                            (unsigned long long)i * IMAGE_SECTOR);
     }
     return 0;
+}
+
+int image_table_write(struct image_pages *set, uint32_t count)
+{
+    int rc = 0;
+
+    for (uint32_t s = 0; rc == 0 && s < image_sums_sectors(count); s++) {
+        uint8_t sector[IMAGE_SECTOR];
+        uint32_t first = s * IMAGE_SUMS_PER_SECTOR, left = count - first;
+        image_sums_put(sector, s, set->sums + first,
+                       left < IMAGE_SUMS_PER_SECTOR ? left : IMAGE_SUMS_PER_SECTOR);
+        rc = env_file_write(set->table, sector, sizeof(sector), (uint64_t)s * IMAGE_SECTOR);
+    }
+    return rc;
 }
 
 uint32_t image_sum_of_zeros(uint32_t page_bytes)

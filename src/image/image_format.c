@@ -8,6 +8,11 @@
 static const char *const head_magic[] = {
     [IMAGE_HEAD_RECORD] = "rqimgrec", [IMAGE_HEAD_JOURNAL] = "rqimgcut"};
 
+static int set_at(int set)
+{
+    return set == IMAGE_LOAD ? 104 : 56 + 8 * set;
+}
+
 static uint32_t head_crc(const uint8_t s[IMAGE_SECTOR])
 {
     return crc32c(crc32c(0, s, 12), s + 16, IMAGE_SECTOR - 16);
@@ -27,8 +32,8 @@ void image_head_put(uint8_t out[IMAGE_SECTOR], enum image_head_kind kind, struct
     put_u64(out + 40, m->index);
     put_u64(out + 48, m->term);
     for (int i = 0; i < IMAGE_SET_COUNT; i++) {
-        put_u32(out + 56 + 8 * i, m->set[i].page_bytes);
-        put_u32(out + 60 + 8 * i, m->set[i].page_count);
+        put_u32(out + set_at(i), m->set[i].page_bytes);
+        put_u32(out + set_at(i) + 4, m->set[i].page_count);
     }
     put_u32(out + 72, (uint32_t)m->state.len);
     put_u32(out + 76, h->state_crc);
@@ -59,8 +64,8 @@ int image_head_get(const uint8_t in[IMAGE_SECTOR], enum image_head_kind kind, st
         .crc = get_u32(in + 12),
     };
     for (int i = 0; i < IMAGE_SET_COUNT; i++) {
-        h->moment.set[i].page_bytes = get_u32(in + 56 + 8 * i);
-        h->moment.set[i].page_count = get_u32(in + 60 + 8 * i);
+        h->moment.set[i].page_bytes = get_u32(in + set_at(i));
+        h->moment.set[i].page_count = get_u32(in + set_at(i) + 4);
     }
     h->moment.state = slice_of(NULL, get_u32(in + 72));
     bool sane = h->number != 0 && h->generation != 0 && h->moment.state.len <= IMAGE_STATE_MAX;

@@ -4,8 +4,8 @@
  *
  *   record.a, record.b   which moment the page files hold; two copies with one number
  *   cut                  redo journal of the cut at hand
- *   GGGGGGGG.main  .keys         pages, as SQLite counts them; G: generation, in hex
- *   GGGGGGGG.main.sums  .keys.sums   their checksums
+ *   GGGGGGGG.main  .keys  .load      pages, as SQLite counts them; G: generation, in hex
+ *   GGGGGGGG.main.sums  .keys.sums  .load.sums   their checksums
  *
  * Head of a record and of the journal (one sector), behind it `state bytes` of the caller's:
  *
@@ -13,8 +13,11 @@
  *   | magic | version | crc | number | generation | nonce | index | term |
  *     8 B     u32       u32   u64      u64          u64     u64     u64
  *   56                       64 …                72           76          80          88      96           104     512
- *   | main: page bytes count | keys: bytes count | state bytes | state crc | main size | inode | changed ns | zeros |
+ *   | main: page bytes count | keys: bytes count | state bytes | state crc | main size | inode | changed ns | …
  *     u32, u32                 u32, u32            u32           u32         u64         u64     u64
+ *   104                      112     512
+ *   | load: page bytes count | zeros |
+ *     u32, u32
  *
  *   main size, inode, changed: of the live main file when the record was written; zeros where it is not live.
  *
@@ -56,7 +59,7 @@ struct image_head {
     struct image_moment moment; /* .state: only its length here */
     uint32_t state_crc;
     struct env_file_facts main; /* of the live file; in records only */
-    uint32_t crc; /* filled by put and get */
+    uint32_t crc;               /* filled by put and get */
 };
 void image_head_put(uint8_t out[IMAGE_SECTOR], enum image_head_kind kind, struct image_head *h);
 /* 0; ERR_CORRUPT; ERR_VERSION: intact, but written by a newer program. */

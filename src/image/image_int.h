@@ -2,6 +2,7 @@
  *
  *   image.c          open, close, look, scrub
  *   image_send.c  image_receive.c
+ *   image_replace.c  another main file
  *   image_cut.c      begin, page, seal, apply; redo is apply at open
  *   image_pages.c    pages of a set, wherever they are
  *   image_files.c    files of a generation, records, journal bytes
@@ -85,14 +86,19 @@ void image_set_name(char out[IMAGE_NAME_MAX], uint64_t generation, enum image_se
 /* Make or open the files of a generation; empty: of no length. */
 int image_generation_open(struct image *im, uint64_t generation, bool empty,
                           struct image_pages set[IMAGE_SET_COUNT]) MUST_USE;
+/* The files of one set; empty: made, of no length. */
+int image_set_open(struct image *im, uint64_t generation, enum image_set set, bool empty,
+                   struct image_pages *out) MUST_USE;
 /* Those of the present one: live, the main file is opened at main_path, or (empty) left to the database. */
 int image_present_open(struct image *im, uint64_t generation, bool empty) MUST_USE;
 void image_generation_close(struct image_pages set[IMAGE_SET_COUNT]);
 void image_generation_remove(struct image *im, uint64_t generation);
+int image_set_sync(struct image_pages *set) MUST_USE;
 int image_generation_sync(struct image_pages set[IMAGE_SET_COUNT]) MUST_USE;
 int image_main_path_sync(struct image *im) MUST_USE;           /* the folder of the live file */
 char *image_path_of(const struct image *im, const char *name); /* mem_free */
 int image_sums_load(struct image *im, enum image_set set, struct err_text *why) MUST_USE;
+int image_table_write(struct image_pages *set, uint32_t count) MUST_USE; /* all of it, unsynced */
 uint32_t image_sum_of_zeros(uint32_t page_bytes);
 
 struct image_records { /* the two copies, as found */

@@ -99,7 +99,10 @@ int image_pages_settle(struct image *im, const struct image_moment *m)
                                    (uint64_t)image_sums_sectors(m->set[i].page_count) *
                                        IMAGE_SECTOR);
     }
-    return rc ? rc : image_generation_sync(im->set);
+    for (unsigned i = 0; rc == 0 && i < IMAGE_SET_COUNT; i++)
+        if (i != IMAGE_LOAD || m->set[i].page_count || im->now.moment.set[i].page_count)
+            rc = image_set_sync(&im->set[i]);
+    return rc;
 }
 
 /* ---- whose file it is --------------------------------------------------------------------------------- */

@@ -130,7 +130,7 @@ static int set_complete(struct image_receive *r, unsigned i, struct err_text *wh
 static int moment_take(struct image_receive *r, const struct image_frame *f, const uint8_t *payload,
                        struct err_text *why)
 {
-    const uint32_t *const sums[] = {r->set[0].sums, r->set[1].sums};
+    const uint32_t *const sums[] = {r->set[0].sums, r->set[1].sums, r->set[2].sums};
     const uint8_t *state = payload + IMAGE_SECTOR;
 
     if (f->length < IMAGE_SECTOR || image_head_get(payload, IMAGE_HEAD_RECORD, &r->head) ||
@@ -213,14 +213,8 @@ static int tables_write(struct image_receive *r)
     for (unsigned i = 0; i < IMAGE_SET_COUNT; i++) {
         uint32_t bytes = r->head.moment.set[i].page_bytes, count = r->head.moment.set[i].page_count;
         int rc = env_file_truncate(r->set[i].pages, (uint64_t)bytes * count);
-        for (uint32_t s = 0; rc == 0 && s < image_sums_sectors(count); s++) {
-            uint8_t sector[IMAGE_SECTOR];
-            uint32_t first = s * IMAGE_SUMS_PER_SECTOR, left = count - first;
-            image_sums_put(sector, s, r->set[i].sums + first,
-                           left < IMAGE_SUMS_PER_SECTOR ? left : IMAGE_SUMS_PER_SECTOR);
-            rc =
-                env_file_write(r->set[i].table, sector, sizeof(sector), (uint64_t)s * IMAGE_SECTOR);
-        }
+        if (rc == 0)
+            rc = image_table_write(&r->set[i], count);
         if (rc)
             return rc;
     }
@@ -281,8 +275,8 @@ void image_receive_end(struct image_receive *r)
     image_generation_close(r->set);
     if (files)
         image_generation_remove(r->im, r->generation);
-    mem_free(r->got[0].have);
-    mem_free(r->got[1].have);
+    for (unsigned i = 0; i < IMAGE_SET_COUNT; i++)
+        mem_free(r->got[i].have);
     mem_free(r->state);
     mem_free(r);
 }

@@ -33,7 +33,7 @@ uint64_t image_digest(const struct image_moment *m, const uint32_t *const sums[I
             crc[i] = crc32c(crc[i], bytes, sizeof(bytes));
         }
     }
-    return (uint64_t)crc[IMAGE_MAIN] << 32 | crc[IMAGE_KEYS];
+    return (uint64_t)crc[IMAGE_MAIN] << 32 | (crc[IMAGE_KEYS] ^ crc[IMAGE_LOAD]);
 }
 
 static bool is_lock_page(const struct image *im, unsigned set, uint32_t number)
@@ -52,6 +52,7 @@ static void want(struct image_send *s, unsigned set, uint32_t number)
 /* All pages that are not known to be there. */
 static void resize(struct image_send *s)
 {
+    s->total = 0;
     for (unsigned i = 0; i < IMAGE_SET_COUNT; i++) {
         uint32_t old = s->count[i], count = s->im->now.moment.set[i].page_count;
         uint8_t *wanted = mem_must_zalloc(count);
@@ -67,8 +68,8 @@ static void resize(struct image_send *s)
         for (uint32_t n = old; n < count; n++)
             if (!is_lock_page(s->im, i, n + 1))
                 want(s, i, n + 1);
+        s->total += count;
     }
-    s->total = (uint64_t)s->count[0] + s->count[1];
 }
 
 int image_send_begin(struct image *im, struct image_send **out)
@@ -88,7 +89,7 @@ int image_send_begin(struct image *im, struct image_send **out)
 static int moment_put(const struct image_send *s, struct buf *out)
 {
     const struct image *im = s->im;
-    const uint32_t *const sums[] = {im->set[0].sums, im->set[1].sums};
+    const uint32_t *const sums[] = {im->set[0].sums, im->set[1].sums, im->set[2].sums};
     struct image_head h = im->now;
     uint8_t frame[IMAGE_FRAME_HEAD], head[IMAGE_SECTOR];
 
@@ -180,8 +181,8 @@ void image_send_end(struct image_send *s)
     if (!s)
         return;
     list_remove(&s->link);
-    mem_free(s->wanted[0]);
-    mem_free(s->wanted[1]);
+    for (unsigned i = 0; i < IMAGE_SET_COUNT; i++)
+        mem_free(s->wanted[i]);
     mem_free(s);
 }
 

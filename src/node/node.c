@@ -127,6 +127,7 @@ static void init_state(struct node *n)
     node_fetch_init(n);
     list_init(&n->lends);
     node_install_init(n);
+    node_replace_init(n);
     node_repair_init(n);
     node_digest_init(n);
     env_timer_init(&n->change_timer, n->env, change_timer_fired, n);
@@ -152,6 +153,7 @@ static void lane_idle(struct node *n)
 {
     node_backup_look(n);
     node_cut_look(n);
+    node_replace_progress(n);
     node_install_progress(n);
     node_stop_progress(n);
 }
@@ -174,6 +176,7 @@ int node_create(struct env *e, const struct node_config *config,
     n->up.damaged = node_repair_damaged;
     n->up.broken = node_repair_broken;
     n->up.repaired = repaired;
+    n->up.prepare = node_replace_begin;
     n->up.dispatch = node_request_dispatch;
     n->up.forward_end = node_forward_end;
     n->opened = opened;

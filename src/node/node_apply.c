@@ -7,17 +7,21 @@
 
 enum { APPLY_BYTES_MAX = 16 * 1024 * 1024, APPLY_COUNT_MAX = 1024 };
 
-static void apply_run(struct env_job *job)
+void node_apply_lane(struct node *n)
 {
-    struct node *n = LIST_ENTRY(job, struct node, apply.job);
     struct node_apply *a = &n->apply;
 
     a->rc = db_apply(n->db, a->entries, a->count, &a->why);
     a->run_ended_ns = env_now_ns(n->env);
-    for (uint32_t i = 0; i < a->count; i++)
-        if (a->waits[i] && a->waits[i]->sink)
-            n->config.codec->sink_finish(a->waits[i]->sink);
     db_state(n->db, &a->run_state);
+    for (uint32_t i = 0; i < a->count; i++)
+        if (a->waits[i] && a->waits[i]->sink && a->entries[i].index <= a->run_state.applied_index)
+            n->config.codec->sink_finish(a->waits[i]->sink);
+}
+
+static void apply_run(struct env_job *job)
+{
+    node_apply_lane(LIST_ENTRY(job, struct node, apply.job));
 }
 
 /* For the client that asked; the same numbers were counted on their way. */
@@ -58,8 +62,7 @@ static void apply_answer(struct node_wait *w, uint64_t index)
         node_wait_answer(w, &answer);
 }
 
-/* The database is damaged and will be fetched anew; these entries are in it then, or follow. */
-static void apply_given_up(struct node *n)
+void node_apply_give_up(struct node *n, int rc, const char *why)
 {
     struct node_apply *a = &n->apply;
 
@@ -68,50 +71,86 @@ static void apply_given_up(struct node *n)
         if (!a->waits[i])
             continue;
         a->waits[i]->in_lane = false;
-        node_wait_fail(a->waits[i], ERR_LEADERSHIP_LOST,
-                       "the database of this node is damaged; the write is committed");
+        node_wait_fail(a->waits[i], rc, why);
     }
+    a->count = 0;
     a->busy = false;
+}
+
+/* Those that were not applied come first. */
+static void apply_keep(struct node_apply *a, uint32_t done)
+{
+    a->count -= done;
+    memmove(a->entries, a->entries + done, a->count * sizeof(*a->entries));
+    memmove(a->refs, a->refs + done, a->count * sizeof(struct node_entry *));
+    memmove(a->waits, a->waits + done, a->count * sizeof(struct node_wait *));
+}
+
+/* So many were applied. Busy until all are answered: an answer may bring the next request in, which must not start
+ * the next batch while this one's arrays are being read. */
+static void apply_tell(struct node *n, uint32_t done)
+{
+    struct node_apply *a = &n->apply;
+    uint64_t first = a->entries[0].index;
+
+    node_upkeep_applied(n);
+    a->wall_ns = env_wall_ns(n->env);
+    node_fresh_applied(n, a->entries, done);
+    n->counters.applies++;
+    n->counters.apply_last_ns = a->run_ended_ns - a->started_ns;
+    a->applied = first + done - 1;
+    if (n->on_applied)
+        n->on_applied(n->on_applied_ctx, a->applied, a->state.digest);
+    for (uint32_t i = 0; i < done; i++) {
+        node_entry_unref(a->refs[i]);
+        if (a->waits[i])
+            apply_answer(a->waits[i], first + i);
+    }
+}
+
+void node_apply_ended(struct node *n)
+{
+    struct node_apply *a = &n->apply;
+
+    a->busy = true; /* it may have been done by hand */
+    if (a->rc == ERR_CORRUPT && n->up.broken(n, a->why.text)) {
+        /* It will be fetched anew; these entries are in it then, or follow. */
+        node_apply_give_up(n, ERR_LEADERSHIP_LOST,
+                           "the database of this node is damaged; the write is committed");
+        n->up.lane_idle(n);
+        return;
+    }
+    if (a->rc && a->rc != DB_PREPARE) {
+        env_log(n->env, "store", "apply failed: %s", a->why.text);
+        env_halt(n->env, "an entry could not be applied because the machine failed");
+    }
+    a->state = a->run_state;
+    uint64_t first = a->entries[0].index;
+    ASSERT(a->state.applied_index + 1 >= first);
+    uint32_t done = (uint32_t)(a->state.applied_index + 1 - first);
+    ASSERT(done == a->count || (a->rc == DB_PREPARE && done < a->count));
+    if (done > 0)
+        apply_tell(n, done);
+    apply_keep(a, done);
+    bool left = a->count > 0; /* else the next batch may begin below */
+    a->busy = false;
+    if (done > 0) {
+        struct raft_in in = {.kind = RAFT_IN_APPLIED, .u.applied_index = a->applied};
+        int rc = n->up.step(n, &in);
+        ASSERT(rc == 0);
+        node_index_applied(n);
+        n->up.applied(n);
+    }
+    if (left && n->phase == NODE_OPEN)
+        n->up.prepare(n);
+    else if (left)
+        node_apply_give_up(n, ERR_CANCELED, "the node is stopping");
     n->up.lane_idle(n);
 }
 
 static void apply_done(struct env_job *job)
 {
-    struct node *n = LIST_ENTRY(job, struct node, apply.job);
-    struct node_apply *a = &n->apply;
-
-    if (a->rc == ERR_CORRUPT && n->up.broken(n, a->why.text)) {
-        apply_given_up(n);
-        return;
-    }
-    if (a->rc) {
-        env_log(n->env, "store", "apply failed: %s", a->why.text);
-        env_halt(n->env, "an entry could not be applied because the machine failed");
-    }
-    a->state = a->run_state;
-    node_upkeep_applied(n);
-    a->wall_ns = env_wall_ns(n->env);
-    node_fresh_applied(n, a->entries, a->count);
-    n->counters.applies++;
-    n->counters.apply_last_ns = a->run_ended_ns - a->started_ns;
-    uint64_t first = a->entries[0].index;
-    a->applied = first + a->count - 1;
-    if (n->on_applied)
-        n->on_applied(n->on_applied_ctx, a->applied, a->state.digest);
-    /* Still busy here: an answer may bring the next request in, which must not start the next batch
-     * while this one's arrays are being read. */
-    for (uint32_t i = 0; i < a->count; i++) {
-        node_entry_unref(a->refs[i]);
-        if (a->waits[i])
-            apply_answer(a->waits[i], first + i);
-    }
-    a->busy = false;
-    struct raft_in in = {.kind = RAFT_IN_APPLIED, .u.applied_index = a->applied};
-    int rc = n->up.step(n, &in);
-    ASSERT(rc == 0);
-    node_index_applied(n);
-    n->up.applied(n);
-    n->up.lane_idle(n);
+    node_apply_ended(LIST_ENTRY(job, struct node, apply.job));
 }
 
 /* Who gets the next entry: memory, else what a load brought. Takes a reference. */
@@ -174,6 +213,16 @@ static void apply_add(struct node *n, uint64_t index, struct node_entry *e)
     a->count++;
 }
 
+void node_apply_again(struct node *n)
+{
+    struct node_apply *a = &n->apply;
+
+    ASSERT(!a->busy && a->count > 0);
+    a->busy = true;
+    a->started_ns = env_now_ns(n->env);
+    env_job_submit(n->env, ENV_LANE_APPLY, &a->job);
+}
+
 void node_apply_kick(struct node *n)
 {
     struct node_apply *a = &n->apply;
@@ -181,10 +230,9 @@ void node_apply_kick(struct node *n)
     size_t bytes = 0;
 
     if (a->busy || a->load.busy || index > a->target || n->phase != NODE_OPEN || node_is_held(n) ||
-        n->cut.emptying)
+        n->cut.emptying || a->count > 0)
         return;
     apply_reserve(a);
-    a->count = 0;
     while (index <= a->target && a->count < a->cap && bytes < APPLY_BYTES_MAX) {
         struct node_entry *e = apply_source(n, index);
         if (!e)
@@ -202,9 +250,7 @@ void node_apply_kick(struct node *n)
                         APPLY_BYTES_MAX);
         return;
     }
-    a->busy = true;
-    a->started_ns = env_now_ns(n->env);
-    env_job_submit(n->env, ENV_LANE_APPLY, &a->job);
+    node_apply_again(n);
 }
 
 static void apply_loaded(struct node_load *l)

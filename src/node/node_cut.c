@@ -17,7 +17,7 @@
  * nothing is applied from its begin to its end.
  *
  * Writes go on all the while. The log is let go of only when the image is durable, and only up to `trailing`
- * entries before it, so that a follower a little behind needs no image. A cut that fails for lack of space is
+ * entries, or LIMIT_LOG_TRAILING_BYTES, before it, so that a follower a little behind needs no image. A cut that fails for lack of space is
  * given up: nothing changed, and it is tried again when as many entries have come once more. */
 #include "node_int.h"
 
@@ -74,16 +74,15 @@ static void cut_over(struct node_cut *c)
 
     c->active = c->full = false;
     empty_over(c);
-    bool answered = c->asked && c->asked_begun;
-    if (answered)
+    if (c->asked && c->asked_begun)
         asked_answer(c,
                      c->applied ? 0
                      : c->idle  ? ERR_EXISTS
                                 : ERR_IO,
                      c->applied || c->idle ? "" : "the snapshot failed, see the log");
-    bool chase = !answered && c->applied && !c->emptied && wal_is_long(n);
+    bool chase = c->applied && !c->emptied && wal_is_long(n);
     c->chases = chase ? c->chases + 1 : 0;
-    if (!answered && (c->asked || chase) && n->phase == NODE_OPEN && !node_is_held(n))
+    if (!c->active && (c->asked || chase) && n->phase == NODE_OPEN && !node_is_held(n))
         begin(c);
     n->up.lane_idle(n); /* it may be time for the next one */
 }
@@ -92,7 +91,9 @@ static void cut_over(struct node_cut *c)
  * than the writers, or the WAL is never empty. */
 static bool is_pressed(const struct node_cut *c)
 {
-    if (c->emptying || c->last || c->task.node->apply.state.uncut_bytes > PRESSED_BYTES)
+    const struct node *n = c->task.node;
+
+    if (c->emptying || c->last || n->replace.active || n->apply.state.uncut_bytes > PRESSED_BYTES)
         return true;
     return c->chases > CHASES_RESTED || (c->chases > 0 && c->fresh_bytes <= CHASE_BYTES);
 }
@@ -115,12 +116,30 @@ static int not_brought(struct node_image_task *t, int rc)
 
 /* ---- finish, compact ------------------------------------------------------------------------------------------- */
 
+/* The first index that need not be kept for followers a little behind, counted in entries and in bytes. What is no
+ * longer in memory counts as the log's average. */
+static uint64_t trailing_end(const struct node *n, uint64_t image_index)
+{
+    const struct rlog_stat *s = &n->log.stat;
+    uint64_t keep = n->config.snapshot_trailing, bytes = 0;
+    uint64_t index = image_index > keep ? image_index - keep : 0;
+    uint64_t average = s->disk_bytes / (s->last_index - s->first_index + 2);
+
+    for (uint64_t i = image_index; i > index; i--) {
+        const struct node_entry *e = node_cache_get(&n->cache, i);
+        bytes += e ? e->len : average;
+        if (bytes > LIMIT_LOG_TRAILING_BYTES)
+            return i;
+    }
+    return index;
+}
+
 /* The image holds everything up to index. */
 static void cut_compact(struct node *n, uint64_t image_index)
 {
     const struct node_cut *c = &n->cut;
-    uint64_t keep = c->asked && c->asked_begun ? c->asked_trailing : n->config.snapshot_trailing;
-    uint64_t index = image_index > keep ? image_index - keep : 0;
+    uint64_t asked = image_index > c->asked_trailing ? image_index - c->asked_trailing : 0;
+    uint64_t index = c->asked && c->asked_begun ? asked : trailing_end(n, image_index);
 
     if (index <= n->view.snapshot_index)
         return;
@@ -347,12 +366,12 @@ static void write_run(struct node_image_task *t)
     struct image *im = t->node->image.image;
     const struct db_moment *m = db_cut_moment(c->cut);
     const struct image_moment *now = image_now(im);
-    uint32_t known[DB_SET_COUNT] = {c->full ? 0 : now->set[0].page_count,
-                                    c->full ? 0 : now->set[1].page_count};
+    uint32_t known[DB_SET_COUNT] = {0};
     struct image_moment next = {
         .index = m->index, .term = m->term, .state = buf_slice(&t->node->image.state)};
 
     for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        known[i] = c->full ? 0 : now->set[i].page_count;
         next.set[i].page_bytes = m->page_bytes[i];
         next.set[i].page_count = m->page_count[i];
     }

@@ -21,6 +21,16 @@ static bool due_by_bytes(const struct node *n)
            waiting - before >= n->config.snapshot_wal_bytes;
 }
 
+/* Pieces are in the log and beside the database until a cut takes them. */
+static bool due_by_load(const struct node *n)
+{
+    bool given_up = n->cut.index > n->image.index;
+    uint64_t before = given_up ? n->cut_when.begun_load_bytes : 0;
+    uint64_t waiting = n->apply.state.uncut_load_bytes;
+
+    return waiting > before && waiting - before >= LIMIT_LOAD_UNCUT_BYTES;
+}
+
 static bool may_begin(const struct node *n)
 {
     return n->phase == NODE_OPEN && !n->cut.active && !node_is_held(n) &&
@@ -31,9 +41,10 @@ static void look_now(struct node *n)
 {
     bool wal = due_by_bytes(n);
 
-    if (!may_begin(n) || !(wal || due_by_entries(n) || n->cut_when.wanted))
+    if (!may_begin(n) || !(wal || due_by_entries(n) || due_by_load(n) || n->cut_when.wanted))
         return;
     n->cut_when.begun_bytes = n->apply.state.uncut_bytes;
+    n->cut_when.begun_load_bytes = n->apply.state.uncut_load_bytes;
     n->counters.snapshots_wal += wal;
     node_cut_begin(n);
 }
@@ -50,7 +61,7 @@ void node_cut_look(struct node *n)
 
     if (!may_begin(n))
         return;
-    if (interval_ms == 0 || n->cut_when.wanted)
+    if (interval_ms == 0 || n->cut_when.wanted || due_by_load(n))
         look_now(n);
     else if (!env_timer_armed(timer))
         env_timer_arm(timer, (interval_ms + env_random_u64(n->env) % interval_ms) * ENV_MS_NS);

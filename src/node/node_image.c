@@ -7,7 +7,7 @@
 #include "node_int.h"
 #include <rq/util/endian.h>
 
-enum { STATE_MAGIC = 0x31535152, STATE_HEAD = 16 };
+enum { STATE_MAGIC = 0x31535152, STATE_HEAD = 16, REPLACED_PAGE_BYTES = 4096 };
 
 static void image_kick(struct node *n);
 
@@ -108,15 +108,10 @@ int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_c
 
 /* ---- the database from it ------------------------------------------------------------------------------ */
 
-struct source {
-    struct image *image;
-    struct err_text *why;
-};
-
 static int source_page(void *ctx, unsigned set, uint32_t number, void *dst)
 {
-    struct source *s = ctx;
-    return image_page_read(s->image, (enum image_set)set, number, dst, s->why);
+    struct node *n = ctx;
+    return image_page_read(n->image.image, (enum image_set)set, number, dst, &n->image.why);
 }
 
 static int live_read(void *ctx, void *dst, size_t len, uint64_t offset, size_t *got)
@@ -153,32 +148,104 @@ void node_image_db_close(struct node *n)
     n->db = NULL;
 }
 
-static int open_from(struct node *n, struct err_text *why)
+/* What the image holds; lent as long as it is so. */
+static int source_fill(struct node *n, struct db_source *source, struct err_text *why)
 {
     const struct image_moment *m = image_now(n->image.image);
-    struct db_config config = n->config.db;
-    struct source from = {.image = n->image.image, .why = why};
-    struct db_source source = {.page = source_page, .ctx = &from};
     struct wire_conf conf;
     uint64_t conf_index;
+
+    *source = (struct db_source){.page = source_page, .ctx = n};
+    source->moment.index = m->index;
+    source->moment.term = m->term;
+    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
+        source->moment.page_bytes[i] = m->set[i].page_bytes;
+        source->moment.page_count[i] = m->set[i].page_count;
+    }
+    if (n->live)
+        source->main_sums = image_sums(n->image.image, IMAGE_MAIN);
+    int rc = node_image_state_get(m->state, &conf_index, &conf, &source->moment.state);
+    return rc ? err_set(why, rc, "%s/image: the state beside the pages is malformed", n->dir) : 0;
+}
+
+/* ---- another main file: called by db, in a task of the image's (node_replace.c) ------------------------------ */
+
+static int load_page(void *ctx, uint32_t number, void *dst, struct err_text *why)
+{
+    struct node *n = ctx;
+    int rc = image_page_read(n->image.image, IMAGE_LOAD, number, dst, &n->image.why);
+
+    if (rc)
+        env_log(n->env, "store", "%s", n->image.why.text);
+    return rc ? err_set(why, rc, "%s", n->image.why.text) : 0;
+}
+
+/* No configuration stands between the image's and the entry that replaces its main file. */
+static int state_make(struct node *n, struct slice db_state)
+{
+    struct wire_conf conf;
+    struct slice old_state;
+    uint64_t conf_index;
+
+    int rc = node_image_state_get(image_now(n->image.image)->state, &conf_index, &conf, &old_state);
+    return rc ? rc : node_image_state_put(&n->image.state, conf_index, &conf, db_state);
+}
+
+static int replace(void *ctx, enum db_replacement by, const struct db_moment *m,
+                   struct db_source *source, struct err_text *why)
+{
+    struct node *n = ctx;
+    struct image_moment next = {.index = m->index, .term = m->term};
+
+    ASSERT(image_now(n->image.image)->index + 1 == m->index);
+    image_live_end(n->image.image);
+    int rc = state_make(n, m->state);
+    next.state = buf_slice(&n->image.state);
+    if (rc == 0)
+        rc = image_replace(n->image.image, &next, by == DB_BY_FILE ? n->replace.vacuum_path : NULL,
+                           REPLACED_PAGE_BYTES);
+    if (rc)
+        return err_set(why, rc, "%s/image: another database cannot take its place: %s", n->dir,
+                       err_text_of(rc));
+    n->replace.done = true;
+    if (n->live)
+        rc = image_place_settle(n->image.image, why);
+    if (rc == 0)
+        rc = source_fill(n, source, why);
+    live_begin(n);
+    return rc;
+}
+
+static const struct db_replacer *replacer_fill(struct node *n)
+{
+    struct node_replace *r = &n->replace;
+
+    node_replace_path(n, r->vacuum_path, sizeof(r->vacuum_path));
+    r->replacer = (struct db_replacer){
+        .ctx = n, .vacuum_path = r->vacuum_path, .load_page = load_page, .replace = replace};
+    return &r->replacer;
+}
+
+void node_replace_path(const struct node *n, char *out, size_t cap)
+{
+    (void)snprintf(out, cap, "%s/rqlite-vacuum", n->dir);
+}
+
+/* ---- open, close -------------------------------------------------------------------------------------------- */
+
+static int open_from(struct node *n, struct err_text *why)
+{
+    struct db_config config = n->config.db;
+    struct db_source source;
 
     config.path = n->db_path;
     config.live = n->live;
     config.shared = n->live && n->config.db.shared;
-    if (n->live)
-        source.main_sums = image_sums(n->image.image, IMAGE_MAIN);
-    if (m->index == 0)
+    config.replacer = replacer_fill(n);
+    if (image_now(n->image.image)->index == 0)
         return db_open(n->env, &config, NULL, &n->db, why);
-    source.moment.index = m->index;
-    source.moment.term = m->term;
-    for (unsigned i = 0; i < DB_SET_COUNT; i++) {
-        source.moment.page_bytes[i] = m->set[i].page_bytes;
-        source.moment.page_count[i] = m->set[i].page_count;
-    }
-    int rc = node_image_state_get(m->state, &conf_index, &conf, &source.moment.state);
-    if (rc)
-        return err_set(why, rc, "%s/image: the state beside the pages is malformed", n->dir);
-    return db_open(n->env, &config, &source, &n->db, why);
+    int rc = source_fill(n, &source, why);
+    return rc ? rc : db_open(n->env, &config, &source, &n->db, why);
 }
 
 /* The folder of -on-disk-path may be gone: it may have been on a disk that forgets. */
@@ -201,7 +268,10 @@ int node_image_db_open(struct node *n, struct err_text *why)
 
     if (rc)
         return err_set(why, rc, "cannot create the folder of %s: %s", n->db_path, err_text_of(rc));
+    n->image.why.text[0] = '\0';
     rc = open_from(n, why);
+    if (rc && n->image.why.text[0] != '\0')
+        *why = n->image.why; /* which page it was */
     if (rc == 0)
         live_begin(n);
     return rc;

@@ -29,6 +29,7 @@ struct node_image {
     struct node_image_task *running;
     struct env_job job;
     struct buf state;     /* beside the pages: being made */
+    struct err_text why;  /* a page that db asked for */
     uint64_t index, term; /* of the image, as the LOOP knows it; 0: none */
 };
 
@@ -70,9 +71,9 @@ struct node_cut {
 };
 
 struct node_cut_when {
-    struct env_timer timer; /* the next look */
-    uint64_t begun_bytes;   /* what waited to be cut when the last one began */
-    bool wanted;            /* the image's configuration is of a former cluster */
+    struct env_timer timer;                 /* the next look */
+    uint64_t begun_bytes, begun_load_bytes; /* what waited to be cut when the last one began */
+    bool wanted;                            /* the image's configuration is of a former cluster */
 };
 
 struct node_upkeep {              /* node_upkeep.c */

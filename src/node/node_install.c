@@ -134,13 +134,7 @@ static void readers_closed(struct node_image_task *t)
 
 static void readers_close(struct node_image_task *t)
 {
-    struct node *n = t->node;
-
-    for (uint32_t i = 0; i < n->config.reader_count; i++) {
-        if (n->readers[i].reader)
-            db_reader_close(n->readers[i].reader);
-        n->readers[i].reader = NULL;
-    }
+    node_readers_close(t->node);
 }
 
 /* ---- beginning ---------------------------------------------------------------------------------------------- */
@@ -156,8 +150,8 @@ void node_install_progress(struct node *n)
      * term above the one that is on disk. */
     bool early = x->term > n->view.hard.term;
 
-    if (!x->active || x->begun || n->phase != NODE_OPEN || n->apply.busy || n->apply.load.busy ||
-        n->readers_busy || n->backup_count || (n->cut.active && !cut_waits))
+    if (!x->active || x->begun || n->phase != NODE_OPEN || n->replace.active || n->apply.busy ||
+        n->apply.load.busy || n->readers_busy || n->backup_count || (n->cut.active && !cut_waits))
         return;
     x->begun = true;
     if (early && !late)

@@ -103,7 +103,7 @@ void node_cache_evict(struct node_cache *c, uint64_t keep_index);
 /* ---- configurations by index (node_confs.c)
  * ------------------------------------------------------- */
 
-enum { NODE_CONFS_MAX = 8 };
+enum { NODE_CONFS_MAX = 32 };
 struct node_confs {
     struct {
         uint64_t index;
@@ -386,6 +386,21 @@ struct node_apply { /* node_apply.c */
     struct node_load load; /* entries no longer in the cache */
 };
 
+struct node_replace { /* node_replace.c: an entry puts another main file in place */
+    struct node_image_task task;
+    struct env_timer timer; /* patience with those who read; then, with a cut */
+    bool active;            /* nothing else is applied, read or cut */
+    bool load;              /* it is the end of a load: VACUUM can be done otherwise */
+    bool quiet;             /* nobody works with the database */
+    bool begun;             /* in the lanes */
+    bool done;              /* the lane's: the image was replaced */
+    uint64_t index, term;   /* of the entry */
+    struct db_facts facts;  /* the lane's */
+    char vacuum_path[DB_PATH_MAX + 32];
+    struct db_replacer replacer;
+    struct err_text why;
+};
+
 enum { NODE_SEND_QUEUE_MAX = 64 };
 struct node_link { /* node_send.c: one per member: appends in order, possibly waiting for a load */
     raft_id id;
@@ -423,6 +438,7 @@ struct node_up {
     void (*damaged)(struct node *n, const char *text); /* node_repair_damaged: the image is */
     /* node_repair_broken: the database itself is. false: nobody has another one, the node must stop */
     bool (*broken)(struct node *n, const char *text);
+    void (*prepare)(struct node *n);  /* node_replace_begin: the entries that wait need it */
     void (*repaired)(struct node *n); /* the image, or the database, was made anew */
 };
 
@@ -476,6 +492,7 @@ struct node {
     struct node_upkeep upkeep;
     struct node_fetch fetch;
     struct node_install install;
+    struct node_replace replace;
     struct node_upload *upload; /* NULL: none */
     struct node_repair repair;
     struct node_scrub scrub;
@@ -552,7 +569,7 @@ struct node {
 /* The database is not to be used, or is being replaced. */
 static inline bool node_is_held(const struct node *n)
 {
-    return n->install.active || n->repair.held;
+    return n->install.active || n->replace.active || n->repair.held;
 }
 
 static inline uint64_t node_now_ms(const struct node *n)
@@ -595,6 +612,7 @@ int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_c
                          struct slice *db_state);             /* 0, ERR_CORRUPT */
 int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
 void node_image_db_close(struct node *n); /* the same; harmless when it is closed */
+void node_replace_path(const struct node *n, char *out, size_t cap); /* where VACUUM makes a file */
 /* node_upkeep.c */
 void node_upkeep_init(struct node *n);
 void node_upkeep_start(struct node *n);
@@ -670,6 +688,18 @@ void node_lend_fini(struct node *n);
 void node_apply_init(struct node *n);
 void node_apply_fini(struct node *n);
 void node_apply_kick(struct node *n);
+void node_apply_again(struct node *n); /* the entries that wait, as they are */
+/* The same by hand: run() of APPLY, and then on the LOOP. */
+void node_apply_lane(struct node *n);
+void node_apply_ended(struct node *n);
+void node_apply_give_up(struct node *n, int rc,
+                        const char *why); /* they will be applied some day, or are contained */
+/* node_replace.c */
+void node_replace_init(struct node *n);
+void node_replace_begin(struct node *n); /* the entries that wait begin with one that needs it */
+void node_replace_progress(struct node *n);
+void node_replace_stop(struct node *n);
+void node_replace_sweep(struct node *n); /* run(): what a crash left */
 /* node_request.c */
 void node_request_turn(struct env_turn *t);
 void node_request_dispatch(
@@ -684,6 +714,7 @@ struct node_wait *node_write_claim(struct node *n, uint64_t index, uint64_t term
 /* node_read.c */
 void node_read_start(struct node_wait *w, bool classify); /* queue for a read connection */
 void node_read_kick(struct node *n);
+void node_readers_close(struct node *n);    /* run() of READ; all are idle */
 void node_read_pulled(struct node_wait *w); /* PARKED: queue for the next part */
 void node_read_end(struct node_wait *w);    /* give the query up, then free */
 /* Fail the queries that began before; how many. */

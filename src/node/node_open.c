@@ -180,6 +180,7 @@ static int open_log(struct node *n)
         return err_set(&n->open_why, rc, "cannot lock %s: %s", n->dir, err_text_of(rc));
     node_upload_sweep(n);
     node_backup_sweep(n);
+    node_replace_sweep(n);
     rc = open_image(n);
     if (rc)
         return rc;

@@ -187,7 +187,8 @@ static void read_paused(struct node_wait *w)
         node_read_end(w);
         return;
     }
-    if (node_is_held(n)) {
+    bool vacuum_waits = n->replace.active && !n->replace.load; /* it is done in place then */
+    if (node_is_held(n) && !vacuum_waits) {
         node_wait_fail(w, ERR_CANCELED, replaced_text);
         return;
     }
@@ -308,6 +309,15 @@ void node_read_start(struct node_wait *w, bool classify)
     read_enqueue(w);
     if (!w->in_lane) /* all connections are busy */
         w->queued_ns = env_now_ns(w->node->env);
+}
+
+void node_readers_close(struct node *n)
+{
+    for (uint32_t i = 0; i < n->config.reader_count; i++) {
+        if (n->readers[i].reader)
+            db_reader_close(n->readers[i].reader);
+        n->readers[i].reader = NULL;
+    }
 }
 
 /* A query that pauses: with its asker, or pulled and waiting for its turn. */

@@ -64,11 +64,7 @@ static void close_readers_run(struct env_job *job)
 {
     struct node *n = LIST_ENTRY(job, struct node, open_job);
 
-    for (uint32_t i = 0; i < n->config.reader_count; i++) {
-        if (n->readers[i].reader)
-            db_reader_close(n->readers[i].reader);
-        n->readers[i].reader = NULL;
-    }
+    node_readers_close(n);
 }
 
 static void close_readers_done(struct env_job *job)
@@ -121,6 +117,7 @@ static void stop_now(struct node *n)
     node_scrub_stop(n);
     node_digest_stop(n);
     node_install_stop(n);
+    node_replace_stop(n);
     node_serve_cancel_all(n);
     env_timer_disarm(&n->retry_timer);
     env_turn_cancel(&n->turn);

@@ -276,6 +276,8 @@ static void read_run(struct env_job *job)
         return;
     }
     buf_commit(&u->bytes, len);
+    if (u->sent == 0)
+        db_import_prepare(to, len);
     u->digest = crc32c(u->digest, to, len);
 }
 

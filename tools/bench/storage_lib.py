@@ -183,20 +183,22 @@ def written(pid):
 
 
 def disk_bytes(node):
-    """Blocks of everything below its folder, and of what it holds open but has unlinked."""
-    total = 0
+    """Blocks of everything below its folder, and of what it holds open but has unlinked; of a file with two names once."""
+    files_seen = {}
     for folder, _, files in os.walk(node.folder):
         for name in files:
             with contextlib.suppress(OSError):
-                total += os.lstat(os.path.join(folder, name)).st_blocks * 512
+                facts = os.lstat(os.path.join(folder, name))
+                files_seen[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
     if node.process and node.process.poll() is None:
         fds = f"/proc/{node.process.pid}/fd"
         with contextlib.suppress(OSError):
             for fd in os.listdir(fds):
                 with contextlib.suppress(OSError):
                     if os.readlink(f"{fds}/{fd}").endswith(" (deleted)"):
-                        total += os.stat(f"{fds}/{fd}").st_blocks * 512
-    return total
+                        facts = os.stat(f"{fds}/{fd}")
+                        files_seen[facts.st_dev, facts.st_ino] = facts.st_blocks * 512
+    return sum(files_seen.values())
 
 
 class Watch(threading.Thread):

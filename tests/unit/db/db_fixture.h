@@ -273,7 +273,7 @@ static UNUSED struct payload file_make(int page_bytes, const char *sql)
     p.len = (size_t)len;
     p.bytes = malloc(p.len);
     memcpy(p.bytes, bytes, p.len);
-    p.bytes[18] = p.bytes[19] = 1;
+    p.bytes[18] = p.bytes[19] = 2; /* as a load has it */
     sqlite3_free(bytes);
     assert_int_equal(sqlite3_close(conn), SQLITE_OK);
     return p;

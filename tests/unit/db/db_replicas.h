@@ -67,87 +67,13 @@ static struct db_entry entry_at(const struct replica_log *l, uint32_t i, struct 
                              .sink = r ? &r->sink : NULL};
 }
 
-static UNUSED void reference_run(struct replica_log *l, const struct db_config *like)
-{
-    struct db_config c = *like;
-    struct node_db n;
-    struct err_text why;
-
-    c.batch_max = 1;
-    c.statement_cache = 0;
-    c.on_disk = false;
-    node_db_init(&n, 1, &c);
-    for (uint32_t i = 0; i < l->count; i++) {
-        on_reset(&n.last.sink);
-        struct db_entry e = entry_at(l, i, &n.last);
-        if (db_apply(n.db, &e, 1, &why))
-            fail_msg("%s", why.text);
-        l->answer[i] = strdup(n.last.text);
-        db_state(n.db, &l->state[i]);
-        int rc = db_content_hash(n.db, &l->content[i]);
-        if (rc)
-            print_message("content hash at %u: %d\n", i + 1, rc);
-        assert_int_equal(rc, 0);
-    }
-    assert_int_equal(db_integrity_check(n.db, &why), 0);
-    node_db_fini(&n);
-}
-
-struct replica {
-    const char *name, *path;
-    bool on_disk, restart, readers, no_sinks, cuts;
-    uint32_t batch_max, cache, pages;
-    uint64_t wal_limit, seed;
-};
-
-static void replica_compare(const struct replica_log *l, const struct replica *v, struct node_db *n,
-                            uint32_t at)
-{
-    struct db_state s;
-    uint64_t content;
-
-    db_state(n->db, &s);
-    assert_int_equal(db_content_hash(n->db, &content), 0);
-    bool same = s.digest == l->state[at].digest && content == l->content[at] &&
-                s.sticky_last_insert_id == l->state[at].sticky_last_insert_id &&
-                s.sticky_rows_affected == l->state[at].sticky_rows_affected;
-    if (!same)
-        print_message("seed %llu, %s differs at index %u (digest %d, content %d): %.*s\n",
-                      (unsigned long long)round_seed, v->name, at + 1,
-                      s.digest == l->state[at].digest, content == l->content[at], 200,
-                      (const char *)l->at[at].bytes + WIRE_CMD_HEAD + 4);
-    assert_true(same);
-}
-
-/* Entries from..to-1 in one call. */
-static void replica_apply(const struct replica_log *l, const struct replica *v, struct node_db *n,
-                          uint32_t from, uint32_t to)
-{
-    struct db_entry entries[64];
-    struct record told[64];
-    struct err_text why;
-
-    for (uint32_t i = from; i < to; i++) {
-        record_init(&told[i - from]);
-        entries[i - from] = entry_at(l, i, v->no_sinks ? NULL : &told[i - from]);
-    }
-    assert_true(from < to);
-    assert_int_equal(db_apply(n->db, entries, to - from, &why), 0);
-    for (uint32_t i = from; i < to; i++) {
-        if (!v->no_sinks && strcmp(told[i - from].text, l->answer[i])) {
-            print_message("seed %llu, %s, index %u: %.*s\n", (unsigned long long)round_seed,
-                          v->name, i + 1, 200, (const char *)l->at[i].bytes + WIRE_CMD_HEAD + 4);
-            assert_string_equal(told[i - from].text, l->answer[i]);
-        }
-        record_fini(&told[i - from]);
-    }
-    replica_compare(l, v, n, to - 1);
-}
-
 /* ---- cuts: what they gave, as an image would keep it ---- */
 
 struct shelf {
-    struct db_moment moment; /* index 0: nothing yet */
+    struct env *env;
+    struct db_reader **reader; /* to be closed before a replacement; NULL: none */
+    struct db_cut **cut;       /* … ended */
+    struct db_moment moment;   /* index 0: nothing yet */
     uint8_t state[256];
     uint8_t *page[DB_SET_COUNT][4096];
     uint32_t given; /* by the last cut */
@@ -181,19 +107,134 @@ static UNUSED void shelf_fini(struct shelf *s)
     memset(s, 0, sizeof(*s));
 }
 
-/* Take the pages of a cut that was begun a while ago. */
-static UNUSED void shelf_cut_take(struct shelf *s, struct db_cut *c)
+/* Take the pages of a cut that was begun a while ago. What fails gives the shelf up. */
+static UNUSED int shelf_cut_try(struct shelf *s, struct db_cut *c)
 {
     const struct db_moment *m = db_cut_moment(c);
-    uint32_t known[DB_SET_COUNT] = {s->moment.page_count[0], s->moment.page_count[1]};
+    uint32_t known[DB_SET_COUNT] = {s->moment.page_count[0], s->moment.page_count[1],
+                                    s->moment.page_count[2]};
 
     s->moment = *m;
     assert_true(m->state.len <= sizeof(s->state));
     memcpy(s->state, m->state.data, m->state.len);
     s->moment.state.data = s->state;
     s->given = 0;
-    assert_int_equal(db_cut_pages(c, known, shelf_put, s), 0);
-    db_cut_end(c, true);
+    int rc = db_cut_pages(c, known, shelf_put, s);
+    db_cut_end(c, rc == 0);
+    return rc;
+}
+
+static UNUSED void shelf_cut_take(struct shelf *s, struct db_cut *c)
+{
+    assert_int_equal(shelf_cut_try(s, c), 0);
+}
+
+/* ---- another main file ---- */
+
+enum { SHELF_PAGE = 4096 };
+#define SHELF_VACUUM_PATH "vacuumed"
+
+static int shelf_load_page(void *ctx, uint32_t number, void *dst, struct err_text *why)
+{
+    (void)why;
+    return shelf_get(ctx, DB_SET_LOAD, number, dst);
+}
+
+static void shelf_set_move(struct shelf *s, unsigned to, unsigned from)
+{
+    for (uint32_t n = 0; n < 4096; n++) {
+        free(s->page[to][n]);
+        s->page[to][n] = s->page[from][n];
+        s->page[from][n] = NULL;
+    }
+    s->moment.page_count[to] = s->moment.page_count[from];
+    s->moment.page_bytes[to] = s->moment.page_bytes[from];
+    s->moment.page_count[from] = s->moment.page_bytes[from] = 0;
+}
+
+static int shelf_file_take(struct shelf *s)
+{
+    struct env_file *f;
+    uint8_t page[SHELF_PAGE];
+    uint64_t size;
+    size_t got;
+    int rc = env_file_open(s->env, SHELF_VACUUM_PATH, 0, &f);
+
+    if (rc)
+        return rc;
+    assert_int_equal(env_file_size(f, &size), 0);
+    assert_true(size > 0 && size % SHELF_PAGE == 0);
+    s->moment.page_bytes[0] = SHELF_PAGE;
+    s->moment.page_count[0] = (uint32_t)(size / SHELF_PAGE);
+    for (uint32_t n = 1; rc == 0 && n <= s->moment.page_count[0]; n++) {
+        rc = env_file_read(f, page, SHELF_PAGE, (uint64_t)(n - 1) * SHELF_PAGE, &got);
+        (void)shelf_put(s, 0, n, page);
+    }
+    env_file_close(f);
+    return rc ? rc : env_file_remove(s->env, SHELF_VACUUM_PATH);
+}
+
+static int shelf_replace(void *ctx, enum db_replacement by, const struct db_moment *m,
+                         struct db_source *source, struct err_text *why)
+{
+    struct shelf *s = ctx;
+
+    int rc = 0;
+
+    (void)why;
+    assert_int_equal(m->index, s->moment.index + 1);
+    if (by == DB_BY_LOAD)
+        shelf_set_move(s, DB_SET_MAIN, DB_SET_LOAD);
+    else
+        rc = shelf_file_take(s);
+    if (rc)
+        return rc;
+    s->moment.index = m->index;
+    s->moment.term = m->term;
+    memcpy(s->state, m->state.data, m->state.len);
+    s->moment.state = slice_of(s->state, m->state.len);
+    *source = (struct db_source){.moment = s->moment, .page = shelf_get, .ctx = s};
+    return 0;
+}
+
+/* The shelf is this database's image from now on; r lives as long. */
+static UNUSED void shelf_serve(struct shelf *s, struct db_replacer *r, struct env *e)
+{
+    s->env = e;
+    *r = (struct db_replacer){.ctx = s,
+                              .vacuum_path = SHELF_VACUUM_PATH,
+                              .load_page = shelf_load_page,
+                              .replace = shelf_replace};
+}
+
+/* As whoever keeps the image: entries are applied, and where one needs it the image is brought up to it. */
+static UNUSED int shelf_apply(struct shelf *s, struct db *d, struct db_entry *entries,
+                              uint32_t count, struct err_text *why)
+{
+    int rc = db_apply(d, entries, count, why);
+
+    while (rc == DB_PREPARE) {
+        struct db_state state;
+        struct db_cut *cut;
+        db_state(d, &state);
+        uint32_t at = (uint32_t)(state.applied_index + 1 - entries[0].index);
+        assert_true(at < count && s);
+        if (s->reader && *s->reader) {
+            db_reader_close(*s->reader);
+            *s->reader = NULL;
+        }
+        if (s->cut && *s->cut) {
+            db_cut_end(*s->cut, false);
+            *s->cut = NULL;
+        }
+        rc = db_cut_begin(d, &cut, why);
+        if (rc == 0)
+            rc = shelf_cut_try(s, cut);
+        entries[at].prepared = DB_PREPARED;
+        if (rc == 0)
+            rc = db_apply(d, entries + at, count - at, why);
+    }
+    return rc;
 }
 
 static UNUSED void node_db_open_from(struct node_db *n, struct shelf *s)
@@ -210,6 +251,87 @@ static UNUSED void node_db_open_from(struct node_db *n, struct shelf *s)
         print_message("db_open: %s\n", why.text);
     assert_int_equal(rc, 0);
     n->next = s->moment.index + 1;
+}
+
+static UNUSED void reference_run(struct replica_log *l, const struct db_config *like)
+{
+    struct db_config c = *like;
+    struct node_db n;
+    struct err_text why;
+    static struct shelf shelf;
+    struct db_replacer replacer;
+
+    c.batch_max = 1;
+    c.statement_cache = 0;
+    c.on_disk = false;
+    c.replacer = &replacer;
+    node_db_init(&n, 1, &c);
+    shelf_serve(&shelf, &replacer, n.env);
+    for (uint32_t i = 0; i < l->count; i++) {
+        on_reset(&n.last.sink);
+        struct db_entry e = entry_at(l, i, &n.last);
+        if (shelf_apply(&shelf, n.db, &e, 1, &why))
+            fail_msg("%s", why.text);
+        l->answer[i] = strdup(n.last.text);
+        db_state(n.db, &l->state[i]);
+        int rc = db_content_hash(n.db, &l->content[i]);
+        if (rc)
+            print_message("content hash at %u: %d\n", i + 1, rc);
+        assert_int_equal(rc, 0);
+    }
+    assert_int_equal(db_integrity_check(n.db, &why), 0);
+    shelf_fini(&shelf);
+    node_db_fini(&n);
+}
+
+struct replica {
+    const char *name, *path;
+    bool on_disk, restart, readers, no_sinks, cuts;
+    uint32_t batch_max, cache, pages;
+    uint64_t wal_limit, seed;
+};
+
+static void replica_compare(const struct replica_log *l, const struct replica *v, struct node_db *n,
+                            uint32_t at)
+{
+    struct db_state s;
+    uint64_t content;
+
+    db_state(n->db, &s);
+    assert_int_equal(db_content_hash(n->db, &content), 0);
+    bool same = s.digest == l->state[at].digest && content == l->content[at] &&
+                s.sticky_last_insert_id == l->state[at].sticky_last_insert_id &&
+                s.sticky_rows_affected == l->state[at].sticky_rows_affected;
+    if (!same)
+        print_message("seed %llu, %s differs at index %u (digest %d, content %d): %.*s\n",
+                      (unsigned long long)round_seed, v->name, at + 1,
+                      s.digest == l->state[at].digest, content == l->content[at], 200,
+                      (const char *)l->at[at].bytes + WIRE_CMD_HEAD + 4);
+    assert_true(same);
+}
+
+/* Entries from..to-1 in one call. */
+static void replica_apply(const struct replica_log *l, const struct replica *v, struct node_db *n,
+                          struct shelf *s, uint32_t from, uint32_t to)
+{
+    struct db_entry entries[64];
+    struct record told[64];
+    struct err_text why;
+
+    for (uint32_t i = from; i < to; i++) {
+        record_init(&told[i - from]);
+        entries[i - from] = entry_at(l, i, v->no_sinks ? NULL : &told[i - from]);
+    }
+    assert_int_equal(shelf_apply(s, n->db, entries, to - from, &why), 0);
+    for (uint32_t i = from; i < to; i++) {
+        if (!v->no_sinks && strcmp(told[i - from].text, l->answer[i])) {
+            print_message("seed %llu, %s, index %u: %.*s\n", (unsigned long long)round_seed,
+                          v->name, i + 1, 200, (const char *)l->at[i].bytes + WIRE_CMD_HEAD + 4);
+            assert_string_equal(told[i - from].text, l->answer[i]);
+        }
+        record_fini(&told[i - from]);
+    }
+    replica_compare(l, v, n, to - 1);
 }
 
 /* Now and then: begin a cut, give it up, take its pages (after more entries), start anew from the shelf. */
@@ -253,9 +375,11 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
     struct err_text why;
     bool restarted = !v->restart;
     static struct shelf shelf;
+    struct db_replacer replacer;
     struct db_cut *cut = NULL;
 
     c.path = v->path;
+    c.replacer = &replacer;
     c.on_disk = v->on_disk;
     c.batch_max = v->batch_max;
     c.statement_cache = v->cache;
@@ -263,11 +387,14 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
     c.wal_limit_bytes = v->wal_limit;
     record_init(&out);
     node_db_init(&n, v->seed, &c);
+    shelf_serve(&shelf, &replacer, n.env);
+    shelf.reader = &reader;
+    shelf.cut = &cut;
     prng_init(&p, v->seed);
     for (uint32_t at = 0; at < l->count;) {
         uint32_t step = 1 + (uint32_t)prng_below(&p, v->batch_max > 7 ? 60 : 10);
         uint32_t to = at + step < l->count ? at + step : l->count;
-        replica_apply(l, v, &n, at, to);
+        replica_apply(l, v, &n, &shelf, at, to);
         at = v->cuts ? replica_cut(&n, &p, &shelf, &cut, to) : to;
         if (v->readers && !reader)
             assert_int_equal(db_reader_open(n.db, &reader, &why), 0);
@@ -275,6 +402,10 @@ static UNUSED void replica_run(const struct replica_log *l, const struct replica
             query(reader, &out, 'q', "BEGIN; SELECT count(*), random() FROM sqlite_schema");
         if (!restarted && at > l->count / 2) {
             db_close(n.db);
+            shelf_fini(&shelf);
+            shelf_serve(&shelf, &replacer, n.env);
+            shelf.reader = &reader;
+            shelf.cut = &cut;
             node_db_open(&n);
             restarted = true;
             at = 0;

@@ -5,6 +5,8 @@
 #include "db_replicas.h"
 
 static struct node_db node;
+static struct shelf image; /* what a node keeps for it */
+static struct db_replacer replacer;
 
 static int open_node(void **state)
 {
@@ -12,7 +14,9 @@ static int open_node(void **state)
 
     (void)state;
     library_once();
+    c.replacer = &replacer;
     node_db_init(&node, 1, &c);
+    shelf_serve(&image, &replacer, node.env);
     apply(&node, 'e', "CREATE TABLE old(id INTEGER PRIMARY KEY, v)");
     apply(&node, 'e', "INSERT INTO old(v) VALUES(1),(2),(3)");
     return 0;
@@ -21,6 +25,7 @@ static int open_node(void **state)
 static int close_node(void **state)
 {
     (void)state;
+    shelf_fini(&image);
     node_db_fini(&node);
     return 0;
 }
@@ -33,8 +38,18 @@ static const char fresh_sql[] = "CREATE TABLE fresh(a INTEGER PRIMARY KEY AUTOIN
 static const char *bring(enum wire_cmd_kind kind, struct wire_load l)
 {
     struct payload p = load_make(kind, &l);
+    struct err_text why;
+
     wire_cmd_seal(p.bytes, p.len, 1700000000000000000, node.next);
-    return apply_payload(&node, p, 0);
+    on_reset(&node.last.sink);
+    struct db_entry e = {.index = node.next++,
+                         .term = 1,
+                         .kind = RAFT_ENTRY_NORMAL,
+                         .payload = slice_of(p.bytes, p.len),
+                         .sink = &node.last.sink};
+    assert_int_equal(shelf_apply(&image, node.db, &e, 1, &why), 0);
+    free(p.bytes);
+    return node.last.text;
 }
 
 static const char *bring_piece(const struct payload *f, uint64_t id, uint64_t at, size_t len)
@@ -82,6 +97,15 @@ static void assert_fresh(void)
     assert_int_equal(db_integrity_check(node.db, &why), 0);
 }
 
+static void shelf_cut(struct shelf *s)
+{
+    struct db_cut *cut;
+    struct err_text why;
+
+    assert_int_equal(db_cut_begin(node.db, &cut, &why), 0);
+    shelf_cut_take(s, cut);
+}
+
 static void test_installed_file_is_the_database(void **state)
 {
     (void)state;
@@ -94,23 +118,23 @@ static void test_installed_file_is_the_database(void **state)
     assert_string_equal(apply(&node, 'e', "INSERT INTO fresh(b) VALUES(1)"), "write 2001 1\n");
     assert_string_equal(apply(&node, 'e', "INSERT INTO old(v) VALUES(1)"),
                         "error no such table: old\n");
-    assert_true(node.db->keys.stage.id == 0);
+    assert_true(node.db->stage.now.id == 0);
     free(f.bytes);
 }
 
-/* What the pieces took is given back: in memory it is memory. */
-static void test_pieces_leave_no_room_behind(void **state)
+/* What the image has is nowhere else. */
+static void test_pieces_are_kept_once(void **state)
 {
     (void)state;
     struct payload f = file_make(4096, fresh_sql);
-    const struct db_store *store = &node.db->keys.files.stores[DB_SLOT_MAIN];
 
-    node.db->config.wal_limit_bytes = 1 << 14;
     bring_pieces(&f, 7, 10000);
-    assert_true(store->size > f.len / 2);
-    node.db->config.wal_limit_bytes = 1 << 30; /* what dropping them writes is little */
+    assert_int_equal(db_stage_uncut(node.db), f.len);
+    shelf_cut(&image);
+    assert_true(db_stage_uncut(node.db) < 4096);
     assert_string_equal(bring_install(&f, 7), "write 0 0\n");
-    assert_true(store->size < 50000);
+    assert_int_equal(db_stage_uncut(node.db), 0);
+    assert_int_equal(image.moment.page_count[DB_SET_LOAD], 0);
     free(f.bytes);
 }
 
@@ -134,15 +158,6 @@ static void test_counters_and_settings_outlive_a_load(void **state)
     free(f.bytes);
 }
 
-static void shelf_cut(struct shelf *s)
-{
-    struct db_cut *cut;
-    struct err_text why;
-
-    assert_int_equal(db_cut_begin(node.db, &cut, &why), 0);
-    shelf_cut_take(s, cut);
-}
-
 static void start_from(struct shelf *s)
 {
     db_close(node.db);
@@ -153,19 +168,17 @@ static void test_pieces_outlive_a_cut_and_a_start(void **state)
 {
     (void)state;
     struct payload f = file_make(4096, fresh_sql);
-    static struct shelf shelf;
 
     for (uint64_t at = 0; at < f.len; at += 10000) {
         bring_piece(&f, 7, at, 10000);
-        shelf_cut(&shelf);
-        start_from(&shelf);
+        shelf_cut(&image);
+        start_from(&image);
     }
     assert_old();
     assert_string_equal(bring_install(&f, 7), "write 0 0\n");
-    shelf_cut(&shelf);
-    start_from(&shelf);
+    shelf_cut(&image);
+    start_from(&image);
     assert_fresh();
-    shelf_fini(&shelf);
     free(f.bytes);
 }
 
@@ -174,23 +187,21 @@ static void test_cut_after_a_load_holds_all_of_it(void **state)
 {
     (void)state;
     struct payload f = file_make(4096, fresh_sql), g = file_make(4096, "CREATE TABLE g(a)");
-    static struct shelf shelf;
 
-    shelf_cut(&shelf);
+    shelf_cut(&image);
     bring_pieces(&f, 7, 10000);
     assert_string_equal(bring_install(&f, 7), "write 0 0\n");
-    shelf_cut(&shelf);
+    shelf_cut(&image);
     bring_pieces(&g, 8, 10000);
     assert_string_equal(bring_install(&g, 8), "write 0 0\n");
     apply(&node, 'e',
           "INSERT INTO g WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM c"
           " WHERE i<3000) SELECT hex(zeroblob(20)) FROM c");
-    shelf_cut(&shelf);
-    start_from(&shelf);
+    shelf_cut(&image);
+    start_from(&image);
     struct err_text why;
     assert_rows("SELECT count(*), (SELECT count(*) FROM sqlite_schema) FROM g", "3000|1");
     assert_int_equal(db_integrity_check(node.db, &why), 0);
-    shelf_fini(&shelf);
     free(f.bytes);
     free(g.bytes);
 }
@@ -202,7 +213,6 @@ static void test_files_of_other_settings_go_on_being_written(void **state)
     static const char *const settings[] = {"PRAGMA auto_vacuum=FULL;",
                                            "PRAGMA auto_vacuum=INCREMENTAL;", "",
                                            "PRAGMA user_version=7;PRAGMA application_id=9;"};
-    static struct shelf shelf;
     struct err_text why;
     char sql[2000];
 
@@ -219,15 +229,14 @@ static void test_files_of_other_settings_go_on_being_written(void **state)
         apply(&node, 'e', "INSERT INTO fresh(b) SELECT hex(zeroblob(3000)) FROM fresh LIMIT 300");
         apply(&node, 'e', "CREATE TABLE more AS SELECT * FROM fresh");
         assert_int_equal(db_integrity_check(node.db, &why), 0);
-        shelf_cut(&shelf);
-        start_from(&shelf);
+        shelf_cut(&image);
+        start_from(&image);
         apply(&node, 'e', "INSERT INTO more SELECT * FROM fresh");
         apply(&node, 'e', "DELETE FROM fresh");
         assert_int_equal(db_integrity_check(node.db, &why), 0);
         assert_rows("SELECT count(*) FROM more", "1932");
         free(f.bytes);
     }
-    shelf_fini(&shelf);
 }
 
 static void test_reader_sees_old_or_new_only(void **state)
@@ -239,15 +248,19 @@ static void test_reader_sees_old_or_new_only(void **state)
     struct err_text why;
 
     record_init(&out);
-    assert_int_equal(db_reader_open(node.db, &r, &why), 0);
-    sqlite3 *held = r->conn;
-    assert_int_equal(sqlite3_exec(held, "BEGIN;SELECT * FROM old", NULL, NULL, NULL), SQLITE_OK);
-    bring_pieces(&f, 7, 4096);
-    assert_string_equal(bring_install(&f, 7), "write 0 0\n");
-    assert_int_equal(sqlite3_exec(held, "SELECT * FROM old", NULL, NULL, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(held, "SELECT * FROM fresh", NULL, NULL, NULL), SQLITE_ERROR);
-    assert_int_equal(sqlite3_exec(held, "COMMIT", NULL, NULL, NULL), SQLITE_OK);
-    assert_non_null(strstr(query(r, &out, 'q', "SELECT count(*) FROM fresh"), "row 2000\n"));
+    for (int after = 0; after < 2; after++) {
+        assert_int_equal(db_reader_open(node.db, &r, &why), 0);
+        assert_non_null(strstr(query(r, &out, 'q', "SELECT count(*) FROM old"),
+                               after ? "no such table" : "row 3\n"));
+        assert_non_null(strstr(query(r, &out, 'q', "SELECT count(*) FROM fresh"),
+                               after ? "row 2000\n" : "no such table"));
+        image.reader = &r;
+        if (!after) {
+            bring_pieces(&f, 7, 4096);
+            assert_string_equal(bring_install(&f, 7), "write 0 0\n");
+            assert_null(r);
+        }
+    }
     db_reader_close(r);
     record_fini(&out);
     free(f.bytes);
@@ -313,10 +326,10 @@ static void test_untouched_pieces_expire(void **state)
     struct payload f = file_make(4096, fresh_sql);
 
     bring_pieces(&f, 7, 10000);
-    node.db->keys.stage.touched -= LIMIT_LOAD_IDLE_ENTRIES;
+    node.db->stage.now.touched -= LIMIT_LOAD_IDLE_ENTRIES;
     apply(&node, 'e', "INSERT INTO old(v) VALUES(1)");
-    assert_true(node.db->keys.stage.id == 0);
-    assert_true(node.db->keys.files.page_count < 10); /* and the file is small again */
+    assert_true(node.db->stage.now.id == 0);
+    assert_int_equal(db_stage_uncut(node.db), 0);
     const char *refused = bring_install(&f, 7);
     assert_non_null(strstr(refused, "request error the load was given up"));
     free(f.bytes);
@@ -329,9 +342,9 @@ static void test_dropped_pieces_are_gone(void **state)
 
     bring_pieces(&f, 7, 10000);
     assert_string_equal(bring(WIRE_CMD_LOAD_DROP, (struct wire_load){.id = 9}), "write 0 0\n");
-    assert_true(node.db->keys.stage.id == 7);
+    assert_true(node.db->stage.now.id == 7);
     assert_string_equal(bring(WIRE_CMD_LOAD_DROP, (struct wire_load){.id = 7}), "write 0 0\n");
-    assert_true(node.db->keys.stage.id == 0);
+    assert_true(node.db->stage.now.id == 0);
     free(f.bytes);
 }
 
@@ -343,7 +356,7 @@ static void test_unreadable_file_is_refused_at_install(void **state)
     static const struct {
         size_t at;
         uint8_t byte;
-    } bad[] = {{0, 'X'}, {16, 2}, {18, 2}, {31, 0xFE}, {59, 2}, {100, 0x77}};
+    } bad[] = {{0, 'X'}, {16, 2}, {18, 1}, {31, 0xFE}, {59, 2}, {100, 0x77}};
 
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct payload g = {malloc(f.len), f.len};
@@ -353,7 +366,7 @@ static void test_unreadable_file_is_refused_at_install(void **state)
         const char *told = bring_install(&g, 10 + i);
         if (!strstr(told, "request error"))
             fail_msg("byte %zu: %s", bad[i].at, told);
-        assert_true(node.db->keys.stage.id == 0);
+        assert_true(node.db->stage.now.id == 0);
         assert_old();
         free(g.bytes);
     }
@@ -460,6 +473,7 @@ static void test_other_page_sizes_are_rewritten(void **state)
         assert_int_equal(env_file_read(e, g.bytes, g.len, 0, &got), 0);
         assert_int_equal(got, bytes);
         env_file_close(e);
+        db_import_prepare(g.bytes, g.len);
         bring_pieces(&g, (uint64_t)page, 70000);
         assert_string_equal(bring_install(&g, (uint64_t)page), "write 0 0\n");
         assert_fresh();
@@ -472,7 +486,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
 #define T(f) cmocka_unit_test_setup_teardown(f, open_node, close_node)
         T(test_installed_file_is_the_database),
-        T(test_pieces_leave_no_room_behind),
+        T(test_pieces_are_kept_once),
         T(test_counters_and_settings_outlive_a_load),
         T(test_pieces_outlive_a_cut_and_a_start),
         T(test_cut_after_a_load_holds_all_of_it),

@@ -23,6 +23,10 @@
 #define UNUSED __attribute__((unused))
 
 enum { PAGES_MAX = 600 };
+enum {
+    OF_LOAD = 1 << 30,
+    OF_FILE = 1 << 29
+}; /* in a page's version: whose page it was made as, whatever set it is in */
 
 struct model { /* index 0: no image */
     uint64_t index, term;
@@ -35,7 +39,8 @@ static UNUSED void page_make(uint8_t *dst, unsigned set, uint32_t number, uint32
                              uint32_t bytes)
 {
     struct prng p;
-    prng_init(&p, prng_mix(prng_mix(set, number), version));
+    uint64_t made_as = version & OF_LOAD ? IMAGE_LOAD : version & OF_FILE ? IMAGE_SET_COUNT : set;
+    prng_init(&p, prng_mix(prng_mix(made_as, number), version));
     prng_fill(&p, dst, bytes);
 }
 
@@ -116,10 +121,9 @@ static UNUSED const char *model_differs(struct image *im, const struct model *m)
 }
 
 /* The next moment: every stride-th page changes, the sets get these sizes. */
-static UNUSED void model_step(struct model *m, uint64_t index, uint32_t main, uint32_t keys,
-                              uint32_t stride)
+static UNUSED void model_step_all(struct model *m, uint64_t index,
+                                  const uint32_t count[IMAGE_SET_COUNT], uint32_t stride)
 {
-    const uint32_t count[IMAGE_SET_COUNT] = {main, keys};
 
     m->index = index;
     m->term = 1 + index / 10;
@@ -128,9 +132,53 @@ static UNUSED void model_step(struct model *m, uint64_t index, uint32_t main, ui
             m->page_bytes[i] = 512;
         for (uint32_t n = 0; n < count[i]; n++)
             if (n >= m->count[i] || n % stride == 0)
-                m->version[i][n] = (uint32_t)index;
+                m->version[i][n] = (uint32_t)index | (i == IMAGE_LOAD ? OF_LOAD : 0);
         m->count[i] = count[i];
     }
+}
+
+static UNUSED void model_step(struct model *m, uint64_t index, uint32_t main, uint32_t keys,
+                              uint32_t stride)
+{
+    const uint32_t count[IMAGE_SET_COUNT] = {main, keys};
+    model_step_all(m, index, count, stride);
+}
+
+/* The next moment: the load's pages, or those of a file of so many, are the main set. */
+static UNUSED void model_replace(struct model *m, uint64_t index, uint32_t file_pages)
+{
+    m->index = index;
+    m->term = 1 + index / 10;
+    for (uint32_t n = 0; n < file_pages; n++)
+        m->version[IMAGE_MAIN][n] = (uint32_t)index | OF_FILE;
+    if (file_pages) {
+        m->count[IMAGE_MAIN] = file_pages;
+        return;
+    }
+    memcpy(m->version[IMAGE_MAIN], m->version[IMAGE_LOAD], sizeof(m->version[IMAGE_MAIN]));
+    m->page_bytes[IMAGE_MAIN] = m->page_bytes[IMAGE_LOAD];
+    m->count[IMAGE_MAIN] = m->count[IMAGE_LOAD];
+    m->count[IMAGE_LOAD] = 0;
+}
+
+/* Replace im's main set as the model says; its file, if it has one, is made at path first. */
+static UNUSED int replace(struct env *e, struct image *im, const struct model *to, const char *path,
+                          uint32_t file_pages)
+{
+    static uint8_t page[IMAGE_PAGE_MAX], state[IMAGE_STATE_MAX];
+    struct image_moment m = moment_of(to, state);
+    struct env_file *f = NULL;
+    uint32_t bytes = to->page_bytes[IMAGE_MAIN];
+    int rc = file_pages ? env_file_open(e, path, ENV_FILE_CREATE, &f) : 0;
+
+    if (rc == 0 && f)
+        rc = env_file_truncate(f, 0);
+    for (uint32_t n = 1; rc == 0 && n <= file_pages; n++) {
+        page_make(page, IMAGE_MAIN, n, to->version[IMAGE_MAIN][n - 1], bytes);
+        rc = env_file_write(f, page, bytes, (uint64_t)(n - 1) * bytes);
+    }
+    env_file_close(f);
+    return rc ? rc : image_replace(im, &m, file_pages ? path : NULL, bytes);
 }
 
 #endif

@@ -1,29 +1,37 @@
-/* test_crash.c — short scripts of cuts and receipts, crashed at every disk operation, with every outcome of
+/* test_crash.c — short scripts of cuts, receipts and replacements, crashed at every disk operation, with every outcome of
  * what was pending (crash_search.h), also in a second life.
  *
  * What must hold: the image opens, every page verifies, and all of it is of one moment: that of the last
- * cut whose seal returned (or receipt whose install did), or of the one under way.
+ * cut whose seal returned (or receipt or replacement that did), or of the one under way.
  *
  * The second half takes out one sync after the other and demands that the same search then finds a
  * violation: each sync is needed (one of them against full disks only), and the search can fail. */
 #include "image_crash.h"
 
-enum op_kind { OP_END, OP_CUT, OP_RECEIVE };
+enum op_kind { OP_END, OP_CUT, OP_RECEIVE, OP_REPLACE };
 struct op {
     enum op_kind kind;
-    uint32_t main, keys, stride;
+    uint32_t main, keys, stride, load; /* REPLACE: main: pages of a file; 0: by the load */
 };
 #define OPS(...) ((const struct op[]){__VA_ARGS__, {.kind = OP_END}})
 
 static const struct crash_second scripts[] = {
-    {"cut and change", OPS({OP_CUT, 2, 0, 1}, {OP_CUT, 2, 1, 2})},
-    {"shrink and grow", OPS({OP_CUT, 3, 1, 1}, {OP_CUT, 1, 0, 2}, {OP_CUT, 3, 1, 2})},
-    {"receive first", OPS({OP_RECEIVE, 3, 1, 1}, {OP_CUT, 3, 1, 2})},
-    {"receive over a cut",
-     OPS({OP_CUT, 2, 0, 1}, {OP_RECEIVE, 3, 1, 1}, {OP_RECEIVE, 1, 0, 1}, {OP_CUT, 2, 0, 2})},
+    {"cut and change", OPS({OP_CUT, 2, 0, 1, 0}, {OP_CUT, 2, 1, 2, 0})},
+    {"shrink and grow", OPS({OP_CUT, 3, 1, 1, 0}, {OP_CUT, 1, 0, 2, 0}, {OP_CUT, 3, 1, 2, 0})},
+    {"receive first", OPS({OP_RECEIVE, 3, 1, 1, 0}, {OP_CUT, 3, 1, 2, 0})},
+    {"receive over a cut", OPS({OP_CUT, 2, 0, 1, 0}, {OP_RECEIVE, 3, 1, 1, 0},
+                               {OP_RECEIVE, 1, 0, 1, 2}, {OP_CUT, 2, 0, 2, 0})},
+    {"replace by a load", OPS({OP_CUT, 2, 1, 1, 1}, {OP_CUT, 2, 1, 2, 3}, {OP_REPLACE, 0, 0, 0, 0},
+                              {OP_CUT, 2, 1, 2, 0})},
+    {"replace by a file, beside a load", OPS({OP_CUT, 2, 1, 1, 1}, {OP_REPLACE, 2, 0, 0, 0},
+                                             {OP_CUT, 3, 1, 2, 2}, {OP_REPLACE, 0, 0, 0, 0})},
 };
-enum { SCRIPT_COUNT = sizeof(scripts) / sizeof(scripts[0]), SCRIPT_RECEIVE = 2 };
-static const struct crash_second second = {"one more cut", OPS({OP_CUT, 3, 1, 2})};
+enum {
+    SCRIPT_COUNT = sizeof(scripts) / sizeof(scripts[0]),
+    SCRIPT_RECEIVE = 2,
+    SCRIPT_REPLACE = 5
+};
+static const struct crash_second second = {"one more cut", OPS({OP_CUT, 3, 1, 2, 0})};
 
 /* ---- taking out syncs ---- */
 
@@ -40,6 +48,10 @@ static const struct crash_second second = {"one more cut", OPS({OP_CUT, 3, 1, 2}
     X(CUT_KEYS, "pages of the second set of a cut")                                                \
     X(RECEIVE_MAIN, "pages received")                                                              \
     X(RECEIVE_TABLE, "checksums of pages received")                                                \
+    X(CUT_LOAD, "pages of a load")                                                                 \
+    X(REPLACE_MAIN, "a file that becomes the main set")                                            \
+    X(REPLACE_TABLE, "its checksums")                                                              \
+    X(REPLACE_NAMES, "names of the generation it makes")                                           \
     X(RECORD_A, "record.a")                                                                        \
     X(RECORD_B, "record.b")                                                                        \
     X(OPEN_A, "record.a while opening")                                                            \
@@ -55,7 +67,7 @@ static const char *const site_text[] = {
     SITE_TABLE(SITE_TEXT)
 #undef SITE_TEXT
 };
-static enum doing { DOING_OPEN, DOING_CUT, DOING_RECEIVE } doing;
+static enum doing { DOING_OPEN, DOING_CUT, DOING_RECEIVE, DOING_REPLACE } doing;
 
 static uint64_t size_of(struct env_file *f)
 {
@@ -86,13 +98,19 @@ static int site_of_file(struct env_file *f, const char *name)
     bool table = strstr(name, ".sums") != NULL, main = strstr(name, ".main") != NULL;
     if (doing == DOING_RECEIVE)
         return table ? SITE_RECEIVE_TABLE : SITE_RECEIVE_MAIN;
+    if (doing == DOING_REPLACE)
+        return table ? SITE_REPLACE_TABLE : SITE_REPLACE_MAIN;
+    if (strstr(name, ".load"))
+        return SITE_CUT_LOAD;
     return table ? SITE_CUT_TABLE : main ? SITE_CUT_MAIN : SITE_CUT_KEYS;
 }
 
 static int site_of_dir(const char *path)
 {
     (void)path;
-    return doing == DOING_RECEIVE ? SITE_INSTALL_NAMES : SITE_FIRST_NAMES;
+    return doing == DOING_RECEIVE   ? SITE_INSTALL_NAMES
+           : doing == DOING_REPLACE ? SITE_REPLACE_NAMES
+                                    : SITE_FIRST_NAMES;
 }
 
 static struct crash_syncs syncs = {.site_of_file = site_of_file, .site_of_dir = site_of_dir};
@@ -114,12 +132,20 @@ static int receive(struct image *im, const struct model *m)
     return rc ? rc : image_receive_install(r);
 }
 
-static int op_run(struct image *im, const struct op *op, struct belief *b)
+static int op_run(struct env *e, struct image *im, const struct op *op, struct belief *b)
 {
     static struct model from;
 
     from = b->old;
-    model_step(&b->new, b->new.index + 1, op->main, op->keys, op->stride);
+    if (op->kind == OP_REPLACE) {
+        doing = DOING_REPLACE;
+        model_replace(&b->new, b->new.index + 1, op->main);
+        int rc = replace(e, im, &b->new, "n1/made", op->main);
+        b->old = b->new;
+        return rc;
+    }
+    const uint32_t count[IMAGE_SET_COUNT] = {op->main, op->keys, op->load};
+    model_step_all(&b->new, b->new.index + 1, count, op->stride);
     if (op->kind == OP_RECEIVE) {
         doing = DOING_RECEIVE;
         int rc = receive(im, &b->new);
@@ -149,7 +175,7 @@ static void life(struct crash_life *l)
     }
     belief_settle(l, im);
     for (const struct op *op = l->ops; op && !l->violation[0] && op->kind != OP_END; op++) {
-        rc = op_run(im, op, b);
+        rc = op_run(l->env, im, op, b);
         const char *differs = rc ? err_name_of(rc) : model_differs(im, &b->old);
         if (differs) {
             crash_violation(l, "operation failed: %s", differs);
@@ -202,7 +228,9 @@ static void search_without(struct crash_search *s, int site)
     bool cut = site == SITE_OPEN_JOURNAL || site == SITE_JOURNAL || site == SITE_FIRST_NAMES ||
                (site >= SITE_CUT_MAIN && site <= SITE_CUT_KEYS) || site >= SITE_RECORD_A;
 
-    script_search(s, cut ? 0 : SCRIPT_RECEIVE, created, false);
+    bool replaces = site >= SITE_CUT_LOAD && site <= SITE_REPLACE_NAMES;
+
+    script_search(s, replaces ? SCRIPT_REPLACE : cut ? 0 : SCRIPT_RECEIVE, created, false);
     for (size_t i = 0; i < SCRIPT_COUNT && !s->found; i++)
         script_search(s, i, created, false);
 }

@@ -7,24 +7,30 @@
 
 #define MAIN "n1/db.sqlite"
 
-enum op_kind { OP_END, OP_CUT, OP_RECEIVE, OP_OWN };
+enum op_kind { OP_END, OP_CUT, OP_RECEIVE, OP_OWN, OP_REPLACE };
 struct op {
     enum op_kind kind; /* OWN, first: this life keeps the pages in the image's own file */
-    uint32_t main, keys, stride;
+    uint32_t main, keys, stride, load; /* REPLACE: main: pages of a file; 0: by the load */
 };
 #define OPS(...) ((const struct op[]){__VA_ARGS__, {.kind = OP_END}})
 
 static const struct crash_second scripts[] = {
-    {"cut and change", OPS({OP_CUT, 2, 0, 1}, {OP_CUT, 2, 1, 2})},
-    {"shrink and grow", OPS({OP_CUT, 3, 1, 1}, {OP_CUT, 1, 0, 2}, {OP_CUT, 3, 1, 2})},
-    {"receive first", OPS({OP_RECEIVE, 3, 1, 1}, {OP_CUT, 3, 1, 2})},
-    {"receive over a cut", OPS({OP_CUT, 2, 0, 1}, {OP_RECEIVE, 3, 1, 1}, {OP_CUT, 2, 0, 2})},
-    {"begin in the other mode", OPS({OP_OWN, 0, 0, 0}, {OP_CUT, 2, 0, 1}, {OP_CUT, 2, 1, 2})},
+    {"cut and change", OPS({OP_CUT, 2, 0, 1, 0}, {OP_CUT, 2, 1, 2, 0})},
+    {"shrink and grow", OPS({OP_CUT, 3, 1, 1, 0}, {OP_CUT, 1, 0, 2, 0}, {OP_CUT, 3, 1, 2, 0})},
+    {"receive first", OPS({OP_RECEIVE, 3, 1, 1, 0}, {OP_CUT, 3, 1, 2, 0})},
+    {"receive over a cut",
+     OPS({OP_CUT, 2, 0, 1, 0}, {OP_RECEIVE, 3, 1, 1, 0}, {OP_CUT, 2, 0, 2, 0})},
+    {"replace by a load",
+     OPS({OP_CUT, 2, 1, 1, 3}, {OP_REPLACE, 0, 0, 0, 0}, {OP_CUT, 4, 1, 2, 0})},
+    {"replace by a file",
+     OPS({OP_CUT, 2, 1, 1, 0}, {OP_REPLACE, 3, 0, 0, 0}, {OP_CUT, 4, 1, 2, 0})},
+    {"begin in the other mode",
+     OPS({OP_OWN, 0, 0, 0, 0}, {OP_CUT, 2, 0, 1, 0}, {OP_CUT, 2, 1, 2, 0})},
 };
-enum { SCRIPT_COUNT = sizeof(scripts) / sizeof(scripts[0]), SCRIPT_RECEIVE = 2, SCRIPT_OWN = 4 };
+enum { SCRIPT_COUNT = sizeof(scripts) / sizeof(scripts[0]), SCRIPT_RECEIVE = 2, SCRIPT_OWN = 6 };
 static const struct crash_second seconds[] = {
-    {"one more cut", OPS({OP_CUT, 3, 1, 2})},
-    {"in the other mode", OPS({OP_OWN, 0, 0, 0}, {OP_CUT, 3, 1, 2})},
+    {"one more cut", OPS({OP_CUT, 3, 1, 2, 0})},
+    {"in the other mode", OPS({OP_OWN, 0, 0, 0, 0}, {OP_CUT, 3, 1, 2, 0})},
 };
 
 /* ---- taking out syncs ---- */
@@ -39,6 +45,7 @@ static const struct crash_second seconds[] = {
     X(REDO_MAIN, "the live file, in a cut that is done again")                                     \
     X(PLACE, "new name of a file that is moved")                                                   \
     X(RECEIVED_NAMES, "names of a received generation")                                            \
+    X(REPLACE_NAMES, "names of the generation that another file makes")                            \
     X(RECORD_A, "record.a")                                                                        \
     X(RECORD_B, "record.b")
 enum site {
@@ -52,7 +59,7 @@ static const char *const site_text[] = {
     SITE_TABLE(SITE_TEXT)
 #undef SITE_TEXT
 };
-static enum doing { DOING_OPEN, DOING_CUT, DOING_RECEIVE, DOING_PLACE } doing;
+static enum doing { DOING_OPEN, DOING_CUT, DOING_RECEIVE, DOING_PLACE, DOING_REPLACE } doing;
 
 static int site_of_file(struct env_file *f, const char *name)
 {
@@ -74,6 +81,8 @@ static int site_of_dir(const char *path)
         return beside ? SITE_FIRST_MAIN : SITE_FIRST_NAMES;
     if (doing == DOING_RECEIVE)
         return SITE_RECEIVED_NAMES;
+    if (doing == DOING_REPLACE)
+        return SITE_REPLACE_NAMES;
     return SITE_PLACE;
 }
 
@@ -181,6 +190,21 @@ static int receive(struct image *im, struct belief *b)
     return rc ? rc : db_begin(im);
 }
 
+static int put_in_place(struct env *e, struct image *im, struct belief *b, uint32_t file_pages)
+{
+    struct err_text why;
+
+    model_replace(&b->new, b->new.index + 1, file_pages);
+    db_end(im);
+    doing = DOING_REPLACE;
+    int rc = replace(e, im, &b->new, "n1/made", file_pages);
+    b->old = b->new;
+    doing = DOING_PLACE;
+    if (rc == 0)
+        rc = image_place_settle(im, &why);
+    return rc ? rc : db_begin(im);
+}
+
 static int cut(struct image *im, struct belief *b, bool live)
 {
     static struct model from;
@@ -217,8 +241,13 @@ static void life(struct crash_life *l)
     belief_settle(l, im);
     for (op = op && op->kind == OP_OWN ? op + 1 : op; op && !l->violation[0] && op->kind != OP_END;
          op++) {
-        model_step(&b->new, b->new.index + 1, op->main, op->keys, op->stride);
-        rc = op->kind == OP_RECEIVE ? receive(im, b) : cut(im, b, place.live);
+        if (op->kind == OP_REPLACE) {
+            rc = put_in_place(l->env, im, b, op->main);
+        } else {
+            const uint32_t count[IMAGE_SET_COUNT] = {op->main, op->keys, op->load};
+            model_step_all(&b->new, b->new.index + 1, count, op->stride);
+            rc = op->kind == OP_RECEIVE ? receive(im, b) : cut(im, b, place.live);
+        }
         const char *differs = rc ? err_name_of(rc) : model_differs(im, &b->old);
         if (differs) {
             crash_violation(l, "operation failed: %s", differs);

@@ -5,7 +5,7 @@
  * What each room promises alone has tests of its own (rlog/test_crash, image/test_crash*). Here it is what they
  * promise one another: the log reaches back to the image, the image to no more than the log, the database is neither's
  * remains. */
-#include "../db/db_fixture.h"
+#include "../db/db_replicas.h"
 #include "crash_search.h"
 
 #include <rq/image.h>
@@ -52,19 +52,13 @@ static struct db_config config_of(bool live)
     return c;
 }
 
-static int apply_upto(struct db *d, uint64_t from, uint64_t to)
+static struct db_entry entry_of(uint64_t index)
 {
-    struct err_text why;
-    int rc = 0;
-
-    for (uint64_t i = from; rc == 0 && i <= to; i++) {
-        struct db_entry e = {.index = i,
+    return (struct db_entry){.index = index,
                              .term = 1,
                              .kind = RAFT_ENTRY_NORMAL,
-                             .payload = slice_of(entry[i].payload.bytes, entry[i].payload.len)};
-        rc = db_apply(d, &e, 1, &why);
-    }
-    return rc;
+                             .payload =
+                                 slice_of(entry[index].payload.bytes, entry[index].payload.len)};
 }
 
 /* ---- images that another node sends ---------------------------------------------------------------------------- */
@@ -86,7 +80,7 @@ static int page_give(void *ctx, unsigned set, uint32_t number, const void *bytes
 static int cut_write(struct image *im, struct db *d, struct db_cut **out)
 {
     const struct image_moment *now = image_now(im);
-    const uint32_t known[DB_SET_COUNT] = {now->set[0].page_count, now->set[1].page_count};
+    const uint32_t known[DB_SET_COUNT] = {now->set[0].page_count, now->set[1].page_count, 0};
     struct err_text why;
 
     int rc = db_cut_begin(d, out, &why);
@@ -111,8 +105,10 @@ static void image_make(struct node_db *n, struct sent *to)
     struct err_text why;
     struct buf chunk;
     bool done = false, last = false;
+    char dir[32];
 
-    assert_int_equal(image_open(n->env, "sent", &im, &why), 0);
+    (void)snprintf(dir, sizeof(dir), "sent%u", (unsigned)to->index); /* each from nothing */
+    assert_int_equal(image_open(n->env, dir, &im, &why), 0);
     assert_int_equal(cut_write(im, n->db, &c), 0);
     db_cut_end(c, true);
     while (!done)
@@ -136,9 +132,13 @@ static void model_make(void)
 {
     struct db_config c = config_of(false);
     static struct node_db n;
+    static struct shelf shelf;
+    struct db_replacer replacer;
     struct db_state s;
+    struct err_text why;
 
     library_once();
+    c.replacer = &replacer;
     struct payload f = file_make(4096, "CREATE TABLE t(id INTEGER PRIMARY KEY, v);"
                                        "INSERT INTO t(v) VALUES('loaded'),(zeroblob(5000))");
     struct payload g = file_make(4096, "CREATE TABLE t(id INTEGER PRIMARY KEY, v)");
@@ -154,9 +154,11 @@ static void model_make(void)
     assert_int_equal(next, ENTRIES);
     entry_sql(next, "INSERT INTO t(v) VALUES('last')");
     node_db_init(&n, 1, &c);
+    shelf_serve(&shelf, &replacer, n.env);
     for (uint64_t i = 1; i <= ENTRIES; i++) {
         wire_cmd_seal(entry[i].payload.bytes, entry[i].payload.len, 1700000000000000000, i);
-        assert_int_equal(apply_upto(n.db, i, i), 0);
+        struct db_entry e = entry_of(i);
+        assert_int_equal(shelf_apply(&shelf, n.db, &e, 1, &why), 0);
         db_state(n.db, &s);
         entry[i].digest = s.digest;
         assert_int_equal(db_content_hash(n.db, &entry[i].content), 0);
@@ -164,6 +166,7 @@ static void model_make(void)
             if (sent[k].index == i)
                 image_make(&n, &sent[k]);
     }
+    shelf_fini(&shelf);
     node_db_fini(&n);
     free(f.bytes);
     free(g.bytes);
@@ -183,7 +186,7 @@ struct belief {
     uint64_t sure, maybe; /* last entry */
 };
 
-static bool live_mode, receiving;
+static bool live_mode, receiving, replacing;
 static struct node {
     struct env *env;
     struct rlog *log;
@@ -224,10 +227,9 @@ static int main_settle(void *ctx, uint64_t size)
     return db_main_settle(ctx, size);
 }
 
-static int database_open(struct node *n, struct err_text *why)
+static struct db_source source_of(struct node *n)
 {
     const struct image_moment *m = image_now(n->image);
-    struct db_config c = config_of(live_mode);
     struct db_source source = {.page = page_from,
                                .ctx = n->image,
                                .main_sums = live_mode ? image_sums(n->image, IMAGE_MAIN) : NULL,
@@ -237,11 +239,89 @@ static int database_open(struct node *n, struct err_text *why)
         source.moment.page_bytes[i] = m->set[i].page_bytes;
         source.moment.page_count[i] = m->set[i].page_count;
     }
-    int rc = db_open(n->env, &c, m->index ? &source : NULL, &n->db, why);
+    return source;
+}
+
+static void database_lend(struct node *n)
+{
     const struct image_live live = {
         .read = main_read, .write = main_write, .settle = main_settle, .ctx = n->db};
-    if (rc == 0 && live_mode)
+
+    if (live_mode)
         image_live_begin(n->image, &live);
+}
+
+/* As node_image.c. */
+static int load_page(void *ctx, uint32_t number, void *dst, struct err_text *why)
+{
+    struct node *n = ctx;
+    return image_page_read(n->image, IMAGE_LOAD, number, dst, why);
+}
+
+static int main_replace(void *ctx, enum db_replacement by, const struct db_moment *m,
+                        struct db_source *source, struct err_text *why)
+{
+    struct node *n = ctx;
+    const struct image_moment next = {.index = m->index, .term = m->term, .state = m->state};
+
+    image_live_end(n->image);
+    replacing = true;
+    int rc = image_replace(n->image, &next, by == DB_BY_FILE ? DIR "/vacuumed" : NULL, 4096);
+    replacing = false;
+    if (rc == 0 && live_mode)
+        rc = image_place_settle(n->image, why);
+    *source = source_of(n);
+    if (rc == 0)
+        database_lend(n);
+    return rc;
+}
+
+static const struct db_replacer replacer = {
+    .ctx = &node, .vacuum_path = DIR "/vacuumed", .load_page = load_page, .replace = main_replace};
+
+static int database_open(struct node *n, struct err_text *why)
+{
+    struct db_config c = config_of(live_mode);
+    struct db_source source = source_of(n);
+
+    c.replacer = &replacer;
+    int rc = db_open(n->env, &c, source.moment.index ? &source : NULL, &n->db, why);
+    if (rc == 0)
+        database_lend(n);
+    return rc;
+}
+
+/* As node_cut.c, all but the log. */
+static int image_bring(struct node *n)
+{
+    struct db_cut *c = NULL;
+    bool done = false;
+
+    int rc = cut_write(n->image, n->db, &c);
+    if (rc == 0 && live_mode)
+        rc = db_cut_copy(c);
+    if (c)
+        db_cut_end(c, rc == 0);
+    while (rc == 0 && !done)
+        rc = image_cut_apply(n->image, 4096, &done);
+    return rc;
+}
+
+/* As node_replace.c, where an entry puts another main file in place. */
+static int apply_upto(struct node *n, uint64_t from, uint64_t to)
+{
+    struct err_text why;
+    int rc = 0;
+
+    for (uint64_t i = from; rc == 0 && i <= to; i++) {
+        struct db_entry e = entry_of(i);
+        rc = db_apply(n->db, &e, 1, &why);
+        if (rc != DB_PREPARE)
+            continue;
+        e.prepared = DB_PREPARED;
+        rc = image_now(n->image)->index == i - 1 ? 0 : image_bring(n);
+        rc = rc ? rc : db_apply(n->db, &e, 1, &why);
+    }
     return rc;
 }
 
@@ -267,7 +347,7 @@ static int node_begin(struct node *n, struct err_text *why)
         n->last = n->compacted = image;
     }
     if (rc == 0 && !n->objection)
-        rc = apply_upto(n->db, image + 1, n->last);
+        rc = apply_upto(n, image + 1, n->last);
     return rc;
 }
 
@@ -306,24 +386,15 @@ static int append(struct node *n, uint64_t count, struct belief *b)
         return rc;
     b->sure = b->maybe;
     n->last += count;
-    return apply_upto(n->db, n->last - count + 1, n->last);
+    return apply_upto(n, n->last - count + 1, n->last);
 }
 
 /* As node_cut.c. */
 static int cut(struct node *n, uint64_t trailing)
 {
-    struct db_cut *c = NULL;
-    bool done = false;
-
     if (n->last == image_now(n->image)->index)
         return 0;
-    int rc = cut_write(n->image, n->db, &c);
-    if (rc == 0 && live_mode)
-        rc = db_cut_copy(c);
-    if (c)
-        db_cut_end(c, rc == 0);
-    while (rc == 0 && !done)
-        rc = image_cut_apply(n->image, 4096, &done);
+    int rc = image_bring(n);
     uint64_t upto = n->last > trailing ? n->last - trailing : 0;
     return rc || upto <= n->compacted ? rc : rlog_compact(n->log, n->compacted = upto, 1);
 }
@@ -367,7 +438,7 @@ static int install(struct node *n, const struct sent *from, struct belief *b)
         rc = rlog_reset(n->log, from->index, 1);
         n->last = n->compacted = from->index;
     }
-    return rc ? rc : apply_upto(n->db, from->index + 1, n->last);
+    return rc ? rc : apply_upto(n, from->index + 1, n->last);
 }
 
 static int op_run(struct node *n, const struct op *op, struct belief *b)
@@ -399,7 +470,7 @@ static void life(struct crash_life *l)
     struct err_text why = {""};
 
     node = (struct node){.env = l->env};
-    receiving = false;
+    receiving = replacing = false;
     int rc = node_begin(&node, &why);
     if (rc) {
         crash_violation(l, "cannot be opened: %s: %.200s", err_name_of(rc), why.text);
@@ -449,7 +520,9 @@ static const struct crash_second second = {"more",
     X(MAIN, "pages of the database")                                                               \
     X(KEYS, "pages of the keys")                                                                   \
     X(RECORD, "the first record")                                                                  \
-    X(RECEIVED_NAMES, "names of a received image's files")
+    X(RECEIVED_NAMES, "names of a received image's files")                                         \
+    X(LOAD, "pages of a load")                                                                     \
+    X(REPLACED_NAMES, "names of the files where a load becomes the database")
 enum site {
 #define SITE_ENUM(name, text) SITE_##name,
     SITE_TABLE(SITE_ENUM)
@@ -479,12 +552,17 @@ static int site_of_file(struct env_file *f, const char *name)
         return SITE_MAIN;
     if (ends_in(name, ".keys"))
         return SITE_KEYS;
+    if (ends_in(name, ".load"))
+        return SITE_LOAD;
     return strcmp(name, "record.a") == 0 ? SITE_RECORD : SITE_NONE;
 }
 
 static int site_of_dir(const char *path)
 {
-    return ends_in(path, "/raft") ? SITE_LOG_NAMES : receiving ? SITE_RECEIVED_NAMES : SITE_NONE;
+    return ends_in(path, "/raft") ? SITE_LOG_NAMES
+           : receiving            ? SITE_RECEIVED_NAMES
+           : replacing            ? SITE_REPLACED_NAMES
+                                  : SITE_NONE;
 }
 
 static struct crash_syncs syncs = {.site_of_file = site_of_file, .site_of_dir = site_of_dir};
