@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { REAP_LIMITS = 2 };
+
 struct removal {
     struct sim *sim;
     struct sim_server *by, *who;
@@ -137,7 +139,11 @@ void sim_members_heal(struct sim *s)
     for (uint32_t attempt = 0; attempt < 4 && !s->result->violated; attempt++) {
         for (uint32_t i = 0; i < s->plan.node_count; i++)
             sim_server_rejoin(&s->servers[i]);
-        if (sim_go(s, 30 * ENV_S_NS, all_back))
+        if (!sim_go(s, 30 * ENV_S_NS, all_back))
+            continue;
+        /* A leader may still give up who was away for too long before it was healed. */
+        (void)sim_go(s, REAP_LIMITS * s->plan.nodes[0].reap_voter_ms * ENV_MS_NS, NULL);
+        if (all_back(s))
             return;
     }
     if (!s->result->violated)
