@@ -213,6 +213,7 @@ struct db_state { /* in the lane that may touch the writer: APPLY */
     uint64_t uncut_bytes; /* written to the WALs, and of a load, since the last cut that was kept */
     uint64_t uncut_load_bytes; /* of them, of a load */
     uint64_t wal_used_bytes; /* of the WAL's file: frames written since it was begun anew */
+    bool wal_is_loose;       /* there is something for db_wal_shrink */
     uint64_t statements_prepared, statements_cached; /* counters since open */
     uint64_t batches, batches_redone;
     uint64_t page_count, freelist_count; /* of the database as of its last commit */
@@ -268,8 +269,11 @@ uint64_t db_cut_fresh_bytes(const struct db_cut *c);
 /* kept: whoever took the pages has them for good. run() of APPLY. */
 void db_cut_end(struct db_cut *c, bool kept);
 /* Live, after a cut with nothing applied since it was begun: the next entry begins the WAL anew, if those who read
- * an older state are gone within 20 ms; else nothing has happened. A file that has become large is cut off. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
-int db_wal_restart(struct db *d) MUST_USE;
+ * an older state are gone within 20 ms; else nothing has happened. cut_off: of a file that has become large nothing is
+ * left, which may take a while. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
+int db_wal_restart(struct db *d, bool cut_off) MUST_USE;
+/* Live: when it was begun anew and its file is large, cut a piece off. DB_MORE: that was not all; 0; ERR_IO. Any lane. */
+int db_wal_shrink(struct db *d) MUST_USE;
 
 /* Live: the main file, past SQLite; for whoever cuts, one call at a time, any lane. */
 int db_main_read(struct db *d, void *dst, size_t len, uint64_t offset, size_t *got) MUST_USE;

@@ -257,6 +257,7 @@ void db_state(struct db *d, struct db_state *out)
     out->uncut_bytes = d->files.dirty.bytes + d->keys.files.dirty.bytes + db_stage_uncut(d);
     out->uncut_load_bytes = db_stage_uncut(d);
     out->wal_used_bytes = (uint64_t)d->wal_frames * DB_PAGE_BYTES;
+    out->wal_is_loose = db_wal_is_loose(d);
     out->statements_prepared = d->stmts.prepared;
     out->statements_cached = d->stmts.hits;
     out->batches = d->batches;

@@ -292,12 +292,52 @@ void db_cut_end(struct db_cut *c, bool kept)
     mem_free(c);
 }
 
-int db_wal_restart(struct db *d)
+/* So much of the WAL's file is kept: a file that grows costs more than one that is written over. */
+static uint64_t wal_keep_bytes(const struct db *d)
+{
+    uint64_t limit = d->config.wal_limit_bytes;
+    return d->files.wal_end > limit ? d->files.wal_end : limit;
+}
+
+static bool wal_is_loose(const struct db *d)
+{
+    return d->config.live && d->files.stores[DB_SLOT_WAL].size / 2 > wal_keep_bytes(d);
+}
+
+bool db_wal_is_loose(struct db *d)
+{
+    sqlite3_mutex_enter(d->files.mutex);
+    bool loose = wal_is_loose(d);
+    sqlite3_mutex_leave(d->files.mutex);
+    return loose;
+}
+
+/* Since its header was written anew nobody reads what is left of its former life. A file system takes a while to free
+ * much at once. */
+int db_wal_shrink(struct db *d)
+{
+    enum { PIECE_BYTES = 8 * 1024 * 1024 };
+    struct db_store *wal = &d->files.stores[DB_SLOT_WAL];
+    int rc = 0;
+
+    sqlite3_mutex_enter(d->files.mutex);
+    if (wal_is_loose(d)) {
+        uint64_t keep = wal_keep_bytes(d);
+        rc =
+            db_store_truncate(wal, wal->size - keep > PIECE_BYTES ? wal->size - PIECE_BYTES : keep);
+        if (rc == 0 && wal_is_loose(d))
+            rc = DB_MORE;
+    }
+    sqlite3_mutex_leave(d->files.mutex);
+    return rc;
+}
+
+int db_wal_restart(struct db *d, bool cut_off)
 {
     enum { WAIT_MS = 20, BUSY_MS = 5000 };
 
     uint64_t limit = d->config.wal_limit_bytes, size = d->files.stores[DB_SLOT_WAL].size;
-    int mode = size / 2 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
+    int mode = cut_off && size / 2 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
 
     ASSERT(d->config.live);
     if (!db_pages_all_copied(&d->files))

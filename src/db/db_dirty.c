@@ -31,8 +31,12 @@ int db_dirty_note(struct db_files *files, const struct db_store *store, const vo
 {
     if (store != &files->stores[DB_SLOT_WAL])
         return 0;
-    if (offset == 0 && len == WAL_HEADER)
+    if (offset == 0 && len == WAL_HEADER) {
         files->wal_page_bytes = be32((const uint8_t *)src + 8);
+        files->wal_end = 0;
+    }
+    if (offset + len > files->wal_end)
+        files->wal_end = offset + len;
     if (len != WAL_FRAME || offset < WAL_HEADER || files->wal_page_bytes == 0)
         return 0;
     if ((offset - WAL_HEADER) % (WAL_FRAME + (uint64_t)files->wal_page_bytes) != 0)

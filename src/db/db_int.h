@@ -117,6 +117,7 @@ struct db_files {
     struct db_dirty dirty;                      /* since the last cut */
     struct db_live live;
     uint32_t wal_page_bytes;
+    uint64_t wal_end; /* of what was written to the WAL since its header was */
     /* WAL index */
     uint8_t *shm[DB_SHM_REGIONS_MAX];
     uint32_t shm_region_bytes;
@@ -664,6 +665,8 @@ struct db_vacuum *db_vacuum_new(struct db *d, const char *path, const atomic_boo
 void db_vacuum_free(struct db_vacuum *v); /* may be NULL */
 int db_vacuum_step(struct db_vacuum *v, struct buf *out, size_t bytes, struct err_text *why);
 
+/* db_cut.c */
+bool db_wal_is_loose(struct db *d);
 /* db_cut.c: what else entries change, as it is beside the pages. */
 enum { DB_STATE_BYTES = 152 };
 int db_state_put(struct db *d, uint8_t out[DB_STATE_BYTES]);

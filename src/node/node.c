@@ -153,6 +153,7 @@ static void lane_idle(struct node *n)
 {
     node_backup_look(n);
     node_cut_look(n);
+    node_shrink_look(n);
     node_replace_progress(n);
     node_install_progress(n);
     node_stop_progress(n);

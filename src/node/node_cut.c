@@ -204,7 +204,7 @@ static void end_run(struct node_image_task *t)
     db_cut_end(c->cut, c->sealed);
     c->cut = NULL;
     if (c->emptying && (c->sealed || c->idle))
-        t->rc = db_wal_restart(t->node->db);
+        t->rc = db_wal_restart(t->node->db, c->nobody_waits);
 }
 
 static void end_done(struct node_image_task *t)
@@ -275,8 +275,10 @@ static bool is_hindered(struct node_image_task *t)
 
 static void copied(struct node_image_task *t)
 {
-    if (!is_hindered(t))
-        node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
+    if (is_hindered(t))
+        return;
+    cut_of(t)->nobody_waits = t->node->apply.applied >= t->node->apply.target;
+    node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
 }
 
 static void bring_run(struct node_image_task *t)
@@ -432,6 +434,7 @@ static void begun(struct node_image_task *t)
     struct node *n = t->node;
 
     c->sealed = c->applied = c->idle = c->writing = c->cleared = c->brought = false;
+    c->nobody_waits = false;
     c->begun_ns = env_now_ns(n->env);
     c->held_back_ns = 0;
     c->held_back_told = false;
@@ -511,6 +514,7 @@ void node_cut_cancel(struct node *n)
     env_timer_disarm(&n->cut.retry);
     env_timer_disarm(&n->cut.again);
     node_pace_stop(&n->cut.pace);
+    node_pace_stop(&n->shrink.pace);
     asked_answer(&n->cut, ERR_CANCELED, "the node is stopping");
 }
 
@@ -536,8 +540,46 @@ void node_cut_heal(struct node *n)
     begin(&n->cut);
 }
 
+/* ---- the WAL's file ---------------------------------------------------------------------------------------- */
+
+static void shrink_run(struct node_image_task *t)
+{
+    struct node_shrink *s = LIST_ENTRY(t, struct node_shrink, task);
+    uint64_t began_ns = env_now_ns(t->node->env);
+    int rc = t->node->db ? db_wal_shrink(t->node->db) : 0;
+
+    s->more = rc == DB_MORE;
+    node_pace_took(&s->pace, env_now_ns(t->node->env) - began_ns);
+    if (rc && !s->more)
+        t->rc = err_set(&t->why, rc, "SQLite's log cannot be cut off: %s", err_text_of(rc));
+}
+
+static void shrunk(struct node_image_task *t)
+{
+    struct node_shrink *s = LIST_ENTRY(t, struct node_shrink, task);
+    struct node *n = t->node;
+
+    n->apply.state.wal_is_loose = false; /* until entries were applied again */
+    if (s->more && n->phase == NODE_OPEN)
+        node_pace_submit(&s->pace, false, shrink_run, shrunk);
+    else
+        s->active = false;
+}
+
+/* Much was written at once, and emptying has begun the WAL anew: the rest of its file goes, in pieces. */
+void node_shrink_look(struct node *n)
+{
+    struct node_shrink *s = &n->shrink;
+
+    if (s->active || !n->apply.state.wal_is_loose || n->phase != NODE_OPEN || node_is_held(n))
+        return;
+    s->active = true;
+    node_pace_submit(&s->pace, false, shrink_run, shrunk);
+}
+
 void node_cut_init(struct node *n)
 {
+    node_pace_init(&n->shrink.pace, n, &n->shrink.task);
     node_pace_init(&n->cut.pace, n, &n->cut.task);
     env_timer_init(&n->cut.retry, n->env, apply_again, &n->cut);
     env_timer_init(&n->cut.again, n->env, again, &n->cut);

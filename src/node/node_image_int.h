@@ -50,6 +50,7 @@ struct node_cut {
     bool cleared;                  /* live: the file may be changed */
     bool brought;                  /* all pages are in the files */
     bool last;                     /* the node stops when it is over */
+    bool nobody_waits;             /* no entry is to be applied now */
     uint64_t piece_bytes;          /* of the piece under way; the job's until it is done */
     uint64_t fresh_bytes;          /* of SQLite's WAL that this one brings */
     uint32_t chases;               /* cuts before this one, each begun when the last was over */
@@ -68,6 +69,12 @@ struct node_cut {
     void *asked_ctx;
     bool asked_begun;
     uint64_t asked_trailing;
+};
+
+struct node_shrink { /* of the WAL's file */
+    struct node_image_task task;
+    struct node_pace pace;
+    bool active, more;
 };
 
 struct node_cut_when {

@@ -489,6 +489,7 @@ struct node {
     struct node_image image;
     struct node_cut cut;
     struct node_cut_when cut_when;
+    struct node_shrink shrink;
     struct node_upkeep upkeep;
     struct node_fetch fetch;
     struct node_install install;
@@ -635,7 +636,8 @@ bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *w
 void node_cut_when_stop(struct node *n);
 /* node_cut.c */
 void node_cut_init(struct node *n);
-void node_cut_begin(struct node *n); /* none is under way */
+void node_shrink_look(struct node *n); /* entries may have been applied */
+void node_cut_begin(struct node *n);   /* none is under way */
 void node_cut_want(struct node *n);  /* somebody needs an image of what is applied */
 void node_cut_heal(
     struct node *n); /* write all pages, unless a cut is under way; then up.repaired */

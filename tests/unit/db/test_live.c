@@ -3,7 +3,7 @@
 #include "db_fixture.h"
 #include <rq/util/crc.h>
 
-enum { PAGES_MAX = 6000, READERS = 6 };
+enum { PAGES_MAX = 9000, READERS = 6 };
 
 struct kept { /* the image: pages of both files as the last cut gave them */
     struct db_moment moment;
@@ -414,7 +414,7 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
         apply(&node, 'e', "INSERT INTO t(y) VALUES(hex(randomblob(1000)))");
         if (i % 10 == 9) {
             cut_whole();
-            assert_int_equal(db_wal_restart(node.db), 0);
+            assert_int_equal(db_wal_restart(node.db, false), 0);
         }
         db_state(node.db, &s);
         most = s.wal_bytes > most ? s.wal_bytes : most;
@@ -426,7 +426,7 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
     db_state(node.db, &s);
     assert_true(s.wal_bytes > 5 << 20);
     cut_whole();
-    assert_int_equal(db_wal_restart(node.db), 0); /* so long a file is not kept */
+    assert_int_equal(db_wal_restart(node.db, true), 0); /* so long a file is not kept */
     db_state(node.db, &s);
     assert_int_equal(s.wal_bytes, 0);
     held_begin(&h); /* all is in the main file: who comes now needs no WAL */
@@ -440,11 +440,50 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
     struct db_cut *c = cut_begin();
     keep(c);
     assert_int_equal(db_cut_clear(c), ERR_BUSY);
-    assert_int_equal(db_wal_restart(node.db), 0); /* not all is there: nothing is done */
+    assert_int_equal(db_wal_restart(node.db, true), 0); /* not all is there: nothing is done */
     held_end(&old);
     cut_finish(c);
     db_reader_close(h.reader);
     db_reader_close(old.reader);
+}
+
+static void test_a_long_wal_is_cut_off_in_pieces_when_it_was_begun_anew(void **state)
+{
+    (void)state;
+    struct db_state s;
+    struct held h = {0};
+    uint32_t pieces = 1;
+    int rc;
+
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    apply(&node, 'e',
+          "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
+          "i<20000) SELECT hex(randomblob(500)) FROM n");
+    cut_whole();
+    assert_int_equal(db_wal_restart(node.db, false), 0);
+    db_state(node.db, &s);
+    uint64_t longest = s.wal_bytes;
+    assert_true(longest > 16 << 20 && !s.wal_is_loose); /* it is as long as it was */
+    assert_int_equal(db_wal_shrink(node.db), 0);
+    db_state(node.db, &s);
+    assert_int_equal(s.wal_bytes, longest);
+    apply(&node, 'e', "UPDATE t SET y='first' WHERE x<3");
+    held_begin(&h);
+    apply(&node, 'e', "UPDATE t SET y='second' WHERE x<3");
+    db_state(node.db, &s);
+    assert_true(s.wal_is_loose);
+    while ((rc = db_wal_shrink(node.db)) == DB_MORE) {
+        pieces++;
+        apply(&node, 'e', "UPDATE t SET y=hex(randomblob(100)) WHERE x%999=7");
+    }
+    assert_int_equal(rc, 0);
+    assert_true(pieces >= 2);
+    db_state(node.db, &s);
+    assert_true(s.wal_bytes <= 4 * node.config.wal_limit_bytes && !s.wal_is_loose);
+    held_end(&h);
+    db_reader_close(h.reader);
+    assert_int_equal(db_integrity_check(node.db, &why), 0);
+    cut_whole();
 }
 
 static void test_a_damaged_page_is_refused_where_it_is_read(void **state)
@@ -508,6 +547,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_the_wal_is_begun_anew_after_a_whole_cut, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(test_a_long_wal_is_cut_off_in_pieces_when_it_was_begun_anew,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_page_is_refused_where_it_is_read, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_too_short_is_refused, setup, teardown),
