@@ -93,7 +93,8 @@ static bool is_pressed(const struct node_cut *c)
 {
     const struct node *n = c->task.node;
 
-    if (c->emptying || c->last || n->replace.active || n->apply.state.uncut_bytes > PRESSED_BYTES)
+    if (c->emptying || c->last || n->replace.active || n->install.active ||
+        n->apply.state.uncut_bytes > PRESSED_BYTES)
         return true;
     return c->chases > CHASES_RESTED || (c->chases > 0 && c->fresh_bytes <= CHASE_BYTES);
 }
