@@ -96,6 +96,8 @@ static bool is_pressed(const struct node_cut *c)
     if (c->emptying || c->last || n->replace.active || n->install.active ||
         n->apply.state.uncut_bytes > PRESSED_BYTES)
         return true;
+    if (n->apply.state.uncut_load_bytes >= LIMIT_LOAD_UNCUT_BYTES)
+        return true; /* pieces come as fast as the log takes them, and stay there until they are cut */
     return c->chases > CHASES_RESTED || (c->chases > 0 && c->fresh_bytes <= CHASE_BYTES);
 }
 
