@@ -204,8 +204,12 @@ static void end_run(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
 
+    struct db_state s;
+
     db_cut_end(c->cut, c->sealed);
     c->cut = NULL;
+    db_state(t->node->db, &s);
+    c->load_left = s.uncut_load_bytes;
     if (c->emptying && (c->sealed || c->idle))
         t->rc = db_wal_restart(t->node->db, c->nobody_waits);
 }
@@ -214,6 +218,7 @@ static void end_done(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
 
+    t->node->apply.state.uncut_load_bytes = c->load_left; /* a load may wait for it */
     empty_over(c);
     if (!c->sealed || t->node->phase != NODE_OPEN)
         cut_over(c);

@@ -55,6 +55,7 @@ struct node_cut {
     uint64_t fresh_bytes;          /* of SQLite's WAL that this one brings */
     uint32_t chases;               /* cuts before this one, each begun when the last was over */
     bool idle;                     /* there was nothing that the image does not hold */
+    uint64_t load_left;            /* the lane's: bytes of a load that came since it began */
     bool full;                     /* all pages, whatever the image has: some of it is damaged */
     struct db_cut *cut;            /* the moment held; NULL: none */
     uint64_t index, term;          /* of the last one begun */

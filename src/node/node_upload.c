@@ -24,7 +24,7 @@ enum upload_state {
     UPLOAD_CUTTING,
     UPLOAD_CLOSING,
 };
-enum { INSTALL_BYTES_PER_MS = 10 * 1024, SPACE_LOOK_BYTES = 16 * 1024 * 1024 };
+enum { INSTALL_BYTES_PER_MS = 10 * 1024, SPACE_LOOK_BYTES = 16 * 1024 * 1024, AHEAD_LOOK_MS = 20 };
 
 struct node_upload {
     struct node *node;
@@ -51,8 +51,10 @@ struct node_upload {
 
     uint64_t id, total, sent;
     uint32_t digest, in_flight;
-    bool proposed;        /* some piece was */
-    struct env_turn turn; /* out of the caller's reach */
+    bool proposed;          /* some piece was */
+    struct env_turn turn;   /* out of the caller's reach */
+    struct env_timer timer; /* the next piece waits for a snapshot, … */
+    uint64_t waits_ns;      /* … since; 0: it does not */
 };
 
 static void upload_go(struct node_upload *u);
@@ -147,6 +149,7 @@ static void upload_free(struct node_upload *u)
     struct node *n = u->node;
 
     env_turn_cancel(&u->turn);
+    env_timer_disarm(&u->timer);
     if (u->proposed && u->outcome && !u->unknown && n->phase == NODE_OPEN)
         pieces_drop(u);
     n->upload = NULL;
@@ -357,11 +360,27 @@ static void piece_send(struct node_upload *u)
     buf_reset(&u->bytes, LIMIT_LOAD_PIECE_BYTES);
 }
 
+/* Pieces must not come faster than snapshots take them, or they pile up in the log and beside the database. */
+static bool is_ahead(struct node_upload *u)
+{
+    struct node *n = u->node;
+    uint64_t now_ns = env_now_ns(n->env);
+    bool ahead = n->apply.state.uncut_load_bytes > LIMIT_LOAD_AHEAD_BYTES;
+
+    if (!ahead || u->waits_ns == 0)
+        u->waits_ns = ahead ? now_ns : 0;
+    if (!ahead || now_ns - u->waits_ns >= LIMIT_LOAD_AHEAD_MS * ENV_MS_NS)
+        return false; /* or something holds it back */
+    if (!env_timer_armed(&u->timer))
+        env_timer_arm(&u->timer, AHEAD_LOOK_MS * ENV_MS_NS);
+    return true;
+}
+
 static void upload_send(struct node_upload *u)
 {
     uint32_t window = u->sent <= u->node->config.load_piece_bytes ? 1 : LIMIT_LOAD_WINDOW;
 
-    if (buf_len(&u->bytes) > 0 && u->in_flight < window)
+    if (buf_len(&u->bytes) > 0 && u->in_flight < window && !is_ahead(u))
         piece_send(u);
     if (u->over)
         return;
@@ -485,6 +504,11 @@ static void upload_turn(struct env_turn *t)
     upload_go(t->ctx);
 }
 
+static void upload_look(struct env_timer *t)
+{
+    upload_go(t->ctx);
+}
+
 /* ---- the asker's ---------------------------------------------------------------------------------------------- */
 
 int node_upload_begin(struct node *n, const struct node_upload_ask *ask, struct node_upload **out)
@@ -510,6 +534,7 @@ int node_upload_begin(struct node *n, const struct node_upload_ask *ask, struct 
     u->id = env_random_u64(n->env) | 1;
     buf_init(&u->bytes, LIMIT_HTTP_BODY_BYTES);
     env_turn_init(&u->turn, n->env, upload_turn, u);
+    env_timer_init(&u->timer, n->env, upload_look, u);
     paths_fill(n, u->body_path, u->pages_path, sizeof(u->body_path));
     n->upload = u;
     *out = u;
