@@ -16,6 +16,20 @@
 
 typedef unsigned long long ull;
 
+/* Sanitizers make a life ten times longer: with them one first crash in eight is tried, which is enough for them, and
+ * whether each sync is needed is judged without them only (preset sim; CI runs both). */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { THIN = 8 };
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+enum { THIN = 8 };
+#else
+enum { THIN = 1 };
+#endif
+#else
+enum { THIN = 1 };
+#endif
+
 /* ---- lives ---- */
 
 void crash_violation(struct crash_life *l, const char *fmt, ...)
@@ -255,7 +269,7 @@ void crash_script_search(struct crash_search *s, const struct crash_plan *plan)
 {
     bool ended = false;
 
-    for (uint64_t k = plan->first ? plan->first : 1; !ended && !s->found; k++) {
+    for (uint64_t k = plan->first ? plan->first : 1; !ended && !s->found; k += THIN) {
         char story[200];
         uint64_t before = lies(s);
         struct sim_disk *d = disk_make();
@@ -280,9 +294,10 @@ void crash_search_judge(const struct crash_search *s, uint64_t crash_points, uin
                   (ull)s->crash_points, (ull)s->cuts, (ull)s->exhaustive, (ull)s->recoveries);
     if (s->found)
         fail_msg("%s", s->violation);
-    assert_true(s->crash_points >= crash_points);
-    assert_true(s->cuts >= cuts);
-    assert_true(s->exhaustive >= exhaustive);
+    const uint64_t thin = THIN == 1 ? 1 : 2 * THIN;
+    assert_true(s->crash_points >= crash_points / thin);
+    assert_true(s->cuts >= cuts / thin);
+    assert_true(s->exhaustive >= exhaustive / thin);
 }
 
 void crash_syncs_judge(struct crash_search *s, const char *const *site_text, int count,
@@ -291,6 +306,10 @@ void crash_syncs_judge(struct crash_search *s, const char *const *site_text, int
     unsigned missed = 0;
 
     assert_true(count <= CRASH_SITES_MAX);
+    if (THIN > 1) {
+        print_message("whether each sync is needed is judged in builds without sanitizers\n");
+        skip();
+    }
     for (int site = 1; site < count; site++) {
         if (exempt && exempt(site))
             continue;

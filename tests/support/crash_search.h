@@ -20,6 +20,8 @@
  *   crash_script_search(&s, &plan);
  *   crash_search_judge(&s, 500, 4000, 300);        // prints the figures; fails if something was found, or too little tried
  *
+ * With sanitizers one first crash point in eight is tried, with that much lower limits, and syncs are not judged.
+ *
  * tests/unit/image/test_crash.c is a whole one. */
 #ifndef CRASH_SEARCH_H
 #define CRASH_SEARCH_H
