@@ -10,6 +10,7 @@
 #include <rq/peer.h>
 #include <rq/util/list.h>
 
+struct node;
 /* ---- the image (node_image.c, node_cut.c, node_fetch.c, node_install.c) ---------------------------------- */
 
 struct node_image_task { /* whoever needs the image: run in a lane, then done on the LOOP */
@@ -174,5 +175,99 @@ struct node_digest {
     struct err_text text; /* … in words */
     struct env_timer timer;
 };
+
+/* ---- calls ---- */
+
+/* node_image.c */
+void node_image_init(struct node *n);
+void node_image_fini(struct node *n);
+void node_image_submit(struct node *n, struct node_image_task *t, enum env_lane lane,
+                       void (*run)(struct node_image_task *t),
+                       void (*done)(struct node_image_task *t));
+int node_image_state_put(struct buf *out, uint64_t conf_index, const struct wire_conf *conf,
+                         struct slice db_state);
+int node_image_state_get(struct slice state, uint64_t *conf_index, struct wire_conf *conf,
+                         struct slice *db_state);             /* 0, ERR_CORRUPT */
+int node_image_db_open(struct node *n, struct err_text *why); /* run() of APPLY */
+void node_image_db_close(struct node *n); /* the same; harmless when it is closed */
+void node_replace_path(const struct node *n, char *out, size_t cap); /* where VACUUM makes a file */
+/* node_upkeep.c */
+void node_upkeep_init(struct node *n);
+void node_upkeep_start(struct node *n);
+void node_upkeep_stop(struct node *n);
+void node_upkeep_applied(struct node *n);
+/* node_pace.c */
+void node_pace_init(struct node_pace *p, struct node *n, struct node_image_task *task);
+uint64_t node_pace_bytes(const struct node_pace *p);        /* of the next piece. Any lane */
+void node_pace_took(struct node_pace *p, uint64_t took_ns); /* … and it has. Any lane */
+/* The next piece, in the READ lane; after a rest, unless hurry. */
+void node_pace_submit(struct node_pace *p, bool hurry, void (*run)(struct node_image_task *t),
+                      void (*done)(struct node_image_task *t));
+void node_pace_stop(struct node_pace *p);
+
+/* node_cut_when.c */
+void node_cut_when_init(struct node *n);
+void node_cut_look(struct node *n); /* a lane's job is done: entries may have been applied */
+/* The last one, on the way down. true: done() will run; false: there is nothing to cut. */
+bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *why), void *ctx);
+void node_cut_when_stop(struct node *n);
+/* node_cut.c */
+void node_cut_init(struct node *n);
+void node_shrink_look(struct node *n); /* entries may have been applied */
+void node_cut_begin(struct node *n);   /* none is under way */
+void node_cut_want(struct node *n);    /* somebody needs an image of what is applied */
+void node_cut_heal(
+    struct node *n); /* write all pages, unless a cut is under way; then up.repaired */
+void node_cut_cancel(struct node *n); /* on the way down */
+/* node_install.c */
+void node_install_init(struct node *n);
+void node_install_stop(struct node *n); /* timers; on the way down */
+void node_install_start(struct node *n, struct image_receive *receive); /* takes it */
+void node_install_progress(struct node *n);
+void node_install_logged(struct node *n);
+/* node_fetch.c */
+void node_fetch_init(struct node *n);
+void node_fetch_fini(struct node *n);
+void node_fetch_want(struct node *n, raft_id from, uint64_t index); /* raft's leader offers it */
+/* Fetch an image that holds the entry at index, unless one is on its way: then ask again later. */
+void node_fetch_pull(struct node *n, raft_id from, uint64_t index);
+void node_fetch_greeted(struct node *n, peer_conn c);
+void node_fetch_answered(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_fetch_lost(struct node *n, peer_conn c);
+void node_fetch_stop(struct node *n);
+void node_fetch_close(struct node *n);
+/* node_repair.c */
+void node_repair_init(struct node *n);
+void node_repair_start(struct node *n); /* damage that was found while opening */
+void node_repair_damaged(struct node *n, const char *text);
+bool node_repair_broken(struct node *n, const char *text);
+void node_repair_diverged(struct node *n, const char *text, const raft_id *lenders, uint32_t count);
+bool node_repair_possible(const struct node *n); /* is there another voter? */
+void node_repair_over(struct node *n);
+void node_repair_stop(struct node *n);
+/* node_scrub.c */
+void node_scrub_start(struct node *n);
+void node_scrub_stop(struct node *n);
+/* node_digest.c */
+void node_digest_init(struct node *n);
+void node_digest_told(struct node *n, peer_conn c, raft_id from, const struct wire_frame *f);
+void node_digest_applied(struct node *n); /* a batch is done, none is running */
+void node_digest_greeted(struct node *n, peer_conn c);
+void node_digest_members(struct node *n); /* the configuration changed */
+void node_digest_forget(struct node *n);
+void node_digest_stop(struct node *n);
+/* node_lend.c */
+void node_lend_asked(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_lend_drained(struct node *n, peer_conn c);
+void node_lend_lost(struct node *n, peer_conn c);
+void node_lend_stop(struct node *n);
+void node_lend_close(struct node *n);
+void node_lend_fini(struct node *n);
+/* node_replace.c */
+void node_replace_init(struct node *n);
+void node_replace_begin(struct node *n); /* the entries that wait begin with one that needs it */
+void node_replace_progress(struct node *n);
+void node_replace_stop(struct node *n);
+void node_replace_sweep(struct node *n); /* run(): what a crash left */
 
 #endif

@@ -8,8 +8,8 @@
 #include <rq/peer.h>
 #include <rq/util/list.h>
 
-/* ---- membership (node_members.c)
- * ---------------------------------------------------------------------- */
+struct node;
+/* ---- membership (node_members.c) ------------------------------------------------------------- */
 
 typedef void node_done_fn(void *ctx, int rc, const char *why);
 
@@ -79,5 +79,39 @@ struct node_founding {       /* node_found.c */
     struct env_timer push;
     uint32_t pushes;
 };
+
+/* ---- calls ---- */
+
+/* node_members.c */
+int node_remove_here(struct node *n, struct slice name, node_done_fn *done, void *ctx);
+void node_members_progress(struct node *n); /* after steps and on its timer */
+void node_members_lost(struct node *n);     /* no longer leader */
+void node_members_asked(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_transfer_progress(struct node *n);
+void node_transfer_cancel(struct node *n);
+/* node_reap.c */
+void node_reap_look(struct node *n);   /* now and then */
+void node_retire_look(struct node *n); /* after each step */
+/* node_moved.c */
+void node_moved_look(struct node *n); /* now and then */
+/* node_found.c */
+/* A NOTIFY of another node's. done() once, perhaps at once. */
+void node_found_asked(struct node *n, const struct wire_join *j, node_done_fn *done, void *ctx);
+void node_found_push(struct node *n); /* founded just now, with others: be elected */
+void node_found_cancel(struct node *n);
+/* node_ask.c */
+int node_ask_dial(struct node *n, enum node_ask_kind kind, const char *raft_addr,
+                  uint64_t timeout_ms, node_done_fn *done, void *ctx);
+void node_ask_self(struct node *n, peer_conn c);
+void node_ask_answered(struct node *n, peer_conn c, const struct wire_frame *f);
+void node_ask_greeted(struct node *n, peer_conn c);
+void node_ask_lost(struct node *n, peer_conn c);
+void node_ask_conf_committed(struct node *n);
+void node_ask_cancel_all(struct node *n);
+void node_meta_fill(const struct node *n, struct wire_meta *m);
+/* node_reach.c: done() once, perhaps at once. ERR_FULL, ERR_NOMEM: never. Only a name that does not resolve, a
+ * certificate that is not taken, or a stop, is a failure. */
+int node_reach(struct node *n, const char *addr, node_done_fn *done, void *ctx) MUST_USE;
+void node_reach_cancel_all(struct node *n);
 
 #endif
