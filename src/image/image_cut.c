@@ -274,11 +274,8 @@ static int frame_apply(struct image *im, const struct image_frame *f, const uint
                               f->number * IMAGE_SECTOR);
     image_sends_changed(im, f->set, (uint32_t)f->number);
     im->cut.set[f->set].unsynced = true;
-    /* After a crash most pages are there, if only in the system's memory: written again, they would have to be synced,
-     * and the start waits for that. */
-    if (!im->cut.set[f->set].sums &&
-        image_page_is(im, f->set, (uint32_t)f->number, payload, f->length))
-        return 0;
+    /* Also a page that reads as it should: after a failed sync it may be so in the system's memory only, which no later
+     * sync takes to the disk (Rebello et al., "Can Applications Recover from fsync Failures?", 2020). */
     return image_pages_write(im, f->set, (uint32_t)f->number, payload, f->length);
 }
 

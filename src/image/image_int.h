@@ -133,8 +133,6 @@ static inline bool image_is_applying(const struct image *im)
 
 int image_pages_write(struct image *im, enum image_set set, uint32_t number, const void *bytes,
                       size_t len) MUST_USE;
-bool image_page_is(struct image *im, enum image_set set, uint32_t number, const void *bytes,
-                   size_t len); /* … what it holds; false also where it cannot be read */
 int image_pages_sync(struct image *im, enum image_set set) MUST_USE;
 /* Bring the files to the size of m, and sync them. */
 int image_pages_settle(struct image *im, const struct image_moment *m) MUST_USE;

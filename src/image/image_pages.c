@@ -58,18 +58,6 @@ const uint32_t *image_sums(const struct image *im, enum image_set set)
     return im->set[set].sums;
 }
 
-bool image_page_is(struct image *im, enum image_set set, uint32_t number, const void *bytes,
-                   size_t len)
-{
-    uint8_t *page = mem_must_alloc(len);
-    size_t got = 0;
-    int rc = pages_read(im, set, page, len, (uint64_t)(number - 1) * len, &got);
-    bool equal = rc == 0 && got == len && memcmp(page, bytes, len) == 0;
-
-    mem_free(page);
-    return equal;
-}
-
 int image_pages_write(struct image *im, enum image_set set, uint32_t number, const void *bytes,
                       size_t len)
 {
