@@ -109,28 +109,70 @@ static int records_settle(struct image *im, const struct image_records *found)
 
 /* Something, or somebody, was at the live file: a power cut, a copy put back, a stranger after a crash. Its pages
  * tell. Nothing is repaired here: what he did may be all that is left of something. */
-static int main_trust(struct image *im, struct err_text *why)
+static int main_verify(struct image *im, struct err_text *why)
 {
     struct err_text page;
 
+    int rc = image_pages_verify(im, IMAGE_MAIN, &page);
+    return rc == 0 ? 0
+                   : err_set(why, rc,
+                             "%.300s: the file is not as this node left it, another program may "
+                             "have changed it. Put it back as it was; or empty the data directory "
+                             "and join the cluster again, which then sends everything",
+                             page.text);
+}
+
+static int main_trust(struct image *im, bool verified, struct err_text *why)
+{
     if (!im->live || im->now.number == 0 || image_main_is_known(im))
         return 0;
-    int rc = image_pages_verify(im, IMAGE_MAIN, &page);
+    int rc = verified ? 0 : main_verify(im, why);
     if (rc)
-        return err_set(
-            why, rc,
-            "%.300s: the file is not as this node left it, another program may have changed "
-            "it. Put it back as it was; or empty the data directory and join the cluster "
-            "again, which then sends everything",
-            page.text);
+        return rc;
     rc = image_main_look(im, true);
     for (unsigned i = 0; rc == 0 && i < 2; i++)
         rc = image_record_write(im, i);
     return rc;
 }
 
+/* The same where a cut is redone, before its record: a file that is put back as it was must be one that the cut can be
+ * redone on once more. */
+static int redone_verify(struct image *im, struct err_text *why)
+{
+    const struct image_moment before = im->now.moment;
+
+    im->now.moment = im->cut.head.moment; /* as it will be, for those who look */
+    im->cut.phase = IMAGE_IDLE;
+    int rc = image_sums_load(im, IMAGE_MAIN, why);
+    if (rc == 0)
+        rc = main_verify(im, why);
+    im->cut.phase = IMAGE_SEALED;
+    im->now.moment = before;
+    return rc;
+}
+
+static int redo(struct image *im, bool *verified, struct err_text *why)
+{
+    bool done;
+
+    *verified = im->live && im->now.number != 0;
+    int rc = image_cut_write(im, UINT64_MAX, &done);
+    if (rc == 0 && *verified)
+        rc = image_pages_settle(im, &im->cut.head.moment);
+    if (rc)
+        return err_set(why, rc, "%s: cannot be recovered: %s", im->dir, err_text_of(rc));
+    if (*verified)
+        rc = redone_verify(im, why);
+    if (rc)
+        return rc;
+    rc = image_cut_apply(im, UINT64_MAX, &done);
+    return rc ? err_set(why, rc, "%s: cannot be recovered: %s", im->dir, err_text_of(rc)) : 0;
+}
+
 static int image_recover(struct image *im, struct image_records *found, struct err_text *why)
 {
+    bool verified = false;
+
     int rc = record_choose(im, found, why);
     if (rc)
         return rc;
@@ -141,8 +183,9 @@ static int image_recover(struct image *im, struct image_records *found, struct e
                        "directory and join the cluster again, which then sends everything",
                        im->main_path);
     if (rc == 0 && im->cut.phase == IMAGE_SEALED) {
-        bool done;
-        rc = image_cut_apply(im, UINT64_MAX, &done);
+        rc = redo(im, &verified, why);
+        if (rc)
+            return rc;
     } else if (rc == 0) {
         rc = records_settle(im, found);
     }
@@ -152,7 +195,7 @@ static int image_recover(struct image *im, struct image_records *found, struct e
         return err_set(why, rc, "%s: cannot be recovered: %s", im->dir, err_text_of(rc));
     for (unsigned i = 0; rc == 0 && im->now.number && i < IMAGE_SET_COUNT; i++)
         rc = image_sums_load(im, (enum image_set)i, why);
-    return rc ? rc : main_trust(im, why);
+    return rc ? rc : main_trust(im, verified, why);
 }
 
 /* The database opens its file now, not we. */
