@@ -502,19 +502,25 @@ int node_snapshot(struct node *n, uint64_t trailing,
 {
     struct node_cut *c = &n->cut;
 
-    if (n->phase != NODE_OPEN || node_is_held(n))
+    if (n->phase != NODE_OPEN || n->install.active || n->repair.held)
         return ERR_NOT_READY;
     if (c->asked)
         return ERR_BUSY;
-    if (n->apply.applied == n->image.index && !c->active)
+    if (n->apply.applied == n->image.index && !c->active && !n->replace.active)
         return ERR_EXISTS;
     c->asked = done;
     c->asked_ctx = ctx;
     c->asked_begun = false;
     c->asked_trailing = trailing;
-    if (!c->active)
-        begin(c);
+    node_cut_resume(n);
     return 0;
+}
+
+/* What was asked for begins, unless a cut is under way or the main file is just being replaced: then after that. */
+void node_cut_resume(struct node *n)
+{
+    if (n->cut.asked && !n->cut.active && n->phase == NODE_OPEN && !node_is_held(n))
+        begin(&n->cut);
 }
 
 void node_cut_cancel(struct node *n)

@@ -59,6 +59,7 @@ void node_cut_look(struct node *n)
     struct env_timer *timer = &n->cut_when.timer;
     uint64_t interval_ms = n->config.snapshot_interval_ms;
 
+    node_cut_resume(n);
     if (!may_begin(n))
         return;
     if (interval_ms == 0 || n->cut_when.wanted || due_by_load(n))
@@ -70,7 +71,7 @@ void node_cut_look(struct node *n)
 bool node_cut_last(struct node *n, void (*done)(void *ctx, int rc, const char *why), void *ctx)
 {
     n->cut.last = true;
-    return n->apply.state.uncut_bytes > 0 &&
+    return n->apply.state.uncut_bytes > 0 && !n->replace.active &&
            node_snapshot(n, n->config.snapshot_trailing, done, ctx) == 0;
 }
 

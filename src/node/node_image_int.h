@@ -215,6 +215,7 @@ void node_cut_when_stop(struct node *n);
 void node_cut_init(struct node *n);
 void node_shrink_look(struct node *n); /* entries may have been applied */
 void node_cut_begin(struct node *n);   /* none is under way */
+void node_cut_resume(struct node *n); /* the one that was asked for, once it can be */
 void node_cut_want(struct node *n);    /* somebody needs an image of what is applied */
 void node_cut_heal(
     struct node *n); /* write all pages, unless a cut is under way; then up.repaired */
