@@ -78,7 +78,8 @@ def inside(binary):
         end = time.monotonic() + LIMIT_S
         while True:
             seen = [members(f"10.99.0.{i + 1}") for i in range(3)]
-            if all(sorted(each) == sorted(NAMES) and all(m["reachable"] for m in each.values()) for each in seen):
+            started = all("connect using the command-line tool" in words_of(root, name) for name in NAMES)
+            if started and all(sorted(each) == sorted(NAMES) and all(m["reachable"] for m in each.values()) for each in seen):
                 break
             want(time.monotonic() < end, f"no cluster after {LIMIT_S} s: {seen}\n" + words_of(root, NAMES[0])[-2000:])
             time.sleep(0.2)
