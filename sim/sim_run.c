@@ -48,7 +48,7 @@ static void phase_faults(struct sim *s)
     sim_loader_create(s);
     sim_saver_create(s);
     if (s->plan.scenario) {
-        s->plan.scenario->play(s);
+        sim_stage_play(s, s->plan.scenario);
         return;
     }
     sim_nemesis_begin(s);

@@ -10,14 +10,17 @@
 
 #include "sim_run.h"
 
+struct sim_stage;
 struct sim_scenario {
     const char *name, *text;
     uint32_t nodes;
     void (*plan)(struct sim_plan *p); /* NULL: as drawn */
-    void (*play)(struct sim *s);
+    /* The cluster has formed, and this one leads it. */
+    void (*play)(struct sim_stage *g, struct sim_server *leader);
 };
 
-extern const struct sim_scenario *const sim_scripts_of_links[]; /* NULL-terminated, as those below */
+extern const struct sim_scenario
+    *const sim_scripts_of_links[]; /* NULL-terminated, as those below */
 extern const struct sim_scenario *const sim_scripts_of_time[];
 extern const struct sim_scenario *const sim_scripts_of_members[];
 
@@ -40,7 +43,7 @@ struct sim_stage {
     uint64_t term_then;
 };
 
-void sim_stage_set(struct sim_stage *g, struct sim *s);
+void sim_stage_play(struct sim *s, const struct sim_scenario *sc);
 /* From now on, through these servers: so long at most without a write, so many changes of term. */
 void sim_stage_watch(struct sim_stage *g, uint32_t through, uint32_t wait_max, uint64_t terms_max);
 /* Let so many units pass, writing; L1 and L4 look on. */

@@ -24,20 +24,15 @@ static void pass_quietly(struct sim_stage *g)
 
 /* ---- both directions ------------------------------------------------------------------------------------- */
 
-static void play_november(struct sim *s)
+static void play_november(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *blind = sim_stage_other(&g, leader, 0);
-    sim_stage_cut(&g, leader, blind);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(blind), QUICK, 0);
-    pass_quietly(&g);
+    struct sim *s = g->sim;
+    struct sim_server *blind = sim_stage_other(g, leader, 0);
+    sim_stage_cut(g, leader, blind);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(blind), QUICK, 0);
+    pass_quietly(g);
     if (sim_leader(s) == leader)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario november = {
@@ -49,23 +44,18 @@ static const struct sim_scenario november = {
     .play = play_november,
 };
 
-static void play_leader_dies(struct sim *s)
+static void play_leader_dies(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *blind = sim_stage_other(&g, leader, 0);
-    sim_stage_cut(&g, leader, blind);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(blind), QUICK, 0);
-    sim_stage_pass(&g, 5 + (uint32_t)(s->plan.seed % 5));
-    sim_stage_kill(&g, leader);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
-    sim_stage_pass(&g, LONG);
-    sim_stage_met(&g);
-    sim_stage_revive(&g, leader);
+    struct sim *s = g->sim;
+    struct sim_server *blind = sim_stage_other(g, leader, 0);
+    sim_stage_cut(g, leader, blind);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(blind), QUICK, 0);
+    sim_stage_pass(g, 5 + (uint32_t)(s->plan.seed % 5));
+    sim_stage_kill(g, leader);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(g, LONG);
+    sim_stage_met(g);
+    sim_stage_revive(g, leader);
 }
 
 static const struct sim_scenario leader_dies = {
@@ -76,24 +66,19 @@ static const struct sim_scenario leader_dies = {
 };
 
 /* Howard and Abraham, "Raft does not guarantee liveness in the face of network faults", first example. */
-static void play_two_outside(struct sim *s)
+static void play_two_outside(struct sim_stage *g, struct sim_server *three)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *three = sim_stage_leader(&g);
-    if (!three)
-        return;
-    struct sim_server *one = sim_stage_other(&g, three, 0), *two = sim_stage_other(&g, three, 1),
-                      *four = sim_stage_other(&g, three, 2), *five = sim_stage_other(&g, three, 3);
-    sim_stage_isolate(&g, four);
-    sim_stage_isolate(&g, five);
-    sim_stage_mend(&g, four, two);
-    sim_stage_mend(&g, five, three);
-    sim_stage_watch(&g, sim_stage_bit(one) | sim_stage_bit(two) | sim_stage_bit(three), QUICK, 0);
-    pass_quietly(&g);
+    struct sim *s = g->sim;
+    struct sim_server *one = sim_stage_other(g, three, 0), *two = sim_stage_other(g, three, 1),
+                      *four = sim_stage_other(g, three, 2), *five = sim_stage_other(g, three, 3);
+    sim_stage_isolate(g, four);
+    sim_stage_isolate(g, five);
+    sim_stage_mend(g, four, two);
+    sim_stage_mend(g, five, three);
+    sim_stage_watch(g, sim_stage_bit(one) | sim_stage_bit(two) | sim_stage_bit(three), QUICK, 0);
+    pass_quietly(g);
     if (sim_leader(s) == three)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario two_outside = {
@@ -105,25 +90,20 @@ static const struct sim_scenario two_outside = {
 };
 
 /* The same, second example: who still hears the useless leader must not keep it in office. */
-static void play_all_but_one(struct sim *s)
+static void play_all_but_one(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *witness = sim_stage_other(&g, leader, 0),
-                      *dead = sim_stage_other(&g, leader, 3);
-    sim_stage_kill(&g, dead);
-    sim_stage_isolate(&g, leader);
-    sim_stage_mend(&g, leader, witness);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader) & ~sim_stage_bit(dead), ELECTION,
+    struct sim *s = g->sim;
+    struct sim_server *witness = sim_stage_other(g, leader, 0),
+                      *dead = sim_stage_other(g, leader, 3);
+    sim_stage_kill(g, dead);
+    sim_stage_isolate(g, leader);
+    sim_stage_mend(g, leader, witness);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(leader) & ~sim_stage_bit(dead), ELECTION,
                     3);
-    sim_stage_pass(&g, LONG);
+    sim_stage_pass(g, LONG);
     if (sim_leader(s) != leader)
-        sim_stage_met(&g);
-    sim_stage_revive(&g, dead);
+        sim_stage_met(g);
+    sim_stage_revive(g, dead);
 }
 
 static const struct sim_scenario all_but_one = {
@@ -134,25 +114,20 @@ static const struct sim_scenario all_but_one = {
 };
 
 /* Only one of five is linked to a quorum, and it does not lead (Omni-Paxos, EuroSys 2023, "quorum loss"). */
-static void play_star(struct sim *s)
+static void play_star(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *hub = sim_stage_other(&g, leader, 0);
+    struct sim *s = g->sim;
+    struct sim_server *hub = sim_stage_other(g, leader, 0);
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         if (i != hub->at)
-            sim_stage_isolate(&g, &s->servers[i]);
+            sim_stage_isolate(g, &s->servers[i]);
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         if (i != hub->at)
-            sim_stage_mend(&g, hub, &s->servers[i]);
-    sim_stage_watch(&g, sim_stage_all(&g), ELECTION, 3);
-    sim_stage_pass(&g, LONG);
+            sim_stage_mend(g, hub, &s->servers[i]);
+    sim_stage_watch(g, sim_stage_all(g), ELECTION, 3);
+    sim_stage_pass(g, LONG);
     if (sim_leader(s) == hub)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario star = {
@@ -175,20 +150,15 @@ static void silence(struct sim_stage *g, uint32_t from, uint32_t to)
                 sim_stage_mute(g, &s->servers[i], &s->servers[k]);
 }
 
-static void play_deaf_leader(struct sim *s)
+static void play_deaf_leader(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    uint32_t bit = sim_stage_bit(leader), others = sim_stage_all(&g) & ~bit;
-    silence(&g, others, bit);
-    sim_stage_watch(&g, others, ELECTION, 3);
-    sim_stage_pass(&g, LONG);
+    struct sim *s = g->sim;
+    uint32_t bit = sim_stage_bit(leader), others = sim_stage_all(g) & ~bit;
+    silence(g, others, bit);
+    sim_stage_watch(g, others, ELECTION, 3);
+    sim_stage_pass(g, LONG);
     if (sim_leader(s) != leader)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario deaf_leader = {
@@ -198,20 +168,15 @@ static const struct sim_scenario deaf_leader = {
     .play = play_deaf_leader,
 };
 
-static void play_mute_leader(struct sim *s)
+static void play_mute_leader(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    uint32_t bit = sim_stage_bit(leader), others = sim_stage_all(&g) & ~bit;
-    silence(&g, bit, others);
-    sim_stage_watch(&g, others, ELECTION, 3);
-    sim_stage_pass(&g, LONG);
+    struct sim *s = g->sim;
+    uint32_t bit = sim_stage_bit(leader), others = sim_stage_all(g) & ~bit;
+    silence(g, bit, others);
+    sim_stage_watch(g, others, ELECTION, 3);
+    sim_stage_pass(g, LONG);
     if (sim_leader(s) != leader)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario mute_leader = {
@@ -222,30 +187,25 @@ static const struct sim_scenario mute_leader = {
 };
 
 /* One link, in one direction; the others serve on under the same leader. */
-static void play_one_link(struct sim *s, bool to_follower)
+static void play_one_link(struct sim_stage *g, struct sim_server *leader, bool to_follower)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *follower = sim_stage_other(&g, leader, 0);
-    sim_stage_mute(&g, to_follower ? leader : follower, to_follower ? follower : leader);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(follower), QUICK, 0);
-    pass_quietly(&g);
+    struct sim *s = g->sim;
+    struct sim_server *follower = sim_stage_other(g, leader, 0);
+    sim_stage_mute(g, to_follower ? leader : follower, to_follower ? follower : leader);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(follower), QUICK, 0);
+    pass_quietly(g);
     if (sim_leader(s) == leader)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
-static void play_leader_to_follower(struct sim *s)
+static void play_leader_to_follower(struct sim_stage *g, struct sim_server *leader)
 {
-    play_one_link(s, true);
+    play_one_link(g, leader, true);
 }
 
-static void play_follower_to_leader(struct sim *s)
+static void play_follower_to_leader(struct sim_stage *g, struct sim_server *leader)
 {
-    play_one_link(s, false);
+    play_one_link(g, leader, false);
 }
 
 static const struct sim_scenario leader_to_follower = {
@@ -264,23 +224,18 @@ static const struct sim_scenario follower_to_leader = {
 };
 
 /* It hears nobody and asks everybody for votes. */
-static void play_deaf_follower(struct sim *s)
+static void play_deaf_follower(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    uint32_t bit = sim_stage_bit(sim_stage_other(&g, leader, 0)), others = sim_stage_all(&g) & ~bit;
-    silence(&g, others, bit);
-    sim_stage_watch(&g, others, QUICK, 0);
-    sim_stage_pass(&g, LONG / 2);
+    struct sim *s = g->sim;
+    uint32_t bit = sim_stage_bit(sim_stage_other(g, leader, 0)), others = sim_stage_all(g) & ~bit;
+    silence(g, others, bit);
+    sim_stage_watch(g, others, QUICK, 0);
+    sim_stage_pass(g, LONG / 2);
     world_links_heal(s->world);
-    sim_stage_watch(&g, others, QUICK, 0);
-    sim_stage_pass(&g, LONG / 2);
+    sim_stage_watch(g, others, QUICK, 0);
+    sim_stage_pass(g, LONG / 2);
     if (sim_leader(s) == leader)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario deaf_follower = {
@@ -293,29 +248,25 @@ static const struct sim_scenario deaf_follower = {
 /* ---- who waits meanwhile --------------------------------------------------------------------------------------- */
 
 /* It has taken a write that it cannot commit: whoever waits for it is told that it stepped down. */
-static void play_deposed(struct sim *s)
+static void play_deposed(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
+    struct sim *s = g->sim;
     int status = 0;
 
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    sim_stage_watch(&g, 0, QUICK, 3);
-    sim_stage_isolate(&g, leader);
+    sim_stage_watch(g, 0, QUICK, 3);
+    sim_stage_isolate(g, leader);
     uint64_t asked_ns = world_now_ns(s->world);
     char *answer = sim_ask(s, leader, "POST", "/db/execute?timeout=60s",
-                           "[\"UPDATE kv SET v=v WHERE k=-1\"]", LONG * g.unit_ns, &status);
+                           "[\"UPDATE kv SET v=v WHERE k=-1\"]", LONG * g->unit_ns, &status);
     sim_evaluated(s, SIM_L2);
-    if (!s->result->violated && (!answer || world_now_ns(s->world) - asked_ns > QUICK * g.unit_ns))
+    if (!s->result->violated && (!answer || world_now_ns(s->world) - asked_ns > QUICK * g->unit_ns))
         sim_violate(s, SIM_L2,
                     "%s did not tell who waited within %d heartbeat timeouts that it leads no more",
                     leader->name, QUICK);
     if (answer && strstr(answer, "\"error\""))
-        sim_stage_met(&g);
+        sim_stage_met(g);
     free(answer);
-    sim_stage_idle(&g, LONG / 3);
+    sim_stage_idle(g, LONG / 3);
 }
 
 static const struct sim_scenario deposed = {

@@ -97,31 +97,27 @@ static bool removed(struct sim_stage *g, struct sim_server *v)
 
 /* The leader has promoted a learner, who does not know yet, and dies: without its vote there is no quorum
  * (etcd-io/etcd#10998). */
-static void play_promoted(struct sim *s)
+static void play_promoted(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
+    struct sim *s = g->sim;
 
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    sim_stage_watch(&g, sim_stage_all(&g), ELECTION, 3);
+    sim_stage_watch(g, sim_stage_all(g), ELECTION, 3);
     if (s->plan.seed % 2) { /* a leader that is new */
         sim_server_transfer(leader);
-        sim_stage_pass(&g, 4);
-        leader = sim_stage_leader(&g);
+        sim_stage_pass(g, 4);
+        leader = sim_stage_leader(g);
     }
-    struct sim_server *learner = leader ? sim_stage_other(&g, leader, 0) : NULL;
+    struct sim_server *learner = leader ? sim_stage_other(g, leader, 0) : NULL;
     if (!learner)
         return;
-    g.through &= ~sim_stage_bit(learner);
-    if (!removed(&g, learner))
+    g->through &= ~sim_stage_bit(learner);
+    if (!removed(g, learner))
         return;
     sim_server_rejoin(learner);
-    bool promoting = sim_go(s, CHANGE * g.unit_ns, is_being_promoted);
+    bool promoting = sim_go(s, CHANGE * g->unit_ns, is_being_promoted);
     if (!promoting || sim_leader(s) != leader)
         return;
-    sim_stage_mute(&g, leader, learner);
+    sim_stage_mute(g, leader, learner);
     for (uint32_t i = 0; i < 1000 && !is_back(s) && !s->result->violated;
          i++) { /* the others know */
         bool known, committed;
@@ -132,13 +128,13 @@ static void play_promoted(struct sim *s)
     }
     struct raft_view view;
     raft_look(node_raft(learner->node), &view);
-    sim_stage_kill(&g, leader);
+    sim_stage_kill(g, leader);
     world_links_heal(s->world);
     if (!view.am_voter)
-        sim_stage_met(&g);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
-    sim_stage_pass(&g, LONG / 2);
-    sim_stage_revive(&g, leader);
+        sim_stage_met(g);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(g, LONG / 2);
+    sim_stage_revive(g, leader);
 }
 
 static const struct sim_scenario promoted = {
@@ -161,44 +157,39 @@ static void plan_reaping(struct sim_plan *p)
 }
 
 /* It comes back as the leader takes the decision, or a little earlier, or when that is committed. */
-static void play_reaped(struct sim *s)
+static void play_reaped(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *dead = sim_stage_other(&g, leader, 0);
+    struct sim *s = g->sim;
+    struct sim_server *dead = sim_stage_other(g, leader, 0);
     if (s->plan.voter_count < s->plan.node_count && leader->at + 1 != s->plan.node_count)
         dead = &s->servers[s->plan.node_count - 1]; /* the replica */
     uint64_t limit_ms =
         dead->plan->replica ? dead->plan->reap_replica_ms : dead->plan->reap_voter_ms;
     s->watched = dead;
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(dead), QUICK, 0);
-    sim_stage_kill(&g, dead);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(dead), QUICK, 0);
+    sim_stage_kill(g, dead);
     uint64_t died_ns = world_now_ns(s->world);
     if (s->plan.seed % 2) { /* a leader that has never heard it counts from its own beginning */
-        sim_stage_watch(&g, g.through, ELECTION, 3);
+        sim_stage_watch(g, g->through, ELECTION, 3);
         sim_server_transfer(leader);
     }
     if (s->plan.seed % 4 == 0)
-        (void)sim_go(s, limit_ms * ENV_MS_NS - prng_below(&g.rng, g.unit_ns / 4), NULL);
+        (void)sim_go(s, limit_ms * ENV_MS_NS - prng_below(&g->rng, g->unit_ns / 4), NULL);
     else
         (void)sim_go(s, 3 * limit_ms * ENV_MS_NS,
-                     prng_chance_ppm(&g.rng, 500000) ? is_going : is_gone);
+                     prng_chance_ppm(&g->rng, 500000) ? is_going : is_gone);
     if (is_going(s) && world_now_ns(s->world) - died_ns < limit_ms * ENV_MS_NS * 95 / 100)
         sim_violate(s, SIM_L1, "%s was given up after %llu ms instead of %llu", dead->name,
                     (unsigned long long)((world_now_ns(s->world) - died_ns) / ENV_MS_NS),
                     (unsigned long long)limit_ms);
-    sim_stage_revive(&g, dead);
-    sim_stage_pass(&g, LONG / 3);
+    sim_stage_revive(g, dead);
+    sim_stage_pass(g, LONG / 3);
     if (is_gone(s))
-        sim_stage_met(&g);
+        sim_stage_met(g);
     sim_server_rejoin(dead);
-    must_be_back(&g, dead);
-    sim_stage_watch(&g, sim_stage_all(&g), QUICK, 0);
-    sim_stage_pass(&g, LONG / 3);
+    must_be_back(g, dead);
+    sim_stage_watch(g, sim_stage_all(g), QUICK, 0);
+    sim_stage_pass(g, LONG / 3);
 }
 
 static const struct sim_scenario reaped = {
@@ -222,28 +213,23 @@ static void plan_retiring(struct sim_plan *p)
 
 /* It meets its own removal in the log that it replays, and is a member all the same (RedisLabs/redisraft#2,
  * canonical/raft#407). */
-static void play_readded(struct sim *s)
+static void play_readded(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
+    struct sim *s = g->sim;
+    struct sim_server *who = sim_stage_other(g, leader, 0);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(who), QUICK, 0);
+    sim_stage_kill(g, who);
+    if (!removed(g, who))
         return;
-    struct sim_server *who = sim_stage_other(&g, leader, 0);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(who), QUICK, 0);
-    sim_stage_kill(&g, who);
-    if (!removed(&g, who))
-        return;
-    sim_stage_pass(&g, 3);
+    sim_stage_pass(g, 3);
     if (s->plan.seed % 2)
         sim_wipe_server(s, who);
     sim_server_rejoin(who);
-    sim_stage_revive(&g, who);
-    must_be_back(&g, who);
-    sim_stage_watch(&g, sim_stage_all(&g), QUICK, 0);
-    sim_stage_pass(&g, LONG / 3);
-    sim_stage_met(&g);
+    sim_stage_revive(g, who);
+    must_be_back(g, who);
+    sim_stage_watch(g, sim_stage_all(g), QUICK, 0);
+    sim_stage_pass(g, LONG / 3);
+    sim_stage_met(g);
 }
 
 static const struct sim_scenario readded = {
@@ -255,27 +241,23 @@ static const struct sim_scenario readded = {
 };
 
 /* Leader of a change that removes it: it dies before that is committed (microsoft/CCF#5919). */
-static void play_removed_leader(struct sim *s)
+static void play_removed_leader(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
+    struct sim *s = g->sim;
 
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
     s->watched = leader;
     sim_member_remove(s, leader, leader);
-    if (!sim_go(s, CHANGE * g.unit_ns, is_going))
+    if (!sim_go(s, CHANGE * g->unit_ns, is_going))
         return;
-    (void)sim_go(s, prng_below(&g.rng, 1000) * 1000, NULL);
+    (void)sim_go(s, prng_below(&g->rng, 1000) * 1000, NULL);
     if (sim_leader(s) == leader)
-        sim_stage_met(&g);
-    sim_stage_kill(&g, leader);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
-    sim_stage_pass(&g, LONG / 2);
+        sim_stage_met(g);
+    sim_stage_kill(g, leader);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(g, LONG / 2);
     sim_server_rejoin(leader);
-    sim_stage_revive(&g, leader);
-    must_be_back(&g, leader);
+    sim_stage_revive(g, leader);
+    must_be_back(g, leader);
 }
 
 static const struct sim_scenario removed_leader = {
@@ -288,24 +270,24 @@ static const struct sim_scenario removed_leader = {
 /* ---- addresses --------------------------------------------------------------------------------------------- */
 
 /* Each in turn comes back under another address. */
-static void play_moved(struct sim *s)
+static void play_moved(struct sim_stage *g, struct sim_server *first)
 {
-    struct sim_stage g;
+    struct sim *s = g->sim;
 
-    sim_stage_set(&g, s);
+    (void)first; /* whoever leads by then */
     for (uint32_t i = 0; i < s->plan.node_count && !s->result->violated; i++) {
         struct sim_server *v = &s->servers[(i + s->plan.seed) % s->plan.node_count];
-        if (!sim_stage_leader(&g))
+        if (!sim_stage_leader(g))
             return;
-        sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(v), ELECTION, 3);
-        sim_stage_kill(&g, v);
-        sim_stage_pass(&g, 3);
+        sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(v), ELECTION, 3);
+        sim_stage_kill(g, v);
+        sim_stage_pass(g, 3);
         sim_server_move(v);
-        sim_stage_revive(&g, v);
-        must_be_back(&g, v);
-        sim_stage_watch(&g, sim_stage_all(&g), ELECTION, 3);
-        sim_stage_pass(&g, 3);
-        sim_stage_met(&g);
+        sim_stage_revive(g, v);
+        must_be_back(g, v);
+        sim_stage_watch(g, sim_stage_all(g), ELECTION, 3);
+        sim_stage_pass(g, 3);
+        sim_stage_met(g);
     }
 }
 
@@ -330,36 +312,36 @@ static bool is_down(struct sim *s)
 }
 
 /* All but one leave as they stop, the leader among them; who is left serves. */
-static void play_leaving(struct sim *s)
+static void play_leaving(struct sim_stage *g, struct sim_server *first)
 {
-    struct sim_stage g;
+    struct sim *s = g->sim;
     struct sim_server *gone[SIM_NODES_MAX];
-    uint32_t left = sim_stage_all(&(struct sim_stage){.sim = s}), count = 0;
+    uint32_t left = sim_stage_all(g), count = 0;
 
-    sim_stage_set(&g, s);
+    (void)first; /* whoever leads by then */
     while (count + 1 < s->plan.node_count && !s->result->violated) {
-        struct sim_server *leader = sim_stage_leader(&g);
+        struct sim_server *leader = sim_stage_leader(g);
         if (!leader)
             return;
         struct sim_server *v = leader;
         for (uint32_t k = 0; s->plan.seed % 2 && count == 0 && k == 0; k++)
-            v = sim_stage_other(&g, leader, 0);
+            v = sim_stage_other(g, leader, 0);
         left &= ~sim_stage_bit(v);
-        sim_stage_watch(&g, left, ELECTION, 3);
+        sim_stage_watch(g, left, ELECTION, 3);
         s->watched = v;
         sim_server_stop(v);
         v->dead_for_good = true;
-        if (!sim_stage_until(&g, CHANGE, is_gone))
+        if (!sim_stage_until(g, CHANGE, is_gone))
             return;
-        (void)sim_stage_until(&g, CHANGE, is_down);
+        (void)sim_stage_until(g, CHANGE, is_down);
         gone[count++] = v;
-        sim_stage_pass(&g, 5);
-        sim_stage_met(&g);
+        sim_stage_pass(g, 5);
+        sim_stage_met(g);
     }
     for (uint32_t i = 0; i < count && !s->result->violated; i++) {
         sim_server_rejoin(gone[i]);
-        sim_stage_revive(&g, gone[i]);
-        must_be_back(&g, gone[i]);
+        sim_stage_revive(g, gone[i]);
+        must_be_back(g, gone[i]);
     }
 }
 

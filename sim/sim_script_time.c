@@ -13,29 +13,28 @@ static uint32_t settling(const struct sim_stage *g)
 
 /* Of the three that flap one stays and two are cut off; all come back, and again. Who comes back disturbs nobody;
  * a leader is replaced only if it was among those cut off. */
-static void play_flapping(struct sim *s)
+static void play_flapping(struct sim_stage *g, struct sim_server *first)
 {
-    struct sim_stage g;
+    struct sim *s = g->sim;
 
-    sim_stage_set(&g, s);
-    struct sim_server *first = sim_stage_leader(&g);
-    for (uint32_t round = 0; first && round < 6 && !s->result->violated; round++) {
-        struct sim_server *leader = sim_stage_leader(&g);
+    (void)first; /* whoever leads by then */
+    for (uint32_t round = 0; round < 6 && !s->result->violated; round++) {
+        struct sim_server *leader = sim_stage_leader(g);
         struct sim_server *away[2] = {NULL, NULL};
-        uint32_t stays = (uint32_t)prng_below(&g.rng, 3), through = sim_stage_all(&g);
+        uint32_t stays = (uint32_t)prng_below(&g->rng, 3), through = sim_stage_all(g);
         for (uint32_t k = 0, n = 0; leader && k < 3; k++) /* servers 0, 1, 2 flap */
             if (k != stays)
                 away[n++] = &s->servers[k];
         for (uint32_t k = 0; leader && k < 2; k++) {
-            sim_stage_isolate(&g, away[k]);
+            sim_stage_isolate(g, away[k]);
             through &= ~sim_stage_bit(away[k]);
         }
-        sim_stage_watch(&g, through, ELECTION, leader == away[0] || leader == away[1] ? 3 : 0);
-        sim_stage_pass(&g, ELECTION);
+        sim_stage_watch(g, through, ELECTION, leader == away[0] || leader == away[1] ? 3 : 0);
+        sim_stage_pass(g, ELECTION);
         world_links_heal(s->world);
-        sim_stage_watch(&g, through, QUICK, 0);
-        sim_stage_pass(&g, settling(&g));
-        sim_stage_met(&g);
+        sim_stage_watch(g, through, QUICK, 0);
+        sim_stage_pass(g, settling(g));
+        sim_stage_met(g);
     }
 }
 
@@ -95,27 +94,22 @@ static void plan_resets(struct sim_plan *p)
     p->heartbeat_timeout_ms = 1000;
 }
 
-static void play_resets(struct sim *s)
+static void play_resets(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct resets r = {.sim = s, .rng = g.rng, .only = sim_stage_other(&g, leader, 0)};
+    struct sim *s = g->sim;
+    struct resets r = {.sim = s, .rng = g->rng, .only = sim_stage_other(g, leader, 0)};
     uint64_t before = world_fault_count(s->world, WORLD_FAULT_RESET);
     for (uint32_t half = 0; half < 2; half++) {
         uint32_t spared = half ? 0 : sim_stage_bit(r.only);
         r.until_ns = world_now_ns(s->world) + SECONDS / 2 * ENV_S_NS;
         reset_next(&r);
-        sim_stage_watch(&g, sim_stage_all(&g) & ~spared, QUICK, 0);
-        sim_stage_pass(&g, SECONDS / 2 + 1);
+        sim_stage_watch(g, sim_stage_all(g) & ~spared, QUICK, 0);
+        sim_stage_pass(g, SECONDS / 2 + 1);
         r.only = NULL;
     }
     if (world_fault_count(s->world, WORLD_FAULT_RESET) - before >= RESETS_LEAST &&
         sim_leader(s) == leader)
-        sim_stage_met(&g);
+        sim_stage_met(g);
 }
 
 static const struct sim_scenario resets = {
@@ -141,29 +135,24 @@ static bool handed_over(struct sim *s)
 }
 
 /* Terms go by without it; it comes back with an old one, and disturbs nobody (etcd-io/etcd#8243). */
-static void play_left_behind(struct sim *s)
+static void play_left_behind(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *alone = sim_stage_other(&g, leader, 0);
-    sim_stage_isolate(&g, alone);
+    struct sim *s = g->sim;
+    struct sim_server *alone = sim_stage_other(g, leader, 0);
+    sim_stage_isolate(g, alone);
     for (uint32_t i = 0; i < 5 && !s->result->violated; i++) {
-        sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(alone), ELECTION, 3);
-        struct sim_server *now = sim_stage_leader(&g);
+        sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(alone), ELECTION, 3);
+        struct sim_server *now = sim_stage_leader(g);
         if (!now)
             return;
         sim_server_transfer(now);
-        sim_stage_pass(&g, 5);
-        (void)sim_stage_until(&g, ELECTION, handed_over);
+        sim_stage_pass(g, 5);
+        (void)sim_stage_until(g, ELECTION, handed_over);
     }
     world_links_heal(s->world);
-    sim_stage_watch(&g, sim_stage_all(&g), ELECTION, 0);
-    sim_stage_pass(&g, LONG / 2);
-    sim_stage_met(&g);
+    sim_stage_watch(g, sim_stage_all(g), ELECTION, 0);
+    sim_stage_pass(g, LONG / 2);
+    sim_stage_met(g);
 }
 
 static const struct sim_scenario left_behind = {
@@ -182,33 +171,28 @@ static bool anybody_leads(struct sim *s)
 
 /* The only one linked to a quorum lacks what its voters hold: nobody can be elected. That is Raft's own limit; but
  * the term must rest meanwhile, and one healed link must do. */
-static void play_constrained(struct sim *s)
+static void play_constrained(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *hub = sim_stage_other(&g, leader, 0);
-    sim_stage_isolate(&g, hub);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(hub), QUICK, 0);
-    sim_stage_pass(&g, 4);
+    struct sim *s = g->sim;
+    struct sim_server *hub = sim_stage_other(g, leader, 0);
+    sim_stage_isolate(g, hub);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(hub), QUICK, 0);
+    sim_stage_pass(g, 4);
     for (uint32_t i = 0; i < s->plan.node_count; i++)
-        sim_stage_isolate(&g, &s->servers[i]);
+        sim_stage_isolate(g, &s->servers[i]);
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         if (&s->servers[i] != hub && &s->servers[i] != leader)
-            sim_stage_mend(&g, hub, &s->servers[i]);
-    sim_stage_watch(&g, 0, QUICK, 2);
-    sim_stage_idle(&g, LONG);
+            sim_stage_mend(g, hub, &s->servers[i]);
+    sim_stage_watch(g, 0, QUICK, 2);
+    sim_stage_idle(g, LONG);
     if (!anybody_leads(s))
-        sim_stage_met(&g);
-    struct sim_server *first = sim_stage_other(&g, leader, 1),
-                      *second = sim_stage_other(&g, leader, 2);
-    sim_stage_mend(&g, first, second);
-    sim_stage_watch(&g, sim_stage_bit(hub) | sim_stage_bit(first) | sim_stage_bit(second),
+        sim_stage_met(g);
+    struct sim_server *first = sim_stage_other(g, leader, 1),
+                      *second = sim_stage_other(g, leader, 2);
+    sim_stage_mend(g, first, second);
+    sim_stage_watch(g, sim_stage_bit(hub) | sim_stage_bit(first) | sim_stage_bit(second),
                     2 * ELECTION, 6);
-    sim_stage_pass(&g, LONG / 2);
+    sim_stage_pass(g, LONG / 2);
 }
 
 static const struct sim_scenario constrained = {
@@ -232,24 +216,19 @@ static bool is_transferring(struct sim *s)
 }
 
 /* Ordered to hand over to one that is cut off, it must go on by itself (hashicorp/raft#570). */
-static void play_transfer_in_vain(struct sim *s)
+static void play_transfer_in_vain(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
-    struct sim_server *heir = sim_stage_other(&g, leader, 0);
-    sim_stage_isolate(&g, heir);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(heir), QUICK, 0);
+    struct sim *s = g->sim;
+    struct sim_server *heir = sim_stage_other(g, leader, 0);
+    sim_stage_isolate(g, heir);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(heir), QUICK, 0);
     leader->heir = heir->name;
     for (uint32_t i = 0; i < 3 && !s->result->violated; i++) {
-        sim_stage_pass(&g, 2);
+        sim_stage_pass(g, 2);
         sim_server_transfer(leader);
-        if (sim_go(s, g.unit_ns, is_transferring))
-            sim_stage_met(&g);
-        sim_stage_pass(&g, ELECTION);
+        if (sim_go(s, g->unit_ns, is_transferring))
+            sim_stage_met(g);
+        sim_stage_pass(g, ELECTION);
     }
 }
 
@@ -263,23 +242,18 @@ static const struct sim_scenario transfer_in_vain = {
 enum { STALL_S = 30 };
 
 /* Its disk hangs, its heartbeats go on (etcd-io/etcd#12528, #15247): it hands over, and later finds itself deposed. */
-static void play_stalled(struct sim *s)
+static void play_stalled(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim_stage g;
-
-    sim_stage_set(&g, s);
-    struct sim_server *leader = sim_stage_leader(&g);
-    if (!leader)
-        return;
+    struct sim *s = g->sim;
     struct sim_disk_config *c = sim_disk_config(host_disk(leader->host));
     c->faults.stall_min_ns = c->faults.stall_max_ns = STALL_S * ENV_S_NS;
-    sim_disk_fail_once(host_disk(leader->host), SIM_ONCE_STALL, prng_below(&g.rng, 4));
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
-    sim_stage_pass(&g, (uint32_t)(STALL_S * ENV_S_NS / g.unit_ns) + 1);
+    sim_disk_fail_once(host_disk(leader->host), SIM_ONCE_STALL, prng_below(&g->rng, 4));
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(g, (uint32_t)(STALL_S * ENV_S_NS / g->unit_ns) + 1);
     if (sim_leader(s) != leader)
-        sim_stage_met(&g);
-    sim_stage_watch(&g, sim_stage_all(&g) & ~sim_stage_bit(leader), ELECTION, 3);
-    sim_stage_pass(&g, ELECTION);
+        sim_stage_met(g);
+    sim_stage_watch(g, sim_stage_all(g) & ~sim_stage_bit(leader), ELECTION, 3);
+    sim_stage_pass(g, ELECTION);
 }
 
 static const struct sim_scenario stalled = {

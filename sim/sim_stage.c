@@ -7,7 +7,7 @@
 
 enum { PAUSES_PER_UNIT = 20, FORM_UNITS = 60 };
 
-void sim_stage_set(struct sim_stage *g, struct sim *s)
+static void stage_set(struct sim_stage *g, struct sim *s)
 {
     memset(g, 0, sizeof(*g));
     g->sim = s;
@@ -166,6 +166,16 @@ struct sim_server *sim_stage_leader(struct sim_stage *g)
     if (!led(g->sim) && !sim_go(g->sim, FORM_UNITS * g->unit_ns, led))
         sim_violate(g->sim, SIM_L1, "nobody leads");
     return g->sim->result->violated ? NULL : sim_leader(g->sim);
+}
+
+void sim_stage_play(struct sim *s, const struct sim_scenario *sc)
+{
+    struct sim_stage g;
+
+    stage_set(&g, s);
+    struct sim_server *leader = sim_stage_leader(&g);
+    if (leader)
+        sc->play(&g, leader);
 }
 
 struct sim_server *sim_stage_other(const struct sim_stage *g, const struct sim_server *v,
