@@ -52,4 +52,22 @@ static inline void survive_flips(struct slice whole, int (*get)(struct slice))
     free(bytes);
 }
 
+/* What every body must stand: exact length only, and no read outside whatever its bits say. */
+static inline void check_form(const struct buf *b, int (*get)(struct slice))
+{
+    refuse_other_lengths(buf_slice(b), get);
+    survive_flips(buf_slice(b), get);
+}
+
+/* The body with the byte at `at` replaced. */
+static inline int get_changed(const struct buf *b, size_t at, uint8_t value,
+                              int (*get)(struct slice))
+{
+    uint8_t *bytes = exact_copy(buf_slice(b).data, buf_len(b));
+    bytes[at] = value;
+    int rc = get(slice_of(bytes, buf_len(b)));
+    free(bytes);
+    return rc;
+}
+
 #endif
