@@ -213,6 +213,63 @@ static void test_a_damaged_page_is_named_and_not_given(void **state)
     field_fini(&f);
 }
 
+/* ---- a live file that somebody else wrote ---- */
+
+#define LIVE "n1/db.sqlite"
+enum { LIVE_BYTES = 20 * 512 };
+
+static int open_at(struct field *f, bool live)
+{
+    const struct image_place place = {.main_path = LIVE, .live = live};
+    return image_open_placed(f->env, DIR, &place, &f->image, &f->why);
+}
+
+static void whole_file(struct field *f, const char *path, uint8_t bytes[LIVE_BYTES], bool put)
+{
+    struct env_file *file;
+    size_t got = LIVE_BYTES;
+    assert_int_equal(env_file_open(f->env, path, 0, &file), 0);
+    if (put)
+        assert_int_equal(env_file_write(file, bytes, LIVE_BYTES, 0), 0);
+    else
+        assert_int_equal(env_file_read(file, bytes, LIVE_BYTES, 0, &got), 0);
+    assert_int_equal(got, LIVE_BYTES);
+    env_file_close(file);
+}
+
+/* Died in the midst of a cut: what the file was then must be good enough after a refusal, too. */
+static void test_a_refused_start_can_be_repeated_on_the_file_as_it_was(void **state)
+{
+    (void)state;
+    struct field f;
+    struct model m = {.state_bytes = 100}, old;
+    uint8_t before[LIVE_BYTES];
+    bool all;
+    field_init(&f, 16);
+    image_close(f.image);
+    assert_int_equal(open_at(&f, false), 0);
+    cut(&f, &m, 1, 20, 5, 1);
+    old = m;
+    model_step(&m, 2, 20, 5, 4); /* pages 1, 5, 9, … */
+    assert_int_equal(cut_seal(f.image, &old, &m), 0);
+    assert_int_equal(image_cut_write(f.image, 600, &all), 0);
+    assert_false(all);
+    image_close(f.image);
+    whole_file(&f, DIR "/0000000000000001.main", before, false);
+    flip(&f, DIR "/0000000000000001.main", 2 * 512 + 100);
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(open_at(&f, true), ERR_CORRUPT);
+        assert_non_null(strstr(f.why.text, LIVE ": offset 1024: page 3 is damaged"));
+        image_close(f.image);
+    }
+    whole_file(&f, LIVE, before, true);
+    assert_int_equal(open_at(&f, true), 0);
+    image_close(f.image);
+    assert_int_equal(open_at(&f, false), 0);
+    assert_null(model_differs(f.image, &m));
+    field_fini(&f);
+}
+
 static void transfer(struct field *a, struct field *b, struct model *m, uint64_t seed,
                      bool disturb);
 
@@ -596,6 +653,7 @@ int main(void)
         cmocka_unit_test(test_a_cut_in_pieces_leaves_little_for_its_end),
         cmocka_unit_test(test_a_dropped_cut_changes_nothing),
         cmocka_unit_test(test_a_damaged_page_is_named_and_not_given),
+        cmocka_unit_test(test_a_refused_start_can_be_repeated_on_the_file_as_it_was),
         cmocka_unit_test(test_with_a_damaged_table_only_another_image_helps),
         cmocka_unit_test(test_one_bad_record_is_mended_two_are_not),
         cmocka_unit_test(test_a_full_disk_before_the_seal_changes_nothing),
