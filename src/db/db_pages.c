@@ -1,6 +1,6 @@
-/* db_pages.c — a database as pages: what they hold at one moment, and putting them back. Stands on what SQLite stands on (db_store.c, db_shm.c) and on a pin, which is a read
- * transaction: while it is open the WAL is not begun anew over frames it sees, and no checkpoint passes it
- * (sqlite.org/walformat.html §2.3.1, §3.2).
+/* db_pages.c — a database as pages: what they hold at one moment, and putting them back. Stands on what SQLite stands
+ * on (db_store.c, db_shm.c) and on a pin, which is a read transaction: while it is open the WAL is not begun anew over
+ * frames it sees, and no checkpoint passes it (sqlite.org/walformat.html §2.3.1, §3.2).
  *
  *   WAL   | header 32 | frame 1: page number … 24 | page | frame 2 | … | frame F | later ones
  *
@@ -15,13 +15,9 @@ enum {
     READ_MARKS = 5,
     WAL_INDEX_HEADER =
         136, /* two copies of the header, then what checkpoints and readers have reached */
+    WAL_INDEX_PAGES = 4096, /* of each region; before its hash table */
     PAGE_MAX = 65536,
 };
-
-static uint32_t be32(const uint8_t *p)
-{
-    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
-}
 
 /* ---- the pin ------------------------------------------------------------------------------------------- */
 
@@ -134,21 +130,25 @@ void db_pin_release(struct db_pin *p, bool kept)
 
 /* ---- what they hold --------------------------------------------------------------------------------------- */
 
-/* The last frame up to F of each page, of those that the main file may lack. */
-static int frames_map(struct db_pin *p, uint32_t *frame_of)
+/* The last frame up to F of each page, of those that the main file may lack; from the WAL's index (walformat.html
+ * §2.3.1, §2.3.2), where frames up to F do not change under the pin: a read of each frame's head took as long as
+ * reading what changed, in one go. Of each region the first 4096 words are page numbers, but for the header's. */
+static void frames_map(struct db_pin *p, uint32_t *frame_of)
 {
-    uint64_t step = WAL_FRAME + (uint64_t)p->page_bytes;
+    const uint32_t *region = NULL;
 
     for (uint32_t i = p->first; i <= p->frames; i++) {
-        uint8_t head[WAL_FRAME];
-        int rc = db_pin_read(p, DB_SLOT_WAL, head, sizeof(head), WAL_HEADER + (i - 1) * step);
-        if (rc)
-            return rc;
-        uint32_t page = be32(head);
+        uint32_t word = WAL_INDEX_HEADER / 4 + i - 1;
+        if (!region || word % WAL_INDEX_PAGES == 0) {
+            sqlite3_mutex_enter(p->files->mutex);
+            region = (const uint32_t *)(const void *)p->files->shm[word / WAL_INDEX_PAGES];
+            sqlite3_mutex_leave(p->files->mutex);
+            ASSERT(region); /* whoever wrote the frame mapped it */
+        }
+        uint32_t page = region[word % WAL_INDEX_PAGES];
         if (page >= 1 && page <= p->page_count)
             frame_of[page] = i;
     }
-    return 0;
 }
 
 static bool wanted(const struct db_pin *p, uint32_t number, uint32_t known_count)
@@ -178,7 +178,10 @@ int db_pin_pages(struct db_pin *p, uint32_t known_count,
         return 0;
     if (!p->frame_of) {
         p->frame_of = mem_zalloc(((size_t)p->page_count + 1) * sizeof(*p->frame_of));
-        rc = p->frame_of ? frames_map(p, p->frame_of) : ERR_NOMEM;
+        if (p->frame_of)
+            frames_map(p, p->frame_of);
+        else
+            rc = ERR_NOMEM;
     }
     uint8_t *bytes = mem_alloc(p->page_bytes);
     if (!bytes)

@@ -208,6 +208,8 @@ def wait_applied(leader, follower, limit_s=900):
 
 
 def pauses(bench):
+    alone = Figures(lib.syncs_alone(bench.field.root))
+    tell("pauses, the disk by itself", f"{alone.count} small syncs of four files, p99 {alone.p99:.1f} ms, longest {alone.most:.0f} ms")
     for flags, words in (((), "in memory"), (("-on-disk",), "on disk")):
         node = bench.filled(*flags)
         pauses_of_snapshots(bench, node, words)

@@ -245,6 +245,35 @@ def copy_rate(root, megabytes):
     return megabytes * MB / took
 
 
+def syncs_alone(root, seconds=30.0, writers=4):
+    """What small syncs of several files take while no node runs, seconds each: a pause that is the disk's own."""
+    took, lock = [], threading.Lock()
+    end = time.monotonic() + seconds
+
+    def run(number):
+        path = os.path.join(root, f"sync.{number}")
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        own, at = [], 0
+        while time.monotonic() < end:
+            start = time.monotonic()
+            os.pwrite(fd, b"x" * PAGE, at)
+            os.fdatasync(fd)
+            own.append(time.monotonic() - start)
+            at = (at + PAGE) % (64 * MB)
+            time.sleep(0.0005)
+        os.close(fd)
+        os.unlink(path)
+        with lock:
+            took.extend(own)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(writers)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    return took
+
+
 def stream(node, method, path, body=None, length=0, limit_s=1800):
     """Send a body piece by piece, read the answer piece by piece: (status, bytes read, first of them)."""
     c = http.client.HTTPConnection("127.0.0.1", node.http, timeout=limit_s)
