@@ -45,20 +45,12 @@ static uint32_t tables_split(struct slice list, struct buf *out)
 
 static void backup_refused(struct api_request *r, int rc, const char *text)
 {
-    const bool redirect = api_params_has(&r->params, API_FLAG_REDIRECT);
     const char *words = text && text[0] != '\0' ? text : err_text_of(rc);
+    if (api_leader_refused(r, rc))
+        return;
     switch (rc) {
-    case ERR_NO_LEADER:
-        api_leader_not_found(r, redirect ? 500 : 503);
-        return;
     case ERR_NOT_LEADER:
-        if (redirect)
-            api_redirect_leader(r);
-        else
-            api_reply_text(r, 500, "not leader");
-        return;
-    case ERR_DENIED:
-        api_auth_denied_remote(r);
+        api_reply_text(r, 500, "not leader");
         return;
     case ERR_NOT_READY:
         api_reply_text(r, 503, "store not open");

@@ -181,23 +181,15 @@ static void results_reply(struct api_request *r, const struct node_answer *answe
  * top-level error, so that nobody repeats it without thinking. */
 static void refusal_reply(struct api_request *r, int rc, const char *text)
 {
-    const bool redirect = api_params_has(&r->params, API_FLAG_REDIRECT);
     const char *words = text && text[0] != '\0' ? text : err_text_of(rc);
-    switch (rc) {
-    case ERR_NO_LEADER:
-        api_leader_not_found(r, redirect ? 500 : 503);
+    if (api_leader_refused(r, rc))
         return;
+    switch (rc) {
     case ERR_NOT_LEADER:
-        if (redirect)
-            api_redirect_leader(r);
-        else
-            error_reply(r, "not leader");
+        error_reply(r, "not leader");
         return;
     case ERR_NOT_READY:
         error_reply(r, "store not open");
-        return;
-    case ERR_DENIED:
-        api_auth_denied_remote(r);
         return;
     case ERR_STALE:
         error_reply(r, "stale read");

@@ -349,6 +349,9 @@ void api_reply_buf(struct api_request *r, const char *content_type, const struct
 void api_redirect_leader(
     struct api_request *r); /* 301 to the leader's API, or 500 (§11.2, §11.3) */
 void api_leader_not_found(struct api_request *r, int status);
+/* Answers where rc says that there is no leader, that it is elsewhere and the client wants to be sent there, or that
+ * another node let the client in no further. False: none of these, and nothing was answered. */
+bool api_leader_refused(struct api_request *r, int rc);
 /* Bind an operation to the request; NULL if memory is short (then answered). size >= sizeof(struct api_op). */
 void *api_op_begin(struct api_request *r, size_t size);
 /* The request it answers, or NULL if the client is gone; either way the operation is unbound. */

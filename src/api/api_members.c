@@ -42,14 +42,8 @@ static const char *done_words(int rc, const char *why)
 static void reply_failed(struct api_request *r, bool stepdown, int rc, const char *why)
 {
     char text[ERR_TEXT_MAX];
-    if (rc == ERR_DENIED) {
-        api_auth_denied_remote(r);
+    if (api_leader_refused(r, rc))
         return;
-    }
-    if (rc == ERR_NO_LEADER) {
-        api_leader_not_found(r, api_params_has(&r->params, API_FLAG_REDIRECT) ? 500 : 503);
-        return;
-    }
     const int status = rc == ERR_NOT_READY || rc == ERR_FULL ? 503 : 500;
     if (stepdown) {
         struct err_text prefixed;

@@ -198,6 +198,21 @@ void api_redirect_leader(struct api_request *r)
     buf_fini(&location);
 }
 
+bool api_leader_refused(struct api_request *r, int rc)
+{
+    const bool redirect = api_params_has(&r->params, API_FLAG_REDIRECT);
+
+    if (rc == ERR_NO_LEADER)
+        api_leader_not_found(r, redirect ? 500 : 503);
+    else if (rc == ERR_NOT_LEADER && redirect)
+        api_redirect_leader(r);
+    else if (rc == ERR_DENIED)
+        api_auth_denied_remote(r);
+    else
+        return false;
+    return true;
+}
+
 void *api_op_begin(struct api_request *r, size_t size)
 {
     ASSERT(r->op == NULL && size >= sizeof(struct api_op));

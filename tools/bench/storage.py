@@ -3,11 +3,13 @@
 
     tools/bench/storage.py [--build build/release] [--size 1024] [--folder /tmp] COMMAND…
 
-Commands: restart restart-memory snapshot pauses join backup load boot vacuum disk; all: each of them. --size in MB;
+Commands: restart restart-memory restart-in-cut snapshot pauses join backup load boot vacuum disk; all: each of them. --size in MB;
 every command makes its own database (bytes that do not compress). Latencies are told beside those of quiet writes in
 the same run, rates beside a plain file copy; ratios are what to quote. What a build cannot do yet is reported
 as `not there`. Exit status 1: a target was missed."""
 import argparse
+import contextlib
+import http.client
 import os
 import sqlite3
 import statistics
@@ -17,7 +19,7 @@ import threading
 import time
 
 import storage_lib as lib
-from storage_lib import MB, PAGE, Figures, Watch, Writers, want
+from storage_lib import MB, PAGE, Failed, Figures, Watch, Writers, want
 from nodes import Field  # found by storage_lib
 
 missed = []
@@ -88,6 +90,39 @@ def restart(bench):
 
 def restart_memory(bench):
     restarts(bench, "restart, in memory", bench.filled(), None)
+
+
+def restart_in_cut(bench):
+    """kill -9 at points of a snapshot of a tenth of the database, while a client writes."""
+    node, pages = bench.filled("-on-disk", "-raft-snap-wal-size", "0"), bench.size_mb * MB // PAGE // 10
+
+    def change(turn):
+        for first in range(turn * pages, (turn + 1) * pages, 1000):
+            node.execute(lib.CHANGE, first, min(first + 1000, (turn + 1) * pages), timeout_s=60)
+
+    def cut():
+        with contextlib.suppress(OSError, http.client.HTTPException, Failed):
+            lib.snapshot(node)
+
+    change(0)
+    start = time.monotonic()
+    cut()
+    whole, took = time.monotonic() - start, []
+    for turn, part in enumerate((0.05, 0.2, 0.35, 0.5, 0.65, 0.8, 0.95), 1):
+        change(turn)
+        with Writers(node, clients=1):
+            thread = threading.Thread(target=cut)
+            thread.start()
+            time.sleep(whole * part)
+            node.kill()
+            thread.join()
+        took.append((part, lib.seconds_to_ready(node)))
+        want(node.rows("SELECT count(*) FROM fill") == [[bench.size_mb * MB // PAGE]], "rows after the kill")
+        cut()
+    words = ", ".join(f"{seconds:.2f} s at {part:.2f}" for part, seconds in took)
+    tell(f"restart, on disk, killed in a snapshot of {pages} pages ({whole:.1f} s)", f"ready after {words} of it",
+         max(seconds for _, seconds in took) <= 1.0)
+    bench.done(node)
 
 
 # ---- snapshots ---------------------------------------------------------------------------------------------
@@ -209,7 +244,8 @@ def wait_applied(leader, follower, limit_s=900):
 
 def pauses(bench):
     alone = Figures(lib.syncs_alone(bench.field.root))
-    tell("pauses, the disk by itself", f"{alone.count} small syncs of four files, p99 {alone.p99:.1f} ms, longest {alone.most:.0f} ms")
+    tell("pauses, the disk by itself", f"{alone.count} small syncs of four files, p99 {alone.p99:.1f} ms, longest {alone.most:.0f} ms "
+         "(in memory, --folder /dev/shm, what is left is the program's own)")
     for flags, words in (((), "in memory"), (("-on-disk",), "on disk")):
         node = bench.filled(*flags)
         pauses_of_snapshots(bench, node, words)
@@ -343,7 +379,8 @@ def vacuum(bench):
     bench.done(node)
 
 
-COMMANDS = {"restart": restart, "restart-memory": restart_memory, "snapshot": snapshot, "pauses": pauses, "join": join,
+COMMANDS = {"restart": restart, "restart-memory": restart_memory, "restart-in-cut": restart_in_cut,
+            "snapshot": snapshot, "pauses": pauses, "join": join,
             "backup": backup, "load": load, "boot": boot, "disk": disk, "vacuum": vacuum}
 
 
