@@ -269,9 +269,9 @@ uint64_t db_cut_fresh_bytes(const struct db_cut *c);
 /* kept: whoever took the pages has them for good. run() of APPLY. */
 void db_cut_end(struct db_cut *c, bool kept);
 /* Live, after a cut with nothing applied since it was begun: the next entry begins the WAL anew, if those who read
- * an older state are gone within 20 ms; else nothing has happened. cut_off: of a file that has become large nothing is
- * left, which may take a while. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
-int db_wal_restart(struct db *d, bool cut_off) MUST_USE;
+ * an older state are gone within 20 ms; else nothing has happened. Of a file that has become large all is for
+ * db_wal_shrink then. 0; ERR_IO, ERR_NOMEM. run() of APPLY. */
+int db_wal_restart(struct db *d) MUST_USE;
 /* Live: when it was begun anew and its file is large, cut a piece off. DB_MORE: that was not all; 0; ERR_IO. Any lane. */
 int db_wal_shrink(struct db *d) MUST_USE;
 

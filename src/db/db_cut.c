@@ -316,15 +316,14 @@ bool db_wal_is_loose(struct db *d)
  * much at once. */
 int db_wal_shrink(struct db *d)
 {
-    enum { PIECE_BYTES = 8 * 1024 * 1024 };
     struct db_store *wal = &d->files.stores[DB_SLOT_WAL];
     int rc = 0;
 
     sqlite3_mutex_enter(d->files.mutex);
     if (wal_is_loose(d)) {
         uint64_t keep = wal_keep_bytes(d);
-        rc =
-            db_store_truncate(wal, wal->size - keep > PIECE_BYTES ? wal->size - PIECE_BYTES : keep);
+        rc = db_store_truncate(
+            wal, wal->size - keep > DB_WAL_PIECE_BYTES ? wal->size - DB_WAL_PIECE_BYTES : keep);
         if (rc == 0 && wal_is_loose(d))
             rc = DB_MORE;
     }
@@ -332,12 +331,12 @@ int db_wal_shrink(struct db *d)
     return rc;
 }
 
-int db_wal_restart(struct db *d, bool cut_off)
+int db_wal_restart(struct db *d)
 {
     enum { WAIT_MS = 20, BUSY_MS = 5000 };
 
     uint64_t limit = d->config.wal_limit_bytes, size = d->files.stores[DB_SLOT_WAL].size;
-    int mode = cut_off && size / 2 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
+    int mode = size / 2 > limit ? SQLITE_CHECKPOINT_TRUNCATE : SQLITE_CHECKPOINT_RESTART;
 
     ASSERT(d->config.live);
     if (!db_pages_all_copied(&d->files))

@@ -175,6 +175,9 @@ int db_live_read(struct db_files *files, struct db_store *store, void *dst, size
 int db_live_write(struct db_files *files, struct db_store *store, const void *src, size_t len,
                   uint64_t offset);
 /* The same for what SQLite writes: nothing for a page that is there already. ERR_CANCELED: this is a rehearsal. */
+enum { DB_WAL_PIECE_BYTES = 8 * 1024 * 1024 }; /* of a file that is cut off while others wait */
+/* As SQLite does it. 0; ERR_IO, ERR_NOSPC. */
+int db_live_truncate(struct db_files *files, struct db_store *store, uint64_t size);
 int db_live_write_sqlite(struct db_files *files, struct db_store *store, const void *src,
                          size_t len, uint64_t offset);
 void db_live_copy_set(struct db_files *files, enum db_live_copy copy);

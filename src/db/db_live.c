@@ -146,6 +146,20 @@ int db_live_write(struct db_files *files, struct db_store *store, const void *sr
     return rc ? rc : db_store_write(store, src, len, offset);
 }
 
+/* A file system takes a while to free much at once, and this comes in the midst of everything. A WAL whose header is void
+ * has no frames (sqlite.org/fileformat2.html §4.1): the next writer begins it anew, and what is behind goes in pieces
+ * (db_wal_shrink). */
+int db_live_truncate(struct db_files *files, struct db_store *store, uint64_t size)
+{
+    static const uint8_t no_header[32];
+
+    if (!files || !files->live.on || store != &files->stores[DB_SLOT_WAL] || size > 0 ||
+        store->size <= DB_WAL_PIECE_BYTES)
+        return db_store_truncate(store, size);
+    files->wal_end = 0;
+    return db_store_write(store, no_header, sizeof(no_header), 0);
+}
+
 int db_live_write_sqlite(struct db_files *files, struct db_store *store, const void *src,
                          size_t len, uint64_t offset)
 {

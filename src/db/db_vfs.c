@@ -122,7 +122,7 @@ static int file_truncate(sqlite3_file *file, sqlite3_int64 size)
     struct db_file *f = self(file);
 
     enter(f);
-    int rc = db_store_truncate(f->store, (uint64_t)size);
+    int rc = db_live_truncate(f->files, f->store, (uint64_t)size);
     leave(f);
     return rc ? io_error(rc, SQLITE_IOERR_TRUNCATE) : SQLITE_OK;
 }

@@ -204,21 +204,22 @@ static void end_run(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
 
-    struct db_state s;
-
     db_cut_end(c->cut, c->sealed);
     c->cut = NULL;
-    db_state(t->node->db, &s);
-    c->load_left = s.uncut_load_bytes;
     if (c->emptying && (c->sealed || c->idle))
-        t->rc = db_wal_restart(t->node->db, c->nobody_waits);
+        t->rc = db_wal_restart(t->node->db);
+    db_state(t->node->db, &c->left);
 }
 
 static void end_done(struct node_image_task *t)
 {
     struct node_cut *c = cut_of(t);
+    struct db_state *s = &t->node->apply.state;
 
-    t->node->apply.state.uncut_load_bytes = c->load_left; /* a load may wait for it */
+    /* It may be long until the next entry is applied. */
+    s->uncut_load_bytes = c->left.uncut_load_bytes; /* a load waits for it */
+    s->wal_used_bytes = c->left.wal_used_bytes;
+    s->wal_is_loose = c->left.wal_is_loose;
     empty_over(c);
     if (!c->sealed || t->node->phase != NODE_OPEN)
         cut_over(c);
@@ -285,7 +286,6 @@ static void copied(struct node_image_task *t)
 {
     if (is_hindered(t))
         return;
-    cut_of(t)->nobody_waits = t->node->apply.applied >= t->node->apply.target;
     node_image_submit(t->node, t, ENV_LANE_APPLY, end_run, end_done);
 }
 
@@ -442,7 +442,6 @@ static void begun(struct node_image_task *t)
     struct node *n = t->node;
 
     c->sealed = c->applied = c->idle = c->writing = c->cleared = c->brought = false;
-    c->nobody_waits = false;
     c->begun_ns = env_now_ns(n->env);
     c->held_back_ns = 0;
     c->held_back_told = false;

@@ -51,12 +51,11 @@ struct node_cut {
     bool cleared;                  /* live: the file may be changed */
     bool brought;                  /* all pages are in the files */
     bool last;                     /* the node stops when it is over */
-    bool nobody_waits;             /* no entry is to be applied now */
     uint64_t piece_bytes;          /* of the piece under way; the job's until it is done */
     uint64_t fresh_bytes;          /* of SQLite's WAL that this one brings */
     uint32_t chases;               /* cuts before this one, each begun when the last was over */
     bool idle;                     /* there was nothing that the image does not hold */
-    uint64_t load_left;            /* the lane's: bytes of a load that came since it began */
+    struct db_state left;          /* the lane's: at its end */
     bool full;                     /* all pages, whatever the image has: some of it is damaged */
     struct db_cut *cut;            /* the moment held; NULL: none */
     uint64_t index, term;          /* of the last one begun */

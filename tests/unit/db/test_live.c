@@ -450,7 +450,7 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
         apply(&node, 'e', "INSERT INTO t(y) VALUES(hex(randomblob(1000)))");
         if (i % 10 == 9) {
             cut_whole();
-            assert_int_equal(db_wal_restart(node.db, false), 0);
+            assert_int_equal(db_wal_restart(node.db), 0);
         }
         db_state(node.db, &s);
         most = s.wal_bytes > most ? s.wal_bytes : most;
@@ -462,7 +462,7 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
     db_state(node.db, &s);
     assert_true(s.wal_bytes > 5 << 20);
     cut_whole();
-    assert_int_equal(db_wal_restart(node.db, true), 0); /* so long a file is not kept */
+    assert_int_equal(db_wal_restart(node.db), 0); /* so long a file is not kept */
     db_state(node.db, &s);
     assert_int_equal(s.wal_bytes, 0);
     held_begin(&h); /* all is in the main file: who comes now needs no WAL */
@@ -476,7 +476,7 @@ static void test_the_wal_is_begun_anew_after_a_whole_cut(void **state)
     struct db_cut *c = cut_begin();
     keep(c);
     assert_int_equal(db_cut_clear(c), ERR_BUSY);
-    assert_int_equal(db_wal_restart(node.db, true), 0); /* not all is there: nothing is done */
+    assert_int_equal(db_wal_restart(node.db), 0); /* not all is there: nothing is done */
     held_end(&old);
     cut_finish(c);
     db_reader_close(h.reader);
@@ -496,13 +496,14 @@ static void test_a_long_wal_is_cut_off_in_pieces_when_it_was_begun_anew(void **s
           "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
           "i<20000) SELECT hex(randomblob(500)) FROM n");
     cut_whole();
-    assert_int_equal(db_wal_restart(node.db, false), 0);
     db_state(node.db, &s);
     uint64_t longest = s.wal_bytes;
-    assert_true(longest > 16 << 20 && !s.wal_is_loose); /* it is as long as it was */
+    assert_true(longest > 16 << 20 && !s.wal_is_loose);
     assert_int_equal(db_wal_shrink(node.db), 0);
+    assert_int_equal(db_wal_restart(node.db), 0);
     db_state(node.db, &s);
     assert_int_equal(s.wal_bytes, longest);
+    assert_true(s.wal_is_loose && s.wal_used_bytes == 0);
     apply(&node, 'e', "UPDATE t SET y='first' WHERE x<3");
     held_begin(&h);
     apply(&node, 'e', "UPDATE t SET y='second' WHERE x<3");
@@ -520,6 +521,31 @@ static void test_a_long_wal_is_cut_off_in_pieces_when_it_was_begun_anew(void **s
     db_reader_close(h.reader);
     assert_int_equal(db_integrity_check(node.db, &why), 0);
     cut_whole();
+}
+
+/* Also where no entry begins it anew. */
+static void test_a_long_wal_goes_while_nothing_is_written(void **state)
+{
+    struct db_state s;
+    int rc;
+
+    (void)state;
+    apply(&node, 'e', "CREATE TABLE t(x INTEGER PRIMARY KEY, y)");
+    apply(&node, 'e',
+          "INSERT INTO t(y) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n WHERE "
+          "i<20000) SELECT hex(randomblob(500)) FROM n");
+    cut_whole();
+    assert_int_equal(db_wal_restart(node.db), 0);
+    while ((rc = db_wal_shrink(node.db)) == DB_MORE)
+        continue;
+    assert_int_equal(rc, 0);
+    db_state(node.db, &s);
+    assert_in_range(s.wal_bytes, 1, 2 * node.config.wal_limit_bytes);
+    apply(&node, 'e', "UPDATE t SET y='after' WHERE x<3");
+    assert_int_equal(db_integrity_check(node.db, &why), 0);
+    cut_whole();
+    open_in_place();
+    assert_int_equal(db_integrity_check(node.db, &why), 0);
 }
 
 static void test_a_damaged_page_is_refused_where_it_is_read(void **state)
@@ -586,6 +612,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_long_wal_is_cut_off_in_pieces_when_it_was_begun_anew,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_long_wal_goes_while_nothing_is_written, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_a_damaged_page_is_refused_where_it_is_read, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_file_that_is_too_short_is_refused, setup, teardown),
