@@ -111,6 +111,10 @@ int env_file_write(struct env_file *f, const void *src, size_t len, uint64_t off
 int env_file_sync(struct env_file *f) MUST_USE;
 int env_file_truncate(struct env_file *f, uint64_t size) MUST_USE; /* 0, ERR_IO, ERR_NOSPC */
 int env_file_size(struct env_file *f, uint64_t *out) MUST_USE;
+/* The range, which must lie within the file, reads as zeros from now on, and what it took of the disk is free (fallocate(2),
+ * FALLOC_FL_PUNCH_HOLE). 0; ERR_NOT_SUPPORTED: this file system cannot, nothing changed; ERR_IO, ERR_NOSPC: any part of
+ * it may have changed. */
+int env_file_punch(struct env_file *f, uint64_t offset, uint64_t len) MUST_USE;
 /* Names. All durable only after env_dir_sync of the folder concerned. */
 int env_file_rename(struct env *e, const char *from, const char *to) MUST_USE; /* replaces `to` */
 /* One more name for the file, not open now. ERR_EXISTS, ERR_NOT_FOUND; ERR_NOT_SUPPORTED: this file system has no such

@@ -50,6 +50,7 @@ struct env_ops {
     int (*file_sync)(struct env_file *);
     int (*file_truncate)(struct env_file *, uint64_t);
     int (*file_size)(struct env_file *, uint64_t *);
+    int (*file_punch)(struct env_file *, uint64_t, uint64_t);
     int (*file_rename)(struct env *, const char *, const char *);
     int (*file_link)(struct env *, const char *, const char *);
     int (*file_look)(struct env *, const char *, struct env_file_facts *);

@@ -86,9 +86,8 @@ enum {
     LIMIT_LOAD_UNCUT_BYTES = 16 * 1024 * 1024, /* pieces that no snapshot has: then there is one */
     LIMIT_LOAD_AHEAD_BYTES = 48 * 1024 * 1024, /* with so many the next ones wait for it, so long at most */
     LIMIT_LOAD_AHEAD_MS = 10 * 1000,
-    /* Free space that a load leaves; and it must find this many times its own size: as it comes, and in pieces. */
+    /* Free space that a load leaves. */
     LIMIT_LOAD_RESERVE_BYTES = 128 * 1024 * 1024,
-    LIMIT_LOAD_SPACE_FACTOR = 2,
 
     /* Peers. */
     LIMIT_PEER_FRAME_BYTES = LIMIT_ENTRY_BYTES + 64 * 1024,

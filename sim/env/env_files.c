@@ -140,6 +140,16 @@ int env_files_truncate(struct env_file *file, uint64_t size)
     return result(e, disk_truncate(e->disk, f->inode, size), 0);
 }
 
+int env_files_punch(struct env_file *file, uint64_t offset, uint64_t len)
+{
+    struct sim_env *e = env_of(file->env);
+    struct sim_file *f = file_of(file);
+
+    ASSERT(!f->readonly && offset + len <= f->inode->cache.size);
+    tell(e, "punch", disk_path_of(e->disk, f->inode), offset, len);
+    return result(e, disk_punch(e->disk, f->inode, offset, len), 0);
+}
+
 int env_files_size(struct env_file *file, uint64_t *out)
 {
     struct sim_env *e = env_of(file->env);

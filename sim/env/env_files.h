@@ -33,6 +33,7 @@ int env_files_read(struct env_file *f, void *dst, size_t len, uint64_t offset, s
 int env_files_write(struct env_file *f, const void *src, size_t len, uint64_t offset);
 int env_files_sync(struct env_file *f);
 int env_files_truncate(struct env_file *f, uint64_t size);
+int env_files_punch(struct env_file *f, uint64_t offset, uint64_t len);
 int env_files_size(struct env_file *f, uint64_t *out);
 int env_files_rename(struct env *e, const char *from, const char *to);
 int env_files_link(struct env *e, const char *from, const char *to);
@@ -51,10 +52,10 @@ int env_files_disk_free(struct env *e, const char *path, uint64_t *out);
     .file_open = env_files_open, .file_close = env_files_close, .file_read = env_files_read,       \
     .file_write = env_files_write, .file_sync = env_files_sync,                                    \
     .file_truncate = env_files_truncate, .file_size = env_files_size,                              \
-    .file_rename = env_files_rename, .file_link = env_files_link, .file_look = env_files_look,     \
-    .file_protect = env_files_protect, .file_remove = env_files_remove,                                                               \
-    .dir_create = env_files_dir_create, .dir_sync = env_files_dir_sync,                            \
-    .dir_list = env_files_dir_list, .lock_take = env_files_lock, .lock_release = env_files_unlock, \
-    .disk_free = env_files_disk_free
+    .file_punch = env_files_punch, .file_rename = env_files_rename, .file_link = env_files_link,   \
+    .file_look = env_files_look, .file_protect = env_files_protect,                                \
+    .file_remove = env_files_remove, .dir_create = env_files_dir_create,                           \
+    .dir_sync = env_files_dir_sync, .dir_list = env_files_dir_list, .lock_take = env_files_lock,   \
+    .lock_release = env_files_unlock, .disk_free = env_files_disk_free
 
 #endif

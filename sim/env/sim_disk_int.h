@@ -47,9 +47,10 @@ struct sim_inode {
     uint32_t refs; /* names (cache, platter), pending items, handles */
     uint32_t handles;
     uint32_t pending_count;
-    bool late_error; /* SIM_SYNC_EIO_LATE: the next sync tells */
-    bool locked;     /* env_lock */
+    bool late_error;  /* SIM_SYNC_EIO_LATE: the next sync tells */
+    bool locked;      /* env_lock */
     uint64_t changed; /* operation of the disk that last changed its content */
+    uint64_t punched; /* bytes in holes; none after any other change: then all counts as used */
     struct sim_image cache, platter;
     struct list pending; /* of sim_item.in_inode, in order */
 };
@@ -138,6 +139,7 @@ int disk_write(struct sim_disk *d, struct sim_inode *n, const void *src, size_t 
                uint64_t offset) MUST_USE;
 int disk_sync(struct sim_disk *d, struct sim_inode *n) MUST_USE;
 int disk_truncate(struct sim_disk *d, struct sim_inode *n, uint64_t size) MUST_USE;
+int disk_punch(struct sim_disk *d, struct sim_inode *n, uint64_t offset, uint64_t len) MUST_USE;
 int disk_rename(struct sim_disk *d, const char *from, const char *to) MUST_USE;
 int disk_link(struct sim_disk *d, const char *from, const char *to) MUST_USE;
 int disk_look(struct sim_disk *d, const char *path, struct env_file_facts *out) MUST_USE;

@@ -402,6 +402,7 @@ int disk_write(struct sim_disk *d, struct sim_inode *n, const void *src, size_t 
                uint64_t offset)
 {
     op_begin(d);
+    n->punched = 0;
     d->stat.writes++;
     charge(d, d->config.write_ns, len);
     if (!has_space(d, n, offset + len)) {
@@ -439,6 +440,7 @@ static int sync_failed(struct sim_disk *d, struct sim_inode *n)
         image_fini(&n->cache);
         image_share(&n->cache, &n->platter);
         image_resize(&n->cache, n->platter.size);
+        n->punched = 0;
         break;
     case SIM_SYNC_EIO_CLEAN:
         break;
@@ -474,7 +476,26 @@ int disk_truncate(struct sim_disk *d, struct sim_inode *n, uint64_t size)
         return ERR_IO;
     }
     image_resize(&n->cache, size);
+    n->punched = 0;
     n->changed = d->ops;
     pending_size(d, n);
     return 0;
+}
+
+/* Written as zeros, but for the space. Only whole pages become free, as on a real disk. */
+int disk_punch(struct sim_disk *d, struct sim_inode *n, uint64_t offset, uint64_t len)
+{
+    static const uint8_t zeros[64 * 1024];
+    uint64_t first = (offset + SIM_PAGE_BYTES - 1) / SIM_PAGE_BYTES;
+    uint64_t end = (offset + len) / SIM_PAGE_BYTES, punched = n->punched;
+    int rc = 0;
+
+    for (uint64_t done = 0; rc == 0 && done < len; done += sizeof(zeros)) {
+        size_t part = len - done < sizeof(zeros) ? (size_t)(len - done) : sizeof(zeros);
+        rc = disk_write(d, n, zeros, part, offset + done);
+    }
+    if (rc == 0 && end > first)
+        n->punched = punched + (end - first) * SIM_PAGE_BYTES;
+    ASSERT(n->punched <= n->cache.size);
+    return rc;
 }

@@ -162,9 +162,11 @@ void disk_event(struct sim_disk *d, enum sim_disk_event ev, const char *path, ui
 uint64_t sim_disk_used_bytes(const struct sim_disk *d)
 {
     uint64_t used = 0;
-    for (size_t i = 0; i < d->entry_count; i++)
-        if (d->entries[i].cache)
-            used += (d->entries[i].cache->cache.size + SIM_PAGE_BYTES - 1) / SIM_PAGE_BYTES *
-                    SIM_PAGE_BYTES;
+    for (size_t i = 0; i < d->entry_count; i++) {
+        const struct sim_inode *n = d->entries[i].cache;
+        if (n)
+            used +=
+                (n->cache.size + SIM_PAGE_BYTES - 1) / SIM_PAGE_BYTES * SIM_PAGE_BYTES - n->punched;
+    }
     return used;
 }

@@ -153,6 +153,12 @@ int env_file_size(struct env_file *f, uint64_t *out)
     return ops_of(f->env)->file_size(f, out);
 }
 
+int env_file_punch(struct env_file *f, uint64_t offset, uint64_t len)
+{
+    check_range(len, offset);
+    return len == 0 ? 0 : ops_of(f->env)->file_punch(f, offset, len);
+}
+
 int env_file_rename(struct env *e, const char *from, const char *to)
 {
     ASSERT(from != NULL && to != NULL);

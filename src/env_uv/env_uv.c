@@ -69,6 +69,7 @@ static const struct env_ops uv_ops = {
     .file_sync = uv_env_file_sync,
     .file_truncate = uv_env_file_truncate,
     .file_size = uv_env_file_size,
+    .file_punch = uv_env_file_punch,
     .file_rename = uv_env_file_rename,
     .file_link = uv_env_file_link,
     .file_look = uv_env_file_look,

@@ -139,6 +139,7 @@ int uv_env_file_read(struct env_file *f, void *dst, size_t len, uint64_t offset,
 int uv_env_file_write(struct env_file *f, const void *src, size_t len, uint64_t offset);
 int uv_env_file_sync(struct env_file *f);
 int uv_env_file_truncate(struct env_file *f, uint64_t size);
+int uv_env_file_punch(struct env_file *f, uint64_t offset, uint64_t len);
 int uv_env_file_size(struct env_file *f, uint64_t *out);
 int uv_env_file_rename(struct env *e, const char *from, const char *to);
 int uv_env_file_link(struct env *e, const char *from, const char *to);

@@ -2,6 +2,7 @@
  *
  * errno is translated here and nowhere else. A failed sync is never retried and never softened:
  * after it the kernel may have dropped the dirty pages, and a second try would lie. */
+#define _GNU_SOURCE /* fallocate */
 #include "env_uv_int.h"
 #include <dirent.h>
 #include <errno.h>
@@ -162,6 +163,22 @@ int uv_env_file_size(struct env_file *f, uint64_t *out)
         return ERR_IO;
     *out = (uint64_t)st.st_size;
     return 0;
+}
+
+int uv_env_file_punch(struct env_file *f, uint64_t offset, uint64_t len)
+{
+    int rc;
+
+    check_may_block(f->env);
+    do
+        rc = fallocate(fd_of(f), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+                       (off_t)len);
+    while (rc != 0 && errno == EINTR);
+    if (rc == 0)
+        return 0;
+    if (errno == EOPNOTSUPP || errno == ENOSYS)
+        return ERR_NOT_SUPPORTED;
+    return error_of(errno) == ERR_NOSPC ? ERR_NOSPC : ERR_IO;
 }
 
 int uv_env_file_rename(struct env *e, const char *from, const char *to)

@@ -5,7 +5,8 @@
  *
  * The file is kept on disk while it comes, so that memory does not grow with it, and judged as a whole before any
  * of it is proposed. Then it is read back in pieces, of which LIMIT_LOAD_WINDOW are under way at a time: other
- * writes find their place between them. The first goes alone, with the client's credentials; if this node does
+ * writes find their place between them. What was read the disk gets back at once: the file as it came and its pieces
+ * take together what one of them takes. The first goes alone, with the client's credentials; if this node does
  * not lead they go the way of all writes that are forwarded. A piece whose outcome is not known ends the load:
  * nothing was installed. Only an installation whose outcome is not known leaves the client in doubt.
  *
@@ -24,7 +25,7 @@ enum upload_state {
     UPLOAD_CUTTING,
     UPLOAD_CLOSING,
 };
-enum { INSTALL_BYTES_PER_MS = 10 * 1024, SPACE_LOOK_BYTES = 16 * 1024 * 1024, AHEAD_LOOK_MS = 20 };
+enum { INSTALL_BYTES_PER_MS = 10 * 1024, SPACE_LOOK_BYTES = 16 * 1024 * 1024, AHEAD_LOOK_MS = 20, HOLE_BYTES = 4096 };
 
 struct node_upload {
     struct node *node;
@@ -45,6 +46,7 @@ struct node_upload {
     struct env_file *file;
     struct buf bytes; /* given, being written; or the piece being read */
     bool last, rewrite;
+    bool punches; /* the file system knows holes */
     uint64_t written, space_looked;
     int rc;
     struct err_text why;
@@ -187,10 +189,10 @@ static void job_submit(struct node_upload *u, enum env_lane lane, void (*run)(st
     env_job_submit(u->node->env, lane, &u->job);
 }
 
-/* The file comes here, then into the log, the staged pieces and the database. */
+/* For so many bytes more there must be space. */
 static int space_look(struct node_upload *u, uint64_t bytes)
 {
-    uint64_t free_bytes = 0, need = bytes * LIMIT_LOAD_SPACE_FACTOR + LIMIT_LOAD_RESERVE_BYTES;
+    uint64_t free_bytes = 0, need = bytes + LIMIT_LOAD_RESERVE_BYTES;
 
     int rc = env_disk_free(u->node->env, u->node->dir, &free_bytes);
     if (rc)
@@ -202,20 +204,37 @@ static int space_look(struct node_upload *u, uint64_t bytes)
                    (unsigned long long)(need >> 20), (unsigned long long)(free_bytes >> 20));
 }
 
+/* What the pieces of so many bytes take beside the file that they are read from. */
+static uint64_t pieces_bytes(const struct node_upload *u, uint64_t bytes)
+{
+    return u->punches ? 0 : bytes;
+}
+
+static int probe_holes(struct node_upload *u)
+{
+    int rc = env_file_truncate(u->file, HOLE_BYTES);
+
+    if (rc == 0)
+        u->punches = env_file_punch(u->file, 0, HOLE_BYTES) == 0;
+    return rc ? rc : env_file_truncate(u->file, 0);
+}
+
 static void open_run(struct env_job *job)
 {
     struct node_upload *u = LIST_ENTRY(job, struct node_upload, job);
 
     node_upload_sweep(u->node);
-    u->rc = space_look(u, u->ask.bytes);
+    u->rc =
+        env_file_open(u->node->env, u->body_path, ENV_FILE_CREATE | ENV_FILE_EXCLUSIVE, &u->file);
     if (u->rc == 0)
-        u->rc = env_file_open(u->node->env, u->body_path, ENV_FILE_CREATE | ENV_FILE_EXCLUSIVE,
-                              &u->file);
+        u->rc = probe_holes(u);
+    if (u->rc == 0)
+        u->rc = space_look(u, u->ask.bytes + pieces_bytes(u, u->ask.bytes));
     if (u->rc && u->why.text[0] == '\0')
         (void)err_set(&u->why, u->rc, "%s: %s", u->body_path, err_text_of(u->rc));
 }
 
-/* What is written counts as free no longer: the rest of the factor must still be there. */
+/* What is written counts as free no longer. */
 static void write_run(struct env_job *job)
 {
     struct node_upload *u = LIST_ENTRY(job, struct node_upload, job);
@@ -226,9 +245,7 @@ static void write_run(struct env_job *job)
     if (bytes.len > LIMIT_LOAD_BYTES - u->written)
         u->rc = err_set(&u->why, ERR_INVALID, "the database is larger than the limit");
     else if (u->written - u->space_looked >= SPACE_LOOK_BYTES)
-        u->rc = space_look(u, u->ask.bytes ? 0
-                                           : u->written / LIMIT_LOAD_SPACE_FACTOR *
-                                                 (LIMIT_LOAD_SPACE_FACTOR - 1));
+        u->rc = space_look(u, u->ask.bytes ? 0 : pieces_bytes(u, u->written));
     if (u->rc)
         return;
     u->rc = env_file_write(u->file, bytes.data, bytes.len, u->written);
@@ -253,6 +270,8 @@ static void rewrite_run(struct env_job *job)
     u->rc = space_look(u, u->total);
     if (u->rc == 0)
         u->rc = db_import_rewrite(u->node->env, u->body_path, u->pages_path, &u->total, &u->why);
+    if (u->rc == 0)
+        (void)remove_path(u->node->env, u->body_path); /* what stays is removed at the end */
 }
 
 static void read_run(struct env_job *job)
@@ -265,8 +284,7 @@ static void read_run(struct env_job *job)
     buf_reset(&u->bytes, len);
     uint8_t *to = buf_reserve(&u->bytes, len);
     if (!u->file)
-        u->rc = env_file_open(u->node->env, u->rewrite ? u->pages_path : u->body_path,
-                              ENV_FILE_READONLY, &u->file);
+        u->rc = env_file_open(u->node->env, u->rewrite ? u->pages_path : u->body_path, 0, &u->file);
     if (u->rc == 0 && !to)
         u->rc = ERR_NOMEM;
     if (u->rc == 0)
@@ -279,6 +297,8 @@ static void read_run(struct env_job *job)
         return;
     }
     buf_commit(&u->bytes, len);
+    if (u->punches && env_file_punch(u->file, u->sent, len) != 0)
+        u->punches = false; /* it will do without, if there is space */
     if (u->sent == 0)
         db_import_prepare(to, len);
     u->digest = crc32c(u->digest, to, len);

@@ -122,6 +122,31 @@ static void test_file_truncate_cuts_and_grows_with_zeros(struct contract *c)
     contract_job(c, ENV_LANE_READ, job_truncate);
 }
 
+static void job_punch(struct contract *c)
+{
+    static uint8_t bytes[3 * 4096];
+    static const uint8_t zeros[4096];
+    struct env_file *f = open_file(c, "holes", ENV_FILE_CREATE);
+    size_t got;
+    uint64_t size;
+
+    memset(bytes, 'x', sizeof(bytes));
+    CHECK(env_file_write(f, bytes, sizeof(bytes), 0) == 0);
+    int rc = env_file_punch(f, 4096, 4096);
+    CHECK(rc == 0 || rc == ERR_NOT_SUPPORTED);
+    CHECK(env_file_size(f, &size) == 0 && size == sizeof(bytes));
+    CHECK(env_file_read(f, bytes, sizeof(bytes), 0, &got) == 0 && got == sizeof(bytes));
+    CHECK(bytes[4095] == 'x' && bytes[8192] == 'x');
+    CHECK(rc != 0 || memcmp(bytes + 4096, zeros, 4096) == 0);
+    CHECK(env_file_punch(f, sizeof(bytes), 0) == 0);
+    env_file_close(f);
+}
+
+static void test_file_punch_leaves_zeros_and_the_size(struct contract *c)
+{
+    contract_job(c, ENV_LANE_READ, job_punch);
+}
+
 static void job_open(struct contract *c)
 {
     struct env_file *f = (struct env_file *)(void *)c; /* must stay untouched */
@@ -271,6 +296,7 @@ static void test_disk_tells_its_room(struct contract *c)
 const struct contract_case contract_file_cases[] = {
     {"file_reads_what_was_written", test_file_reads_what_was_written},
     {"file_gap_reads_as_zeros", test_file_gap_reads_as_zeros},
+    {"file_punch_leaves_zeros_and_the_size", test_file_punch_leaves_zeros_and_the_size},
     {"file_truncate_cuts_and_grows_with_zeros", test_file_truncate_cuts_and_grows_with_zeros},
     {"file_open_finds_refuses_and_creates", test_file_open_finds_refuses_and_creates},
     {"file_rename_replaces_and_remove_removes", test_file_rename_replaces_and_remove_removes},
