@@ -62,7 +62,10 @@ static int wal_empty(struct db *d)
         return 0;
     db_now_statement();
     (void)sqlite3_wal_checkpoint_v2(d->writer, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
-    return db_now()->machine_rc;
+    int rc = db_now()->machine_rc;
+    while (rc == 0 && (rc = db_wal_shrink(d)) == DB_MORE)
+        rc = 0;
+    return rc && !db_now()->machine_rc ? db_now_failed(rc) : rc;
 }
 
 int db_made_begin(struct db *d, struct slice *sql)
