@@ -424,16 +424,19 @@ static void begin_run(struct node_image_task *t)
     t->rc = db_cut_begin(t->node->db, &c->cut, &t->why);
 }
 
-/* The newest configuration at or before index: it is committed, as everything applied is. */
+/* The newest configuration at or before index: it is committed, as everything applied is. There is none where the log
+ * begins with a former cluster's, which do not count (node_recover.c), and this one's first is still to come: then
+ * nobody is a member, as with a node that knows of no configuration yet. */
 static bool state_make(struct node *n, uint64_t index, struct slice db_state)
 {
     const struct node_confs *confs = &n->confs;
+    const struct wire_conf nobody = {.cluster_id = n->cluster_id};
+    uint32_t i = confs->count;
 
-    for (uint32_t i = confs->count; i > 0; i--)
-        if (confs->at[i - 1].index <= index)
-            return node_image_state_put(&n->image.state, confs->at[i - 1].index,
-                                        &confs->at[i - 1].conf, db_state) == 0;
-    return false;
+    while (i > 0 && confs->at[i - 1].index > index)
+        i--;
+    return node_image_state_put(&n->image.state, i ? confs->at[i - 1].index : 0,
+                                i ? &confs->at[i - 1].conf : &nobody, db_state) == 0;
 }
 
 static void begun(struct node_image_task *t)
