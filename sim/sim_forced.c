@@ -1,8 +1,9 @@
 /* sim_forced.c — a scene: the power fails everywhere, and the operator brings back some of the nodes by
  * raft/peers.json.
  *
- *   all lose power ─► whoever's log is the most advanced, alone or with others, gets a peers.json and starts ─► it
- *   serves ─► the disks of those that were left out are emptied; they join ─► all are members again
+ *   all lose power ─► whoever's log is the most advanced, alone, with all, or with some whose log is the same, gets a
+ *   peers.json and starts ─► it serves ─► the disks of those that were left out are emptied; they join ─► all are
+ *   members again
  *
  * The most advanced log among the voters holds everything that was acknowledged, so that nothing may be missing
  * afterwards: all oracles go on over it. What a former cluster did in its later terms the new one may not know; the
@@ -32,6 +33,15 @@ static bool end_of(struct sim *s, struct sim_server *v, struct end_of_log *out)
                     ? x->terms[out->index]
                     : sim_raft_committed_term(s, out->index);
     return true;
+}
+
+/* Whoever can be elected by some of those chosen must hold everything. */
+static bool is_level(struct sim *s, struct sim_server *v, struct sim_server *first)
+{
+    struct end_of_log end, best;
+
+    return v->plan->replica || (end_of(s, v, &end) && end_of(s, first, &best) &&
+                                end.term == best.term && end.index >= best.index);
 }
 
 /* NULL: somebody's disk cannot be read. */
@@ -118,7 +128,7 @@ static bool all_are_back(struct sim *s)
     return there == s->plan.node_count && view.conf_committed;
 }
 
-static void chosen_draw(struct sim *s, const struct sim_server *first, bool *chosen)
+static void chosen_draw(struct sim *s, struct sim_server *first, bool *chosen)
 {
     struct prng r;
 
@@ -126,7 +136,8 @@ static void chosen_draw(struct sim *s, const struct sim_server *first, bool *cho
     uint64_t more = prng_below(&r, 3); /* alone, perhaps others, all */
     for (uint32_t i = 0; i < s->plan.node_count; i++)
         chosen[i] =
-            &s->servers[i] == first || more == 2 || (more == 1 && prng_chance_ppm(&r, 400000));
+            &s->servers[i] == first || more == 2 ||
+            (more == 1 && prng_chance_ppm(&r, 400000) && is_level(s, &s->servers[i], first));
 }
 
 void sim_forced_play(struct sim *s)

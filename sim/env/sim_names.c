@@ -159,12 +159,21 @@ void disk_event(struct sim_disk *d, enum sim_disk_event ev, const char *path, ui
         d->on_event(d->on_event_ctx, ev, path, offset);
 }
 
+/* A file with two names is there once. */
+static bool is_second_name(const struct sim_disk *d, size_t at)
+{
+    for (size_t i = 0; i < at; i++)
+        if (d->entries[i].cache == d->entries[at].cache)
+            return true;
+    return false;
+}
+
 uint64_t sim_disk_used_bytes(const struct sim_disk *d)
 {
     uint64_t used = 0;
     for (size_t i = 0; i < d->entry_count; i++) {
         const struct sim_inode *n = d->entries[i].cache;
-        if (n)
+        if (n && !is_second_name(d, i))
             used +=
                 (n->cache.size + SIM_PAGE_BYTES - 1) / SIM_PAGE_BYTES * SIM_PAGE_BYTES - n->punched;
     }
