@@ -19,8 +19,8 @@ struct sim_scenario {
     void (*play)(struct sim_stage *g, struct sim_server *leader);
 };
 
-extern const struct sim_scenario
-    *const sim_scripts_of_links[]; /* NULL-terminated, as those below */
+/* NULL-terminated. */
+extern const struct sim_scenario *const sim_scripts_of_links[];
 extern const struct sim_scenario *const sim_scripts_of_time[];
 extern const struct sim_scenario *const sim_scripts_of_members[];
 

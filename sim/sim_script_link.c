@@ -150,15 +150,20 @@ static void silence(struct sim_stage *g, uint32_t from, uint32_t to)
                 sim_stage_mute(g, &s->servers[i], &s->servers[k]);
 }
 
-static void play_deaf_leader(struct sim_stage *g, struct sim_server *leader)
+/* Another takes its place. */
+static void play_one_way_leader(struct sim_stage *g, struct sim_server *leader, bool deaf)
 {
-    struct sim *s = g->sim;
     uint32_t bit = sim_stage_bit(leader), others = sim_stage_all(g) & ~bit;
-    silence(g, others, bit);
+    silence(g, deaf ? others : bit, deaf ? bit : others);
     sim_stage_watch(g, others, ELECTION, 3);
     sim_stage_pass(g, LONG);
-    if (sim_leader(s) != leader)
+    if (sim_leader(g->sim) != leader)
         sim_stage_met(g);
+}
+
+static void play_deaf_leader(struct sim_stage *g, struct sim_server *leader)
+{
+    play_one_way_leader(g, leader, true);
 }
 
 static const struct sim_scenario deaf_leader = {
@@ -170,13 +175,7 @@ static const struct sim_scenario deaf_leader = {
 
 static void play_mute_leader(struct sim_stage *g, struct sim_server *leader)
 {
-    struct sim *s = g->sim;
-    uint32_t bit = sim_stage_bit(leader), others = sim_stage_all(g) & ~bit;
-    silence(g, bit, others);
-    sim_stage_watch(g, others, ELECTION, 3);
-    sim_stage_pass(g, LONG);
-    if (sim_leader(s) != leader)
-        sim_stage_met(g);
+    play_one_way_leader(g, leader, false);
 }
 
 static const struct sim_scenario mute_leader = {

@@ -3,8 +3,8 @@
 
     tools/bench/storage.py [--build build/release] [--size 1024] [--folder /tmp] COMMAND…
 
-Commands: restart restart-memory restart-in-cut snapshot pauses join backup load boot vacuum disk; all: each of them. --size in MB;
-every command makes its own database (bytes that do not compress). Latencies are told beside those of quiet writes in
+Commands: restart restart-memory restart-in-cut snapshot pauses join backup load boot vacuum disk; all: each of them.
+--size in MB; every command makes its own database (bytes that do not compress). Latencies are told beside those of quiet writes in
 the same run, rates beside a plain file copy; ratios are what to quote. What a build cannot do yet is reported
 as `not there`. Exit status 1: a target was missed."""
 import argparse
