@@ -69,6 +69,7 @@ struct sim_disk_config {
     uint64_t read_ns, write_ns, sync_ns,
         ns_per_kib;             /* cost of operations; drawn 50–150 % around these */
     uint32_t writeback_sectors; /* per file */
+    bool no_holes;              /* the file system cannot punch them */
     bool
         unsafe_overwrite; /* garbage (WEIRD) also hits synced bytes that share a sector with a torn write */
     struct sim_disk_faults faults;

@@ -490,6 +490,8 @@ int disk_punch(struct sim_disk *d, struct sim_inode *n, uint64_t offset, uint64_
     uint64_t end = (offset + len) / SIM_PAGE_BYTES, punched = n->punched;
     int rc = 0;
 
+    if (d->config.no_holes)
+        return ERR_NOT_SUPPORTED;
     for (uint64_t done = 0; rc == 0 && done < len; done += sizeof(zeros)) {
         size_t part = len - done < sizeof(zeros) ? (size_t)(len - done) : sizeof(zeros);
         rc = disk_write(d, n, zeros, part, offset + done);

@@ -184,6 +184,18 @@ static void test_the_leader_may_refuse(void **state)
     assert_true(slice_equal_str(fake.order_user, "bob"));
 }
 
+static void test_removal_is_sent_to_whoever_leads_by_now(void **state)
+{
+    (void)state;
+    fake.order_rc = ERR_NOT_LEADER; /* we led when it came in */
+    expect_has(ask_as("DELETE", "/remove?redirect", MARY, "{\"id\":\"n1\"}"),
+               "Location: http://leader:4001/remove?redirect\r\n");
+    expect_has(ask_as("DELETE", "/remove", MARY, "{\"id\":\"n1\"}"), "HTTP/1.1 500 ");
+    fake.order_rc = ERR_NO_LEADER;
+    expect_has(ask_as("DELETE", "/remove?redirect", MARY, "{\"id\":\"n1\"}"), "HTTP/1.1 500 ");
+    expect_has(ask_as("DELETE", "/remove", MARY, "{\"id\":\"n1\"}"), "HTTP/1.1 503 ");
+}
+
 static void test_bcrypt_makes_the_request_wait_once(void **state)
 {
     (void)state;
@@ -238,6 +250,7 @@ int main(void)
         CASE(test_checks_are_counted, setup_plain),
         CASE(test_without_a_file_credentials_do_not_matter_here_but_travel, setup_none),
         CASE(test_the_leader_may_refuse, setup_none),
+        CASE(test_removal_is_sent_to_whoever_leads_by_now, setup_none),
         CASE(test_bcrypt_makes_the_request_wait_once, setup_hashed),
         CASE(test_a_client_that_leaves_while_bcrypt_looks_is_forgotten, setup_hashed),
         CASE(test_too_many_passwords_are_a_503, setup_hashed),

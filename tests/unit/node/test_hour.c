@@ -1,5 +1,5 @@
 /* test_hour.c — an hour of virtual writes on one node: log, WAL and image stay within their limits, also with a
- * reader that never takes what it asked for, one after the other. */
+ * reader that never takes what it asked for, one after the other; and what was long once becomes short. */
 #include "node_world.h"
 
 enum {
@@ -112,11 +112,72 @@ static void test_an_hour_of_writes_on_disk_stays_within_limits(void **state)
     hour(true);
 }
 
+/* ---- a long WAL ----------------------------------------------------------------------------------------------- */
+
+enum { LONG_ROWS = 5000, LONG_BYTES = LONG_ROWS * 4096 }; /* more than is cut off at once */
+
+static void wal_seen(void *ctx, const char *path, uint64_t size)
+{
+    if (strcmp(path, "data/db.sqlite-wal") == 0)
+        *(uint64_t *)ctx = size;
+}
+
+static uint64_t wal_bytes(void)
+{
+    uint64_t bytes = 0;
+
+    sim_disk_list(host_disk(t.a.host), false, wal_seen, &bytes);
+    return bytes;
+}
+
+static void filled(void)
+{
+    memset(&t, 0, sizeof(t));
+    t.on_disk = true;
+    world_begin();
+    server_init(&t.a, "a", true);
+    t.a.config.db.wal_limit_bytes = WAL_LIMIT_BYTES;
+    host_start(t.a.host, boot, &t.a);
+    run_ms(3000);
+    execute("CREATE TABLE t(id INTEGER PRIMARY KEY, b BLOB)");
+    for (int i = 0; i < 10; i++)
+        execute("INSERT INTO t(b) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i+1 FROM n "
+                "WHERE i<500) SELECT randomblob(4000) FROM n");
+    assert_true(wal_bytes() > LONG_BYTES);
+}
+
+static void test_a_long_wal_goes_though_nothing_more_is_written(void **state)
+{
+    (void)state;
+    filled();
+    assert_true(host_call(t.a.host, cut_now, NULL));
+    run_ms(10000);
+    assert_true(t.cut);
+    assert_in_range(wal_bytes(), 0, 2 * WAL_LIMIT_BYTES);
+    world_destroy(t.world);
+}
+
+/* First the cut: WAL, journal, main file; then main file, what is kept of the journal, and the new file, for which there
+ * is room only if the WAL has gone. */
+static void test_vacuum_uses_the_space_of_the_wal(void **state)
+{
+    (void)state;
+    filled();
+    struct sim_disk *disk = host_disk(t.a.host);
+    sim_disk_config(disk)->quota_bytes = sim_disk_used_bytes(disk) + LONG_BYTES / 100 * 215;
+    execute("VACUUM");
+    assert_int_equal(t.a.node->apply.state.counters.vacuums.failed, 0);
+    assert_in_range(wal_bytes(), 0, 2 * WAL_LIMIT_BYTES);
+    world_destroy(t.world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_hour_of_writes_in_memory_stays_within_limits),
         cmocka_unit_test(test_an_hour_of_writes_on_disk_stays_within_limits),
+        cmocka_unit_test(test_a_long_wal_goes_though_nothing_more_is_written),
+        cmocka_unit_test(test_vacuum_uses_the_space_of_the_wal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -246,6 +246,27 @@ static void test_without_space_nothing_changes(void **state)
     }
 }
 
+/* Then both must find their place: the file, and its pieces. */
+static void test_without_holes_twice_the_space_is_asked_for(void **state)
+{
+    (void)state;
+    node_start(false);
+    upload_file(file_small, true);
+    run_ms(5000);
+    struct sim_disk *disk = host_disk(t.a.host);
+    struct sim_disk_config *c = sim_disk_config(disk);
+    c->no_holes = true;
+    c->quota_bytes = sim_disk_used_bytes(disk) + LIMIT_LOAD_RESERVE_BYTES + file_large.len * 3 / 2;
+    upload_file(file_large, true);
+    expect_refused(ERR_NOSPC, "loading needs");
+    c->quota_bytes += file_large.len;
+    upload_file(file_large, true);
+    assert_int_equal(up.rc, 0);
+    expect_table();
+    expect_nothing_left();
+    world_destroy(t.world);
+}
+
 static void test_what_is_no_database_is_refused(void **state)
 {
     static uint8_t bytes[100000];
@@ -340,6 +361,7 @@ int main(void)
         cmocka_unit_test(test_a_load_gives_back_what_was_read),
         cmocka_unit_test(test_a_file_of_other_pages_is_written_anew),
         cmocka_unit_test(test_without_space_nothing_changes),
+        cmocka_unit_test(test_without_holes_twice_the_space_is_asked_for),
         cmocka_unit_test(test_what_is_no_database_is_refused),
         cmocka_unit_test(test_canceled_at_any_time_it_leaves_nothing),
         cmocka_unit_test(test_a_node_that_stops_ends_it),
